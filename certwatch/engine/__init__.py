@@ -1,0 +1,1 @@
+"""The arrows of the way of the data, a module each."""

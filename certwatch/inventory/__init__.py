@@ -1,0 +1,1 @@
+"""Keeps what was seen: certificates, locations, sightings, scans, findings."""

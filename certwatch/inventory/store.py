@@ -1,0 +1,253 @@
+"""The promise of an inventory. Every store keeps it; one suite of tests holds them to it (tests/contracts).
+
+Calls block and take aware UTC instants. Writers: one thread of one process calls `Writer`. Readers: any thread
+calls `Reader`, sees a consistent snapshot, and never waits for the writer.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal, Protocol
+
+from certwatch.model.certificate import Certificate, Fingerprint
+from certwatch.model.finding import Finding, FindingID, Problem, Severity
+from certwatch.model.lifecycle import Presence, Validity
+from certwatch.model.location import LocationURI
+from certwatch.model.observation import Incomplete, LookError, Observation, Scan, ScanID
+from certwatch.model.sighting import Served, Sighting
+
+InventoryErrorKind = Literal[
+    "locked", "read-only", "full", "corrupt", "newer", "not-found", "not-inventory", "other"
+]
+
+
+class InventoryError(Exception):
+    """The inventory cannot be used. The message says which file or server, why, and what to do."""
+
+    def __init__(self, kind: InventoryErrorKind, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """What one `record` did."""
+
+    #: Observations that brought nothing new but the time.
+    unchanged: int
+    #: Locations that are new, or whose chain, stable facts, error or labels changed.
+    changed: int
+    new_certificates: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Due:
+    """A location that must be judged, as it stood when it was read."""
+
+    served: Served
+    #: Grows with every change of the location.
+    revision: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleProblem:
+    rule: str
+    runbook: str
+    problem: Problem
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """What the rules said of one location."""
+
+    location_id: int
+    #: The revision that was judged. If the location has changed since, it stays due.
+    revision: int
+    owner: str
+    problems: tuple[RuleProblem, ...]
+    #: Rules that could not say (they failed): their findings stay as they are.
+    silent: frozenset[str] = frozenset()
+    #: When the answer may change by time alone. None: never.
+    due_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    opened: tuple[Finding, ...]
+    #: Still open, with another severity, summary, text or owner.
+    altered: tuple[Finding, ...]
+    resolved: tuple[Finding, ...]
+
+
+class Writer(Protocol):
+    def begin_scan(self, collector: str, now: datetime) -> ScanID:
+        """Open a scan. Scans of this collector left running by a dead process become failed."""
+        ...
+
+    def record(
+        self, scan: ScanID, observations: Sequence[Observation], labels: Mapping[str, str] = ...
+    ) -> Recorded:
+        """Record looks of one scan; `labels` are the collector's configured ones (an observation's own win).
+
+        Atomic: all or none. Idempotent for the same scan and observation. A look with an error and no chain
+        keeps the last chain and its age. A changed location becomes due in the same transaction, so that a
+        crash between recording and judging loses nothing. A changed chain ends the former sightings. Only new
+        certificates are parsed. Older than what is known of the location (clock jumped, late worker): its chain
+        is not taken over what is newer.
+        """
+        ...
+
+    def finish_scan(
+        self,
+        scan: ScanID,
+        incomplete: Sequence[Incomplete],
+        now: datetime,
+        *,
+        failed: LookError | None = None,
+    ) -> Scan:
+        """Close a scan: complete, partial (some scope is incomplete) or failed.
+
+        A location is retired when no collector watches it any more: this collector stops watching what this
+        scan did not see, unless its scope, or the whole ("" scope), was incomplete. A failed scan retires nothing.
+        Retired locations become due. Seen again, they come back to life with their history.
+        """
+        ...
+
+    def abandon_collectors(self, keep: Iterable[str], now: datetime) -> int:
+        """Collectors that the config names no more stop watching: how many locations were retired."""
+        ...
+
+    def settle(self, judgements: Sequence[Judgement], now: datetime) -> Settled:
+        """Take the rules' word: open what is new, alter what changed, resolve what is said no more. Atomic."""
+        ...
+
+    def require_judgement(self, digest: str) -> bool:
+        """Everything becomes due if `digest` (of rules, their settings, owners, trust) is not the one of the last
+        call: True if so."""
+        ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """What `list` asks. Every condition that is set must hold."""
+
+    #: A name, "*.example.com" (that name and everything below), a part of a subject, a serial, a fingerprint or
+    #: its beginning (≥ 8 hex digits), a location URI or its beginning.
+    text: str | None = None
+    expires_before: datetime | None = None
+    expired_at: datetime | None = None
+    owner: str | None = None
+    collector: str | None = None
+    #: A part of the issuer's name, case ignored.
+    issuer: str | None = None
+    #: What was served at that instant, instead of now.
+    at: datetime | None = None
+    sort: Literal["not_after", "not_before", "subject", "issuer", "first_seen", "locations"] = "not_after"
+    descending: bool = False
+    limit: int | None = None
+    #: A last filter over finished entries (a compiled expression).
+    where: Callable[["Entry"], bool] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A location as it concerns one certificate."""
+
+    location: LocationURI
+    position: int
+    first_seen: datetime
+    last_seen: datetime
+    ended_at: datetime | None
+    owner: str
+    collectors: tuple[str, ...]
+    labels: Mapping[str, str]
+    error: LookError | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One certificate of the inventory with where it is."""
+
+    certificate: Certificate
+    validity: Validity
+    presence: Presence
+    first_seen: datetime
+    last_seen: datetime
+    #: Live places first.
+    places: tuple[Place, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FindingQuery:
+    severity: Severity | None = None
+    rule: str | None = None
+    owner: str | None = None
+    location: LocationURI | None = None
+    fingerprint: Fingerprint | None = None
+    #: Resolved ones too.
+    all: bool = False
+    limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    certificates: int
+    locations: int
+    open_findings: Mapping[Severity, int] = field(default_factory=dict)
+
+
+class Reader(Protocol):
+    def due(self, now: datetime, limit: int) -> list[Due]:
+        """Locations to judge, longest due first; retired ones too (they have `retired_at`)."""
+        ...
+
+    def next_due(self) -> datetime | None:
+        """When the next one is due. None: nothing ever is."""
+        ...
+
+    def live(self) -> Iterator[Served]: ...
+
+    def open_findings(self) -> Iterator[Finding]: ...
+
+    def last_scans(self) -> Sequence[Scan]: ...
+
+    def list(self, query: Query, now: datetime) -> Iterator[Entry]: ...
+
+    def certificate(self, fingerprint_prefix: str, now: datetime) -> Sequence[Entry]:
+        """Certificates whose SHA-256 begins so (hex), at most 20."""
+        ...
+
+    def served(self, uri: LocationURI) -> Served | None: ...
+
+    def history(self, uri: LocationURI) -> Sequence[Sighting]:
+        """Every sighting at a location, newest first."""
+        ...
+
+    def findings(self, query: FindingQuery) -> Iterator[Finding]:
+        """Gravest first, then oldest."""
+        ...
+
+    def finding(self, id: FindingID) -> Finding | None: ...
+
+    def counts(self) -> Counts: ...
+
+    def check(self) -> Sequence[str]:
+        """Verify everything that must hold between the tables; each violation one sentence. Empty: sound."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Store(Protocol):
+    """An open inventory."""
+
+    def writer(self) -> Writer:
+        """The one writer. Raises InventoryError "locked" if another process has it."""
+        ...
+
+    def reader(self) -> Reader:
+        """A reader of its own for the calling thread."""
+        ...

@@ -1,0 +1,76 @@
+"""Where certificates are seen: one URI a place, stable across scans."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from types import MappingProxyType
+from typing import NewType
+from urllib.parse import parse_qs, quote, unquote, urlsplit
+
+#: "tls://203.0.113.7:443/?sni=www.example.com", "file:///etc/ssl/site.pem", "k8s://…", "aws://…", "ct://…"
+LocationURI = NewType("LocationURI", str)
+
+NO_LABELS: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Location:
+    uri: LocationURI
+    #: What routes and owner rules read: the collector's configured labels and what the source itself says.
+    labels: Mapping[str, str] = field(default=NO_LABELS)
+
+    @property
+    def kind(self) -> str:
+        return self.uri.partition(":")[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TLSEndpoint:
+    """What a tls:// URI says."""
+
+    host: str
+    port: int
+    #: The name asked for (SNI), in A-labels. None: none was sent.
+    server_name: str | None
+    #: The STARTTLS protocol. None: TLS from the first byte.
+    protocol: str | None
+
+
+def tls_location(
+    host: str, port: int, *, server_name: str | None = None, protocol: str | None = None
+) -> LocationURI:
+    """`host` is an address, or a name where no address is known (it did not resolve)."""
+    try:
+        shown = f"[{host}]" if ip_address(host.partition("%")[0]).version == 6 else host
+    except ValueError:
+        shown = quote(host, safe="")
+    query = [
+        f"{key}={quote(value, safe='')}"
+        for key, value in (("sni", server_name), ("protocol", protocol))
+        if value
+    ]
+    return LocationURI(f"tls://{shown}:{port}/" + ("?" + "&".join(query) if query else ""))
+
+
+def parse_tls_location(uri: LocationURI) -> TLSEndpoint:
+    parts = urlsplit(uri)
+    if parts.scheme != "tls" or parts.hostname is None or parts.port is None:
+        raise ValueError(f"not a tls location: {uri}")
+    query = parse_qs(parts.query)
+    return TLSEndpoint(
+        host=unquote(parts.hostname),
+        port=parts.port,
+        server_name=query.get("sni", [None])[0],
+        protocol=query.get("protocol", [None])[0],
+    )
+
+
+def file_location(path: str) -> LocationURI:
+    """`path` is absolute. Bytes that are not UTF-8 (surrogate escapes) are percent-encoded as they are."""
+    return LocationURI("file://" + quote(path.encode("utf-8", "surrogateescape"), safe="/"))
+
+
+def parse_file_location(uri: LocationURI) -> str:
+    if not uri.startswith("file://"):
+        raise ValueError(f"not a file location: {uri}")
+    return unquote(uri.removeprefix("file://"), errors="surrogateescape")

@@ -1,0 +1,105 @@
+"""One look at one location, and the run of looks it belongs to."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal, NewType, get_args
+
+from certwatch.model.location import NO_LABELS, LocationURI
+
+ErrorKind = Literal[
+    "dns",
+    "refused",
+    "unreachable",
+    "timeout",
+    "reset",
+    "not-tls",
+    "tls-alert",
+    "no-certificate",
+    "malformed",
+    "permission",
+    "not-found",
+    "passphrase",
+    "other",
+]
+ERROR_KINDS: tuple[ErrorKind, ...] = get_args(ErrorKind)
+
+#: A fact is one scalar. Facts whose name ends in "_seconds" are measured anew by every look; all others are
+#: stable, and a change in one of them is a change of the location.
+Fact = str | int | float | bool | None
+NO_FACTS: Mapping[str, Fact] = {}
+
+#: Every fact's name, and what it says. A plug-in's own facts carry its kind in front ("aws_in_use_by").
+FACTS: Mapping[str, str] = {
+    "tls_version": 'negotiated protocol, "TLSv1.3"',
+    "cipher": "negotiated cipher suite, by OpenSSL's name",
+    "group": 'negotiated key exchange group, "X25519MLKEM768"; absent: none, or not known',
+    "alpn": "negotiated application protocol; absent: none",
+    "dns_seconds": "looking the name up",
+    "connect_seconds": "TCP connect",
+    "starttls_seconds": "the plain dialogue before TLS",
+    "handshake_seconds": "TLS handshake, first byte sent to finished",
+    "ocsp_stapled": "true: the server stapled an OCSP response",
+    "client_certificate_requested": "true: the server asked for a client certificate",
+    "arrangement": 'how a file\'s certificates belong together: "chain", "bundle" (unordered, trust anchors …)',
+    "key_match": "true: the private key beside the leaf is its own; false: it is another; absent: no key seen",
+    "key_encrypted": "true: a private key is there but encrypted, so that it was not compared",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookError:
+    """Why a look saw nothing, or not everything."""
+
+    kind: ErrorKind
+    #: One line for an operator: where, what, what to do. No secret, no control characters.
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    location: LocationURI
+    #: Aware UTC.
+    observed_at: datetime
+    #: The certificates as presented, each one's DER, leaf first. Empty: none was seen, then `error` says why.
+    chain: tuple[bytes, ...] = ()
+    facts: Mapping[str, Fact] = field(default_factory=dict)
+    #: With a chain: something beside it could not be read (one of many blocks in a file).
+    error: LookError | None = None
+    #: What the source itself says of the location (tags, namespace); configured labels are added by the engine.
+    labels: Mapping[str, str] = field(default=NO_LABELS)
+    #: The stapled OCSP response, DER. None: none was stapled.
+    stapled_ocsp: bytes | None = None
+    #: The part of the collector's world that this location belongs to: completeness is judged scope by scope.
+    scope: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incomplete:
+    """Said by a collector: this part of its world could not be looked at now. The scan becomes partial and no
+    location of that scope is retired. The empty scope means: everything."""
+
+    scope: str
+    error: LookError
+
+
+ScanID = NewType("ScanID", int)
+ScanStatus = Literal["running", "complete", "partial", "failed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scan:
+    """One run of one collector."""
+
+    id: ScanID
+    collector: str
+    started_at: datetime
+    #: None: still running, or its process died.
+    finished_at: datetime | None
+    status: ScanStatus
+    #: Why it is partial or failed; None: it is complete.
+    error: LookError | None
+    #: Observations recorded.
+    observations: int
+    #: Observations that were errors.
+    errors: int

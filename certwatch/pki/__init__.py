@@ -1,0 +1,1 @@
+"""Judging certificates: trust, paths. Pure: no I/O, no clock."""

@@ -1,0 +1,1 @@
+"""The promises between the core and what is plugged into it: collectors, rules, exporters."""

@@ -1,0 +1,56 @@
+"""What a collector promises: it looks, it never judges, it never writes."""
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+from certwatch.model.clock import Clock
+from certwatch.model.observation import ErrorKind, Incomplete, Observation
+
+
+class CollectorConfig(BaseModel):
+    """Base of every collector's `Config`: its own keys. The keys that all have (name, kind, every, labels) are
+    the core's (`certwatch.config.schema`)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CollectError(Exception):
+    """The whole run is impossible (credentials refused, nothing configured exists): the scan fails, and nothing
+    but its own status changes. One location's error is an `Observation` with `error`, never this."""
+
+    def __init__(self, kind: ErrorKind, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+
+
+def no_progress(done: int, total: int | None) -> None:
+    """Nobody watches."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectorContext:
+    clock: Clock
+    #: Called with looks done and, where known, looks in all; cheap, from the event loop.
+    progress: Callable[[int, int | None], None] = no_progress
+
+
+class Collector(Protocol):
+    #: Pydantic model of the collector's own keys: validation, JSON Schema and docs are made from it.
+    Config: ClassVar[type[CollectorConfig]]
+
+    def __init__(self, name: str, config: CollectorConfig, context: CollectorContext) -> None:
+        """Cheap, without I/O."""
+
+    def collect(self) -> AsyncIterator[Observation | Incomplete]:
+        """Look once at everything, in any order.
+
+        Ends: every part of the world was looked at, but for those named by an `Incomplete`. Raises
+        `CollectError`: the run was impossible. May be called again after it has ended; never twice at once.
+        Closing the iterator (cancellation) releases everything within a second. Holds no more than a bounded
+        number of results: it waits when they are not taken.
+        """
+        ...

@@ -1,0 +1,85 @@
+"""What an exporter promises: it tells, it never decides."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+from certwatch.model.clock import Clock
+from certwatch.model.finding import Finding
+from certwatch.model.observation import Scan
+from certwatch.model.sighting import Served
+from certwatch.model.sli import Sample
+
+
+class ExporterConfig(BaseModel):
+    """Base of every exporter's `Config`: its own keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class InventoryView(Protocol):
+    """What an exporter may read: a consistent snapshot, never waiting for the writer. Blocking: call it in a
+    thread (`asyncio.to_thread`), or in `__init__`-time code never."""
+
+    def live(self) -> Iterable[Served]:
+        """Every location that is not retired, in order of id. Streams: holds a page at a time."""
+        ...
+
+    def open_findings(self) -> Iterable[Finding]: ...
+
+    def last_scans(self) -> Sequence[Scan]:
+        """The last finished scan of each collector."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class News:
+    """What one round changed. Told once, in order; a restart begins with `start` instead."""
+
+    #: Locations that are new, or whose chain, facts, error, labels or owner changed.
+    changed: tuple[Served, ...] = ()
+    retired: tuple[Served, ...] = ()
+    opened: tuple[Finding, ...] = ()
+    #: Open findings whose severity, summary or owner changed.
+    altered: tuple[Finding, ...] = ()
+    resolved: tuple[Finding, ...] = ()
+    #: Scans that ended.
+    scans: tuple[Scan, ...] = ()
+    samples: tuple[Sample, ...] = ()
+
+    def __bool__(self) -> bool:
+        return any(
+            (self.changed, self.retired, self.opened, self.altered, self.resolved, self.scans, self.samples)
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExporterContext:
+    clock: Clock
+    view: InventoryView
+    #: Where people reach this certwatch, without slash at the end; links are made from it.
+    external_url: str = ""
+
+
+class Exporter(Protocol):
+    Config: ClassVar[type[ExporterConfig]]
+
+    def __init__(self, name: str, config: ExporterConfig, context: ExporterContext) -> None:
+        """Cheap, without I/O."""
+
+    async def start(self) -> None:
+        """Take the present state from the view. Called once, before the first `publish`."""
+
+    async def publish(self, news: News) -> None:
+        """Take what changed. Returns soon: what must be sent goes to a bounded queue or a kept state of its
+        own. Called in order, never twice at once."""
+
+    async def run(self) -> None:
+        """Its life: sends, re-sends, serves until cancelled; on cancellation makes one last bounded attempt
+        (5 s) to deliver what is pending. Returns at once if it has nothing to do by itself."""
+
+    def routes(self) -> Sequence[Any]:
+        """HTTP routes (`starlette.routing.BaseRoute`) that it answers on certwatch's port. May be empty."""
+        ...

@@ -1,0 +1,59 @@
+"""What a rule promises: it judges what is known, at an instant, without I/O."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from certwatch.model.finding import Problem, Severity
+from certwatch.model.sighting import Served
+
+
+class RuleConfig(BaseModel):
+    """Base of every rule's `Config`. All keys have defaults: absent works."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Until:
+    """The rule's answer may be another from this instant on, though nothing else changes."""
+
+    instant: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """What a rule may look at beside the location itself. Values only."""
+
+    now: datetime
+    #: Trust stores by name (`certwatch.pki.trust.TrustStore`), in the configured order.
+    trust: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One thing that is checked. Findings are level-triggered: `evaluate` says what holds now; what it says no
+    more is resolved by the engine."""
+
+    #: Kebab-case, the same as the entry point's name.
+    id: str
+    title: str
+    #: Why it matters, what to do, how to see it: what `certwatch rules explain` prints (plain Markdown).
+    why: str
+    fix: str
+    #: The gravest it says by default.
+    severity: Severity
+    #: Where it comes from: "RFC 8446, 4.4.2".
+    source: str
+    #: Pure function (location, its own Config, world) -> problems now, and instants of change. Yields at most one
+    #: `Problem` a certificate. Never raises on any certificate; never looks at a clock.
+    evaluate: Callable[[Served, Any, World], Iterable[Problem | Until]]
+    Config: type[RuleConfig] = RuleConfig
+
+    @property
+    def runbook(self) -> str:
+        """Path of its page below the documentation's root."""
+        return f"docs/rules/{self.id}.md"

@@ -1,0 +1,1 @@
+"""What certwatch says of itself: structured logs and its own metrics."""

@@ -1,0 +1,74 @@
+"""certwatch's own metrics: one table of name, help and labels, read by code, docs and tests.
+
+What is measured of certificates is the exporter's; here stands what certwatch says of its own work.
+"""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+REGISTRY = CollectorRegistry()
+
+OBSERVATIONS = Counter(
+    "certwatch_observations",
+    'Looks at locations, by outcome: "ok" or an error kind.',
+    ["collector", "outcome"],
+    registry=REGISTRY,
+)
+HANDSHAKE_SECONDS = Histogram(
+    "certwatch_tls_handshake_seconds",
+    "TLS handshakes that succeeded, first byte sent to finished.",
+    ["collector"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+    registry=REGISTRY,
+)
+SCANS = Counter("certwatch_scans", "Finished scans, by status.", ["collector", "status"], registry=REGISTRY)
+SCAN_SECONDS = Gauge(
+    "certwatch_scan_last_duration_seconds", "How long the last scan took.", ["collector"], registry=REGISTRY
+)
+SCAN_LAST_COMPLETE = Gauge(
+    "certwatch_scan_last_complete_timestamp_seconds",
+    "When a scan was last complete. Absent: never in this process's life or before.",
+    ["collector"],
+    registry=REGISTRY,
+)
+SCAN_SKIPPED = Counter(
+    "certwatch_scans_skipped",
+    "Runs left out because the one before was still going.",
+    ["collector"],
+    registry=REGISTRY,
+)
+PLUGIN_FAILURES = Counter(
+    "certwatch_plugin_failures",
+    "Calls of a plug-in that raised what they must not, or could not be loaded, by reason.",
+    ["group", "kind", "reason"],
+    registry=REGISTRY,
+)
+EVALUATIONS = Counter("certwatch_evaluations", "Locations judged by the rules.", registry=REGISTRY)
+EVALUATION_SECONDS = Histogram(
+    "certwatch_evaluation_round_seconds",
+    "Rounds of the rules over what changed and what was due.",
+    buckets=(0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 60),
+    registry=REGISTRY,
+)
+NOTIFICATIONS = Counter(
+    "certwatch_notifications",
+    "Batches sent by an exporter, by outcome.",
+    ["exporter", "outcome"],
+    registry=REGISTRY,
+)
+RELOAD_OK = Gauge(
+    "certwatch_config_last_reload_successful",
+    "1: the last config load was taken; 0: it was refused, the one before runs.",
+    registry=REGISTRY,
+)
+RELOAD_TIME = Gauge(
+    "certwatch_config_last_reload_success_timestamp_seconds",
+    "When a config was last taken.",
+    registry=REGISTRY,
+)
+INVENTORY_WRITE_FAILURES = Counter(
+    "certwatch_inventory_write_failures",
+    "Writes to the inventory that failed, by reason.",
+    ["reason"],
+    registry=REGISTRY,
+)
+BUILD_INFO = Gauge("certwatch_build_info", "Always 1.", ["version", "python"], registry=REGISTRY)

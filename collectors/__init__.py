@@ -1,0 +1,1 @@
+"""Look: world to Observation. A module a source; never judges, never writes the inventory."""

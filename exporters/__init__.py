@@ -1,0 +1,1 @@
+"""Tell: findings and state to others. Never decides."""

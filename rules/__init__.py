@@ -1,0 +1,1 @@
+"""Judge: facts and now to problems. No I/O."""
