@@ -3,21 +3,18 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
-from types import MappingProxyType
 from typing import NewType
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 #: "tls://203.0.113.7:443/?sni=www.example.com", "file:///etc/ssl/site.pem", "k8s://…", "aws://…", "ct://…"
 LocationURI = NewType("LocationURI", str)
 
-NO_LABELS: Mapping[str, str] = MappingProxyType({})
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Location:
     uri: LocationURI
     #: What routes and owner rules read: the collector's configured labels and what the source itself says.
-    labels: Mapping[str, str] = field(default=NO_LABELS)
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def kind(self) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, NewType, get_args
 
-from certwatch.model.location import NO_LABELS, LocationURI
+from certwatch.model.location import LocationURI
 
 ErrorKind = Literal[
     "dns",
@@ -27,7 +27,6 @@ ERROR_KINDS: tuple[ErrorKind, ...] = get_args(ErrorKind)
 #: A fact is one scalar. Facts whose name ends in "_seconds" are measured anew by every look; all others are
 #: stable, and a change in one of them is a change of the location.
 Fact = str | int | float | bool | None
-NO_FACTS: Mapping[str, Fact] = {}
 
 #: Every fact's name, and what it says. A plug-in's own facts carry its kind in front ("aws_in_use_by").
 FACTS: Mapping[str, str] = {
@@ -67,7 +66,7 @@ class Observation:
     #: With a chain: something beside it could not be read (one of many blocks in a file).
     error: LookError | None = None
     #: What the source itself says of the location (tags, namespace); configured labels are added by the engine.
-    labels: Mapping[str, str] = field(default=NO_LABELS)
+    labels: Mapping[str, str] = field(default_factory=dict)
     #: The stapled OCSP response, DER. None: none was stapled.
     stapled_ocsp: bytes | None = None
     #: The part of the collector's world that this location belongs to: completeness is judged scope by scope.

@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from certwatch.model.location import NO_LABELS
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
@@ -14,5 +12,5 @@ class Sample:
     #: Metric name without the "certwatch_" in front, unit in it ("expiry_lead_seconds").
     name: str
     value: float
-    labels: Mapping[str, str] = field(default=NO_LABELS)
+    labels: Mapping[str, str] = field(default_factory=dict)
     measured_at: datetime

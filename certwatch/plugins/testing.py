@@ -3,7 +3,7 @@
 Nothing here belongs in a running certwatch: the keys are made on the spot and worth nothing.
 """
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -169,6 +169,5 @@ async def collect(
     plugin = collector(
         name, collector.Config.model_validate(config), CollectorContext(clock=clock or FakeClock())
     )
-    results = cast("AsyncIterator[Observation | Incomplete]", plugin.collect())
-    async with aclosing(cast("Any", results)) as stream:
+    async with aclosing(cast("AsyncGenerator[Observation | Incomplete, None]", plugin.collect())) as stream:
         return [each async for each in stream]
