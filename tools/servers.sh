@@ -1,0 +1,30 @@
+#!/bin/sh
+# The real servers that integration tests and benchmarks run against, from Debian's packages. Installed when this
+# may install (root, apt); otherwise the tests that need a missing one are left out and listed with the reason.
+set -u
+missing=
+need() { PATH="$PATH:/usr/sbin:/usr/lib/postfix/sbin" command -v "$1" >/dev/null 2>&1 || missing="$missing $2"; }
+need nginx nginx-light
+need postfix postfix
+need openssl openssl
+need prometheus prometheus
+need promtool prometheus
+need prometheus-alertmanager prometheus-alertmanager
+need amtool prometheus-alertmanager
+need prometheus-blackbox-exporter prometheus-blackbox-exporter
+[ -z "$missing" ] && exit 0
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+    echo "installing for the tests:$missing" >&2
+    export DEBIAN_FRONTEND=noninteractive
+    # Nothing that is installed for a test may start by itself: each test starts its own on a free port.
+    created=
+    if [ ! -e /usr/sbin/policy-rc.d ]; then
+        printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d && chmod +x /usr/sbin/policy-rc.d && created=1
+    fi
+    { apt-get update -qq && apt-get install -y -qq --no-install-recommends $missing; } >/tmp/certwatch-apt.log 2>&1 ||
+        { cat /tmp/certwatch-apt.log >&2; echo "could not install:$missing" >&2; }
+    [ -z "$created" ] || rm -f /usr/sbin/policy-rc.d
+else
+    echo "not installed, the tests that need them are left out:$missing" >&2
+fi
+exit 0
