@@ -72,7 +72,9 @@ def test_a_missing_extra_says_how_to_install_it(tmp_path: Path, monkeypatch: pyt
     )
 
 
-def test_a_module_that_breaks_on_import_is_its_own_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_module_that_breaks_on_import_is_its_own_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     distribution(
         tmp_path,
         monkeypatch,
@@ -80,7 +82,9 @@ def test_a_module_that_breaks_on_import_is_its_own_failure(tmp_path: Path, monke
         points="[certwatch.rules]\nbroken = broken:RULE\n",
         code="raise RuntimeError('no luck')",
     )
-    with pytest.raises(PluginError, match=r"rule kind 'broken' \(broken:RULE of broken\) cannot be imported: .*no luck"):
+    with pytest.raises(
+        PluginError, match=r"rule kind 'broken' \(broken:RULE of broken\) cannot be imported: .*no luck"
+    ):
         registry.load("rules", "broken")
 
 

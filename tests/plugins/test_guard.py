@@ -1,0 +1,32 @@
+"""A plug-in's failure is its own: caught at the one place, counted, logged with its own frames."""
+
+import logging
+
+import pytest
+
+from certwatch.plugins.collector import CollectError
+from certwatch.plugins.guard import PluginFailed, guard
+from certwatch.telemetry.metrics import PLUGIN_FAILURES
+
+
+def failures(kind: str) -> float:
+    return PLUGIN_FAILURES.labels("rules", kind, "ZeroDivisionError")._value.get()
+
+
+def test_whatever_it_raises_becomes_one_kind_of_failure_and_is_counted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    before = failures("odd")
+    with (
+        caplog.at_level(logging.ERROR),
+        pytest.raises(PluginFailed, match="rule 'odd' failed: ZeroDivisionError"),
+    ):
+        with guard("rules", "odd"):
+            _ = 1 / 0
+    assert failures("odd") == before + 1
+    assert [record.getMessage() for record in caplog.records] == ["plugin_failed"]
+
+
+def test_a_collectors_own_word_passes() -> None:
+    with pytest.raises(CollectError), guard("collectors", "prod"):
+        raise CollectError("permission", "prod: forbidden")
