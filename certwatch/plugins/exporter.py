@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from certwatch.model.clock import Clock
 from certwatch.model.finding import Finding
+from certwatch.model.location import LocationURI
 from certwatch.model.observation import Scan
 from certwatch.model.sighting import Served
 from certwatch.model.sli import Sample
@@ -28,6 +29,10 @@ class InventoryView(Protocol):
         ...
 
     def open_findings(self) -> Iterable[Finding]: ...
+
+    def served(self, uri: LocationURI) -> Served | None:
+        """What is known of one location. None: never seen."""
+        ...
 
     def last_scans(self) -> Sequence[Scan]:
         """The last finished scan of each collector."""

@@ -10,7 +10,7 @@ from certwatch.telemetry.metrics import PLUGIN_FAILURES
 
 
 def failures(kind: str) -> float:
-    return PLUGIN_FAILURES.labels("rules", kind, "ZeroDivisionError")._value.get()
+    return float(PLUGIN_FAILURES.labels("rules", kind, "ZeroDivisionError")._value.get())
 
 
 def test_whatever_it_raises_becomes_one_kind_of_failure_and_is_counted(

@@ -98,7 +98,7 @@ def test_an_object_without_a_needed_member_is_refused_with_its_name(
         points="[certwatch.exporters]\nhalf = half:Half\n",
         code="class Half:\n    Config = object\n    async def start(self): ...\n",
     )
-    with pytest.raises(PluginError, match="has no 'publish': see docs/plugins.md"):
+    with pytest.raises(PluginError, match=r"has no .publish.: see docs/plugins\.md"):
         registry.load("exporters", "half")
 
 

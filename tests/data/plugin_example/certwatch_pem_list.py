@@ -34,7 +34,9 @@ class PEMListCollector:
         try:
             lines = self._path.read_text().splitlines()
         except OSError as error:
-            raise CollectError("not-found", f"{self._path}: {error.strerror}. Name an existing file") from error
+            raise CollectError(
+                "not-found", f"{self._path}: {error.strerror}. Name an existing file"
+            ) from error
         for line in lines:
             name, _, encoded = line.partition(" ")
             location = LocationURI(f"pem-list://{name}")
@@ -45,7 +47,9 @@ class PEMListCollector:
                 error = LookError(kind="malformed", message=f"{name}: not base64")
                 yield Observation(location=location, observed_at=now, error=error)
             else:
-                yield Observation(location=location, observed_at=now, chain=(der,), labels={"listed_as": name})
+                yield Observation(
+                    location=location, observed_at=now, chain=(der,), labels={"listed_as": name}
+                )
 
 
 class TooLongConfig(RuleConfig):
