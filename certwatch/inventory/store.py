@@ -80,6 +80,17 @@ class Settled:
     resolved: tuple[Finding, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pruned:
+    """How much of each one `prune` forgot."""
+
+    sightings: int
+    findings: int
+    scans: int
+    locations: int
+    certificates: int
+
+
 class Writer(Protocol):
     def begin_scan(self, collector: str, now: datetime) -> ScanID:
         """Open a scan. Scans of this collector left running by a dead process become failed."""
@@ -127,6 +138,11 @@ class Writer(Protocol):
         call: True if so."""
         ...
 
+    def prune(self, before: datetime) -> Pruned:
+        """Forget what ended before: sightings, resolved findings, scans but the last of each collector, retired
+        locations with nothing left, certificates seen nowhere any more. What is live or open stays. Atomic."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -167,6 +183,10 @@ class Place:
     error: LookError | None
 
 
+#: Places that one entry names.
+MAX_PLACES = 1000
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """One certificate of the inventory with where it is."""
@@ -176,7 +196,9 @@ class Entry:
     presence: Presence
     first_seen: datetime
     last_seen: datetime
-    #: Live places first.
+    #: How many locations have, or had, it.
+    locations: int
+    #: Live places first; at most `MAX_PLACES` (an intermediate may be at every location there is).
     places: tuple[Place, ...]
 
 

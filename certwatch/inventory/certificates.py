@@ -1,0 +1,75 @@
+"""Certificates, each kept once by its fingerprint: only those not yet known are parsed."""
+
+import sqlite3
+from collections.abc import Iterable
+
+from certwatch.inventory.instants import date_micros
+from certwatch.inventory.looks import Look
+from certwatch.inventory.reversed_names import reversed_names
+from certwatch.inventory.text import storable
+
+
+def keep(connection: sqlite3.Connection, looks: Iterable[Look]) -> tuple[dict[bytes, int], int]:
+    """Ids by fingerprint of every certificate in `looks`, and how many of them are new."""
+    ders = {
+        fingerprint: der
+        for look in looks
+        for fingerprint, der in zip(look.fingerprints, look.chain, strict=True)
+    }
+    if not ders:
+        return {}, 0
+    marks = ",".join("?" * len(ders))
+    ids: dict[bytes, int] = dict(
+        connection.execute(
+            f"SELECT fingerprint, id FROM certificates WHERE fingerprint IN ({marks})",
+            list(ders),
+        )
+    )
+    unknown = [(fingerprint, der) for fingerprint, der in ders.items() if fingerprint not in ids]
+    if unknown:
+        ids |= _add(connection, unknown)
+    return ids, len(unknown)
+
+
+def _add(connection: sqlite3.Connection, unknown: list[tuple[bytes, bytes]]) -> dict[bytes, int]:
+    from certwatch.x509.der import read
+
+    (last,) = connection.execute(
+        "SELECT ifnull(max(seq), 0) FROM sqlite_sequence WHERE name = 'certificates'"
+    ).fetchone()
+    ids, rows, names, issuers = {}, [], [], dict[str, int]()
+    for id, (fingerprint, der) in enumerate(unknown, last + 1):
+        certificate = read(der)
+        issuer = storable(certificate.issuer)
+        if issuer not in issuers:
+            issuers[issuer] = _issuer(connection, issuer)
+        ids[fingerprint] = id
+        rows.append(
+            (
+                id,
+                fingerprint,
+                certificate.serial_hex,
+                certificate.spki_sha256,
+                certificate.tbs_sha256,
+                date_micros(certificate.not_before),
+                date_micros(certificate.not_after),
+                storable(certificate.subject),
+                issuers[issuer],
+            )
+        )
+        names += [(name, id) for name in reversed_names(certificate)]
+    connection.executemany("INSERT INTO certificates VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+    connection.executemany(
+        "INSERT INTO ders VALUES (?, ?)", [(ids[fingerprint], der) for fingerprint, der in unknown]
+    )
+    # Sorted: neighbours in the tree are written together.
+    names.sort()
+    connection.executemany("INSERT INTO names VALUES (?, ?)", names)
+    return ids
+
+
+def _issuer(connection: sqlite3.Connection, name: str) -> int:
+    row = connection.execute("SELECT id FROM issuers WHERE name = ?", (name,)).fetchone()
+    if row is None:
+        row = connection.execute("INSERT INTO issuers (name) VALUES (?) RETURNING id", (name,)).fetchone()
+    return int(row[0])

@@ -1,0 +1,32 @@
+"""From the config's `inventory:` to a store."""
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from certwatch.inventory.store import InventoryError, Store
+
+
+def open_inventory(url: str, *, create: bool = True) -> Store:
+    """The inventory of `url`: `sqlite:///var/lib/certwatch/inventory.db` is the absolute path
+    /var/lib/certwatch/inventory.db (a fourth slash changes nothing).
+
+    Creates file (mode 0600) and folder if they are missing, unless `create` is False: then "not-found". Brings
+    an older schema to the present one. Raises InventoryError.
+    """
+    parts = urlsplit(url)
+    if parts.scheme in ("postgresql", "postgres"):
+        # The URL may hold a password: it is not repeated.
+        raise InventoryError(
+            "other",
+            "inventory postgresql://…: PostgreSQL is not yet built into this version. Use sqlite:///path/to/inventory.db",
+        )
+    path = url.removeprefix("sqlite://")
+    if parts.scheme != "sqlite" or not path.startswith("/") or not path.strip("/"):
+        raise InventoryError(
+            "other",
+            f"inventory {parts.scheme}:…: not the address of an inventory. Write sqlite:///path/to/inventory.db",
+        )
+    # SQLite is imported when it is used: the words and the promise of this package cost their readers nothing.
+    from certwatch.inventory.sqlite import SQLiteStore
+
+    return SQLiteStore(Path("/" + path.lstrip("/")), create=create)

@@ -1,0 +1,203 @@
+"""The reader: read-only, each page of a call one short snapshot, so that the log is never kept from shrinking."""
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from certwatch.inventory.check import check
+from certwatch.inventory.entries import Entries
+from certwatch.inventory.failures import translate
+from certwatch.inventory.findings import read_findings
+from certwatch.inventory.instants import from_micros, to_micros
+from certwatch.inventory.query import by_fingerprint, finding_conditions, matching
+from certwatch.inventory.scans import read_scans
+from certwatch.inventory.served import CertificateCache, load_served
+from certwatch.inventory.store import Counts, Due, Entry, FindingQuery, Query
+from certwatch.model.finding import SEVERITIES, Finding, FindingID
+from certwatch.model.location import LocationURI
+from certwatch.model.observation import Scan
+from certwatch.model.sighting import Served, Sighting
+
+#: Rows built at once when a call streams.
+PAGE = 500
+
+#: Entries built at once: each may have `MAX_PLACES`.
+ENTRIES = 100
+
+
+class SQLiteReader:
+    """Keeps the promise of `store.Reader`. What streams sees each page as of one instant; between pages the writer
+    goes on, and what is gone by then is left out."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self._path = path
+        self._connection = connection
+        self._cache = CertificateCache()
+
+    def due(self, now: datetime, limit: int) -> list[Due]:
+        with self._snapshot() as connection:
+            revisions: dict[int, int] = dict(
+                connection.execute(
+                    "SELECT location, revision FROM judgements WHERE due_at <= ? ORDER BY due_at LIMIT ?",
+                    (to_micros(now), limit),
+                )
+            )
+            return [
+                Due(served=served, revision=revisions[served.id])
+                for served in load_served(connection, self._cache, list(revisions))
+            ]
+
+    def next_due(self) -> datetime | None:
+        with self._snapshot() as connection:
+            due_at: int | None
+            (due_at,) = connection.execute(
+                "SELECT min(due_at) FROM judgements WHERE due_at IS NOT NULL"
+            ).fetchone()
+        return from_micros(due_at)
+
+    def live(self) -> Iterator[Served]:
+        last = 0
+        while True:
+            with self._snapshot() as connection:
+                ids = [
+                    id
+                    for (id,) in connection.execute(
+                        "SELECT id FROM locations WHERE id > ? AND retired_at IS NULL ORDER BY id LIMIT ?",
+                        (last, PAGE),
+                    )
+                ]
+                page = load_served(connection, self._cache, ids)
+            yield from page
+            if not ids:
+                return
+            last = ids[-1]
+
+    def open_findings(self) -> Iterator[Finding]:
+        last = FindingID(0)
+        while True:
+            with self._snapshot() as connection:
+                page = read_findings(
+                    connection, "f.id > ? AND f.resolved_at IS NULL ORDER BY f.id LIMIT ?", (last, PAGE)
+                )
+            yield from page
+            if not page:
+                return
+            last = page[-1].id
+
+    def last_scans(self) -> Sequence[Scan]:
+        with self._snapshot() as connection:
+            return read_scans(
+                connection,
+                "c.abandoned = 0 AND s.id = (SELECT max(o.id) FROM scans o"
+                " WHERE o.collector = c.id AND o.finished_at IS NOT NULL)",
+            )
+
+    def list(self, query: Query, now: datetime) -> Iterator[Entry]:
+        with self._snapshot() as connection:
+            ids = matching(connection, query)
+        entries = Entries(self._cache, at=query.at, now=now)
+        shown = 0
+        # The first page is small: who looks for one name does not wait for more to be parsed.
+        start, size = 0, 20
+        while start < len(ids):
+            with self._snapshot() as connection:
+                page = entries.load(connection, ids[start : start + size])
+            start, size = start + size, ENTRIES
+            for entry in page:
+                if query.where is not None and not query.where(entry):
+                    continue
+                if query.limit is not None and shown >= query.limit:
+                    return
+                shown += 1
+                yield entry
+
+    def certificate(self, fingerprint_prefix: str, now: datetime) -> Sequence[Entry]:
+        with self._snapshot() as connection:
+            ids = by_fingerprint(connection, fingerprint_prefix, limit=20)
+            return Entries(self._cache, at=None, now=now).load(connection, ids)
+
+    def served(self, uri: LocationURI) -> Served | None:
+        with self._snapshot() as connection:
+            row = connection.execute("SELECT id FROM locations WHERE uri = ?", (uri,)).fetchone()
+            return None if row is None else load_served(connection, self._cache, [row[0]])[0]
+
+    def history(self, uri: LocationURI) -> Sequence[Sighting]:
+        with self._snapshot() as connection:
+            rows = connection.execute(
+                """
+                SELECT s.certificate, s.position, s.first_seen,
+                       ifnull(s.last_seen, (SELECT max(k.served) FROM looks k WHERE k.location = l.id)), s.ended_at
+                FROM locations l JOIN sightings s ON s.location = l.id
+                WHERE l.uri = ? ORDER BY s.first_seen DESC, s.position
+                """,
+                (uri,),
+            ).fetchall()
+            certificates = self._cache.get(connection, {row[0] for row in rows})
+        return [
+            Sighting(
+                location=uri,
+                certificate=certificates[certificate],
+                position=position,
+                first_seen=from_micros(first_seen),
+                last_seen=from_micros(last_seen),
+                ended_at=from_micros(ended_at),
+            )
+            for certificate, position, first_seen, last_seen, ended_at in rows
+        ]
+
+    def findings(self, query: FindingQuery) -> Iterator[Finding]:
+        conditions, parameters = finding_conditions(query)
+        with self._snapshot() as connection:
+            ids = [
+                id
+                for (id,) in connection.execute(
+                    f"SELECT f.id FROM findings f WHERE {conditions} ORDER BY f.severity, f.opened_at, f.id LIMIT ?",
+                    (*parameters, -1 if query.limit is None else query.limit),
+                )
+            ]
+        for start in range(0, len(ids), PAGE):
+            page = ids[start : start + PAGE]
+            with self._snapshot() as connection:
+                marks = ",".join("?" * len(page))
+                found = {each.id: each for each in read_findings(connection, f"f.id IN ({marks})", page)}
+            yield from (found[id] for id in page if id in found)
+
+    def finding(self, id: FindingID) -> Finding | None:
+        with self._snapshot() as connection:
+            found = read_findings(connection, "f.id = ?", (id,))
+        return found[0] if found else None
+
+    def counts(self) -> Counts:
+        with self._snapshot() as connection:
+            (certificates,) = connection.execute("SELECT count(*) FROM certificates").fetchone()
+            (locations,) = connection.execute(
+                "SELECT count(*) FROM locations WHERE retired_at IS NULL"
+            ).fetchone()
+            open_findings = connection.execute(
+                "SELECT severity, count(*) FROM findings WHERE resolved_at IS NULL GROUP BY severity"
+            ).fetchall()
+        return Counts(
+            certificates=certificates,
+            locations=locations,
+            open_findings={SEVERITIES[severity]: count for severity, count in open_findings},
+        )
+
+    def check(self) -> Sequence[str]:
+        with self._snapshot() as connection:
+            return check(connection)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[sqlite3.Connection]:
+        """What is read within is of one instant. Raises InventoryError."""
+        with translate(self._path):
+            self._connection.execute("BEGIN")
+            try:
+                yield self._connection
+            finally:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")

@@ -1,0 +1,180 @@
+"""The write path: looks become rows. An unchanged look writes one narrow row, and nothing of it is parsed."""
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from certwatch.inventory import certificates, clock_faults
+from certwatch.inventory.change import take
+from certwatch.inventory.looks import Look
+from certwatch.inventory.store import InventoryError, Recorded
+from certwatch.model.observation import ScanID
+
+#: Locations looked up by one statement.
+CHUNK = 500
+
+
+@dataclass(slots=True)
+class _Counts:
+    unchanged: int = 0
+    changed: int = 0
+    new_certificates: int = 0
+
+
+def record(connection: sqlite3.Connection, scan: ScanID, looks: Sequence[Look]) -> Recorded:
+    """See `store.Writer.record`; within the caller's transaction."""
+    row = connection.execute("SELECT collector, status FROM scans WHERE id = ?", (scan,)).fetchone()
+    if row is None or row[1] != "running":
+        state = "unknown" if row is None else f"{row[1]} already"
+        raise InventoryError(
+            "other", f"scan {scan} is {state}: nothing can be recorded for it. Begin another one"
+        )
+    counts = _Counts()
+    if looks:
+        clock_faults.advance(connection, max(look.at for look in looks))
+    for chunk in _chunks(looks):
+        _record_chunk(connection, scan, row[0], chunk, counts)
+    return Recorded(
+        unchanged=counts.unchanged, changed=counts.changed, new_certificates=counts.new_certificates
+    )
+
+
+def _chunks(looks: Iterable[Look]) -> Iterator[dict[str, Look]]:
+    """No location twice in one chunk, so that the second look at it meets what the first one did."""
+    chunk: dict[str, Look] = {}
+    for look in looks:
+        if look.uri in chunk or len(chunk) == CHUNK:
+            yield chunk
+            chunk = {}
+        chunk[look.uri] = look
+    if chunk:
+        yield chunk
+
+
+def _record_chunk(
+    connection: sqlite3.Connection, scan: ScanID, collector: int, chunk: dict[str, Look], counts: _Counts
+) -> None:
+    new = dict(chunk)
+    changed: list[tuple[int, Look]] = []
+    touched: list[tuple[int, bool, int, int | None, int, int]] = []
+    for row in connection.execute(_known(len(chunk)), (collector, collector, collector, *chunk)):
+        look = new.pop(row[0])
+        if _is_unchanged(look, scan, row):
+            served = look.at if look.chain else row[_SERVED]
+            touched.append((scan, look.error_kind is not None, look.at, served, row[1], collector))
+        else:
+            changed.append((row[1], look))
+    connection.executemany(
+        "UPDATE looks SET scan = ?, failed = ?, seen = ?, served = ? WHERE location = ? AND collector = ?",
+        touched,
+    )
+    counts.unchanged += len(touched)
+    ids, added = certificates.keep(connection, [*new.values(), *(look for _, look in changed)])
+    counts.new_certificates += added
+    for location, look in changed:
+        if take(connection, scan, collector, location, look, [ids[each] for each in look.fingerprints]):
+            counts.changed += 1
+        else:
+            counts.unchanged += 1
+    if new:
+        _add_locations(connection, scan, collector, list(new.values()), ids)
+        counts.changed += len(new)
+
+
+@cache
+def _known(count: int) -> str:
+    """What is known of `count` locations, by URI. Once a size: a full chunk's is prepared once."""
+    return f"""
+        SELECT l.uri, l.id, l.shown, l.error_kind, l.error_message, l.retired_at,
+               w.scope, w.labels, w.stopped_at, k.scan, k.seen, k.served,
+               (SELECT max(o.seen) FROM looks o WHERE o.location = l.id AND o.collector <> ?)
+        FROM locations l
+        LEFT JOIN looks k ON k.location = l.id AND k.collector = ?
+        LEFT JOIN watches w ON w.location = l.id AND w.collector = ?
+        WHERE l.uri IN ({",".join("?" * count)})
+        """
+
+
+_SERVED = 11
+
+
+def _is_unchanged(look: Look, scan: int, row: tuple[Any, ...]) -> bool:
+    """The newest look at this location so far, by a collector that watches it, and it shows what is known."""
+    (
+        _,
+        _,
+        shown,
+        error_kind,
+        error_message,
+        retired,
+        scope,
+        labels,
+        stopped,
+        last_scan,
+        seen,
+        served,
+        others,
+    ) = row
+    return (
+        seen is not None
+        and (look.at > seen or (look.at == seen and scan >= last_scan))
+        and (others is None or look.at > others)
+        # Without a chain the last one is kept, so that there is nothing to compare but the error.
+        and (look.shown == shown or (served is not None and not look.chain))
+        and look.error_kind == error_kind
+        and look.error_message == error_message
+        and look.labels == labels
+        and look.scope == scope
+        and stopped is None
+        and retired is None
+    )
+
+
+def _add_locations(
+    connection: sqlite3.Connection, scan: ScanID, collector: int, looks: Sequence[Look], ids: dict[bytes, int]
+) -> None:
+    (last,) = connection.execute(
+        "SELECT ifnull(max(seq), 0) FROM sqlite_sequence WHERE name = 'locations'"
+    ).fetchone()
+    numbered = list(enumerate(looks, last + 1))
+    connection.executemany(
+        "INSERT INTO locations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)",
+        [
+            (
+                id,
+                look.uri,
+                "[" + ",".join([str(ids[each]) for each in look.fingerprints]) + "]",
+                look.facts,
+                look.shown,
+                look.error_kind,
+                look.error_message,
+                None if look.chain else look.at,
+                look.at,
+            )
+            for id, look in numbered
+        ],
+    )
+    connection.executemany(
+        "INSERT INTO watches VALUES (?, ?, ?, ?, NULL)",
+        [(id, collector, look.scope, look.labels) for id, look in numbered],
+    )
+    connection.executemany(
+        "INSERT INTO looks VALUES (?, ?, ?, ?, ?, ?)",
+        [
+            (id, collector, scan, look.error_kind is not None, look.at, look.at if look.chain else None)
+            for id, look in numbered
+        ],
+    )
+    connection.executemany(
+        "INSERT INTO sightings VALUES (?, ?, ?, ?, NULL, NULL)",
+        [
+            (id, position, look.at, ids[each])
+            for id, look in numbered
+            for position, each in enumerate(look.fingerprints)
+        ],
+    )
+    connection.executemany(
+        "INSERT INTO judgements VALUES (?, 1, 0, ?, '')", [(id, look.at) for id, look in numbered]
+    )

@@ -1,0 +1,206 @@
+"""Scans begin and end; what no collector watches any more is retired."""
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from typing import get_args
+
+from certwatch.inventory.instants import from_micros
+from certwatch.inventory.store import InventoryError
+from certwatch.inventory.text import storable
+from certwatch.model.observation import ErrorKind, Incomplete, LookError, Scan, ScanID, ScanStatus
+
+_INTERRUPTED = LookError(
+    kind="other", message="the process that ran it ended before the scan did. What it saw is kept"
+)
+
+#: How many incomplete scopes a scan's error names.
+_NAMED = 3
+
+
+def begin(connection: sqlite3.Connection, collector: str, now: int) -> ScanID:
+    (id,) = connection.execute(
+        "INSERT INTO collectors (name) VALUES (?) ON CONFLICT DO UPDATE SET abandoned = 0 RETURNING id",
+        (storable(collector),),
+    ).fetchone()
+    for (left,) in connection.execute(
+        "SELECT id FROM scans WHERE collector = ? AND status = 'running'", (id,)
+    ).fetchall():
+        _close(connection, left, id, "failed", _INTERRUPTED, now)
+    (scan,) = connection.execute(
+        "INSERT INTO scans (collector, started_at, status) VALUES (?, ?, 'running') RETURNING id", (id, now)
+    ).fetchone()
+    return ScanID(scan)
+
+
+def finish(
+    connection: sqlite3.Connection,
+    scan: ScanID,
+    incomplete: Sequence[Incomplete],
+    now: int,
+    *,
+    failed: LookError | None,
+) -> Scan:
+    row = connection.execute("SELECT collector, status FROM scans WHERE id = ?", (scan,)).fetchone()
+    if row is None:
+        raise InventoryError("other", f"scan {scan} is unknown: nothing to finish")
+    collector, status = row
+    if status == "running":
+        scopes = {storable(each.scope) for each in incomplete}
+        if failed is None and "" not in scopes:
+            _stop_watching(
+                connection, "collector = ?", [collector], now, except_scan=scan, except_scopes=scopes
+            )
+        if failed is not None:
+            _close(connection, scan, collector, "failed", failed, now)
+        elif incomplete:
+            _close(connection, scan, collector, "partial", _error_of(incomplete), now)
+        else:
+            _close(connection, scan, collector, "complete", None, now)
+    # Finished already: the caller did not learn that its first call had been kept.
+    return read_scans(connection, "s.id = ?", (scan,))[0]
+
+
+def abandon(connection: sqlite3.Connection, keep: Iterable[str], now: int) -> int:
+    """How many locations were retired."""
+    kept = {storable(name) for name in keep}
+    gone = [
+        id
+        for id, name in connection.execute("SELECT id, name FROM collectors WHERE abandoned = 0").fetchall()
+        if name not in kept
+    ]
+    if not gone:
+        return 0
+    marks = ",".join("?" * len(gone))
+    connection.execute(f"UPDATE collectors SET abandoned = 1 WHERE id IN ({marks})", gone)
+    return _stop_watching(connection, f"collector IN ({marks})", gone, now)
+
+
+def _error_of(incomplete: Sequence[Incomplete]) -> LookError:
+    shown = "; ".join(f"{each.scope or 'everything'}: {each.error.message}" for each in incomplete[:_NAMED])
+    more = f"; and {len(incomplete) - _NAMED} more" if len(incomplete) > _NAMED else ""
+    return LookError(kind=incomplete[0].error.kind, message=shown + more)
+
+
+def _close(
+    connection: sqlite3.Connection,
+    scan: int,
+    collector: int,
+    status: ScanStatus,
+    error: LookError | None,
+    now: int,
+) -> None:
+    # Counted from the looks rather than summed on the way: recording a batch twice counts once.
+    connection.execute(
+        """
+        UPDATE scans SET status = ?, error_kind = ?, error_message = ?, finished_at = max(started_at, ?),
+            (observations, errors) = (
+                SELECT count(*), ifnull(sum(k.failed), 0)
+                FROM watches w INDEXED BY watches_by_collector
+                CROSS JOIN looks k ON k.location = w.location AND k.collector = w.collector
+                WHERE w.collector = ? AND w.stopped_at IS NULL AND k.scan = ?)
+        WHERE id = ?
+        """,
+        (
+            status,
+            None if error is None else error.kind,
+            None if error is None else storable(error.message),
+            now,
+            collector,
+            scan,
+            scan,
+        ),
+    )
+
+
+def _stop_watching(
+    connection: sqlite3.Connection,
+    which: str,
+    parameters: Sequence[int],
+    now: int,
+    *,
+    except_scan: int = -1,
+    except_scopes: Iterable[str] = (),
+) -> int:
+    """Collectors stop watching what they did not see; what nobody watches then is retired: how many."""
+    scopes = sorted(except_scopes)
+    connection.execute("CREATE TEMP TABLE IF NOT EXISTS stopped (location INTEGER, collector INTEGER)")
+    connection.execute("DELETE FROM temp.stopped")
+    connection.execute(
+        f"""
+        INSERT INTO temp.stopped
+        SELECT w.location, w.collector FROM watches w
+        CROSS JOIN looks k ON k.location = w.location AND k.collector = w.collector
+        WHERE w.{which} AND w.stopped_at IS NULL AND k.scan <> ?
+            AND w.scope NOT IN ({",".join("?" * len(scopes))})
+        """,
+        [*parameters, except_scan, *scopes],
+    )
+    connection.execute(
+        "UPDATE watches SET stopped_at = ? WHERE (location, collector) IN (SELECT * FROM temp.stopped)",
+        (now,),
+    )
+    connection.execute("CREATE TEMP TABLE IF NOT EXISTS retired (location INTEGER PRIMARY KEY)")
+    connection.execute("DELETE FROM temp.retired")
+    retired = connection.execute(
+        """
+        INSERT INTO temp.retired
+        SELECT DISTINCT g.location FROM temp.stopped g
+        WHERE NOT EXISTS (SELECT 1 FROM watches w WHERE w.location = g.location AND w.stopped_at IS NULL)
+        """
+    ).rowcount
+    # A clock that went back must not end what was seen later.
+    last = "(SELECT max(k.seen) FROM looks k WHERE k.location = {})"
+    connection.execute(
+        f"UPDATE locations SET retired_at = max(?, {last.format('id')})"
+        " WHERE id IN (SELECT location FROM temp.retired)",
+        (now,),
+    )
+    connection.execute(
+        """
+        UPDATE sightings SET
+            last_seen = (SELECT max(k.served) FROM looks k WHERE k.location = sightings.location),
+            ended_at = (SELECT l.retired_at FROM locations l WHERE l.id = sightings.location)
+        WHERE ended_at IS NULL AND location IN (SELECT location FROM temp.retired)
+        """
+    )
+    # Due as well if others still watch: the collectors' names and labels have changed.
+    connection.execute(
+        "UPDATE judgements SET revision = revision + 1, due_at = min(ifnull(due_at, ?), ?)"
+        " WHERE location IN (SELECT location FROM temp.stopped)",
+        (now, now),
+    )
+    return retired
+
+
+_SCAN = """
+SELECT s.id, c.name, s.started_at, s.finished_at, s.status, s.error_kind, s.error_message, s.observations, s.errors
+FROM scans s JOIN collectors c ON c.id = s.collector
+WHERE {} ORDER BY c.name
+"""
+
+
+def read_scans(connection: sqlite3.Connection, which: str, parameters: Sequence[object] = ()) -> list[Scan]:
+    """Scans `s` of collectors `c` for which the SQL condition holds, by collector."""
+    return [
+        Scan(
+            id=ScanID(id),
+            collector=collector,
+            started_at=from_micros(started_at),
+            finished_at=from_micros(finished_at),
+            status=status,
+            error=look_error(kind, message),
+            observations=observations,
+            errors=errors,
+        )
+        for id, collector, started_at, finished_at, status, kind, message, observations, errors in connection.execute(
+            _SCAN.format(which), parameters
+        )
+    ]
+
+
+def look_error(kind: str | None, message: str | None) -> LookError | None:
+    if kind is None:
+        return None
+    # A kind that a newer collector knew and this version does not.
+    known: ErrorKind = kind if kind in get_args(ErrorKind) else "other"  # type: ignore[assignment]
+    return LookError(kind=known, message=message or "")

@@ -1,0 +1,142 @@
+"""The inventory in one SQLite file (write-ahead log): one writer, any number of readers that never wait for it.
+
+What a crash loses. A process that dies loses the step it was in: every step is one transaction. A machine that
+loses power may also lose steps already taken, but none up to the last finished scan: the log is synced to disk
+when a scan ends (`synchronous=FULL` for that commit, which takes all earlier ones along), not for each batch in
+between (`NORMAL`): a scan that never ended counts as failed anyhow, and a judgement lost is made again.
+"""
+
+import os
+import sqlite3
+from pathlib import Path
+from typing import Literal
+from urllib.parse import quote
+
+from certwatch.inventory.failures import inventory_error, translate
+from certwatch.inventory.lock import WriterLock
+from certwatch.inventory.store import Reader, Writer
+from certwatch.inventory.versions import APPLICATION_ID, VERSION
+
+#: How long to wait for the lock of a program that is not certwatch (an SQLite shell, a backup).
+BUSY_SECONDS = 10
+
+_WRITER_PRAGMAS = (
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = NORMAL",
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA temp_store = MEMORY",
+    "PRAGMA cache_size = -65536",  # KiB at most, taken as needed
+    "PRAGMA wal_autocheckpoint = 4000",  # pages
+    "PRAGMA journal_size_limit = 67108864",  # bytes that the log keeps after a burst
+)
+
+
+class SQLiteStore:
+    def __init__(self, path: Path, *, create: bool = True) -> None:
+        """Raises InventoryError; see `open_inventory`."""
+        self._path = path
+        with translate(path):
+            if not path.exists():
+                if not create:
+                    raise inventory_error(path, "not-found")
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+            if self._version(create=create) < VERSION:
+                self._migrate()
+
+    def _version(self, *, create: bool) -> int:
+        connection = connect_reading(self._path)
+        try:
+            (application,) = connection.execute("PRAGMA application_id").fetchone()
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        finally:
+            connection.close()
+        if application != APPLICATION_ID and (application or version or tables or not create):
+            raise inventory_error(self._path, "not-inventory")
+        if version > VERSION:
+            raise inventory_error(
+                self._path, "newer", f"its schema is {version}, this version knows {VERSION}"
+            )
+        return int(version)
+
+    def _migrate(self) -> None:
+        from certwatch.inventory.schema import migrate
+
+        lock = WriterLock(self._path)
+        try:
+            connection = connect_writing(self._path)
+            try:
+                migrate(connection)
+            finally:
+                connection.close()
+        finally:
+            lock.release()
+
+    def writer(self) -> Writer:
+        """The one writer; also "locked" if this process has it already."""
+        from certwatch.inventory.writer import SQLiteWriter
+
+        lock = WriterLock(self._path)
+        try:
+            with translate(self._path):
+                return SQLiteWriter(self._path, connect_writing(self._path), lock)
+        except BaseException:
+            lock.release()
+            raise
+
+    def reader(self) -> Reader:
+        from certwatch.inventory.reader import SQLiteReader
+
+        with translate(self._path):
+            return SQLiteReader(self._path, connect_reading(self._path))
+
+
+def connect_writing(path: Path) -> sqlite3.Connection:
+    connection = _connect(path, "mode=rw")
+    try:
+        for pragma in _WRITER_PRAGMAS:
+            connection.execute(pragma)
+        # A file that cannot be written opens all the same: find out now rather than at the end of a scan.
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("ROLLBACK")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def connect_reading(path: Path) -> sqlite3.Connection:
+    connection = _connect(path, "mode=ro")
+    try:
+        # The log is opened by the first statement that reads, not by connect.
+        connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
+        return connection
+    except sqlite3.OperationalError as error:
+        connection.close()
+        if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+            raise
+        log = Path(f"{path}-wal")
+        if not path.exists() or (log.exists() and log.stat().st_size):
+            raise
+    except BaseException:
+        connection.close()
+        raise
+    # A folder that cannot be written (a snapshot, a mounted backup): SQLite cannot make its shared memory there.
+    # Nothing is left in the log, so that the file alone is whole, and nobody can be writing it.
+    return _connect(path, "mode=ro&immutable=1")
+
+
+def _connect(path: Path, options: Literal["mode=rw", "mode=ro", "mode=ro&immutable=1"]) -> sqlite3.Connection:
+    # Transactions are begun by hand (isolation_level None). The owner's calls come one at a time, but may come
+    # from different threads of a pool.
+    connection = sqlite3.connect(
+        f"file:{quote(str(path))}?{options}",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+        timeout=BUSY_SECONDS,
+        cached_statements=256,
+    )
+    connection.execute("PRAGMA trusted_schema = OFF")
+    return connection

@@ -1,0 +1,103 @@
+"""The writer: each call one transaction over the functions of the modules beside it."""
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+
+from certwatch.inventory import clock_faults, retention, scans
+from certwatch.inventory.failures import translate
+from certwatch.inventory.instants import to_micros
+from certwatch.inventory.lock import WriterLock
+from certwatch.inventory.looks import prepare
+from certwatch.inventory.record import record
+from certwatch.inventory.settle import require_judgement, settle
+from certwatch.inventory.store import InventoryError, Judgement, Pruned, Recorded, Settled
+from certwatch.model.observation import Incomplete, LookError, Observation, Scan, ScanID
+from certwatch.telemetry.metrics import INVENTORY_WRITE_FAILURES
+
+
+class SQLiteWriter:
+    """Keeps the promise of `store.Writer`. Holds nothing in memory between two calls but its connection and its
+    lock, so that a failed call leaves nothing behind: the next one starts from what the file says."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection, lock: WriterLock) -> None:
+        self._path = path
+        self._connection = connection
+        self._lock = lock
+
+    def begin_scan(self, collector: str, now: datetime) -> ScanID:
+        with self._transaction() as connection:
+            instant = clock_faults.told(connection, to_micros(now))
+            return scans.begin(connection, collector, instant)
+
+    def record(
+        self, scan: ScanID, observations: Sequence[Observation], labels: Mapping[str, str] | None = None
+    ) -> Recorded:
+        # Digests are made before the transaction, so that it is short.
+        looks = prepare(observations, labels or {})
+        with self._transaction() as connection:
+            return record(connection, scan, looks)
+
+    def finish_scan(
+        self,
+        scan: ScanID,
+        incomplete: Sequence[Incomplete],
+        now: datetime,
+        *,
+        failed: LookError | None = None,
+    ) -> Scan:
+        with self._transaction(durable=True) as connection:
+            instant = clock_faults.told(connection, to_micros(now))
+            return scans.finish(connection, scan, incomplete, instant, failed=failed)
+
+    def abandon_collectors(self, keep: Iterable[str], now: datetime) -> int:
+        with self._transaction() as connection:
+            instant = clock_faults.told(connection, to_micros(now))
+            return scans.abandon(connection, keep, instant)
+
+    def settle(self, judgements: Sequence[Judgement], now: datetime) -> Settled:
+        with self._transaction() as connection:
+            instant = clock_faults.told(connection, to_micros(now))
+            return settle(connection, judgements, instant)
+
+    def require_judgement(self, digest: str) -> bool:
+        with self._transaction() as connection:
+            return require_judgement(connection, digest)
+
+    def prune(self, before: datetime) -> Pruned:
+        with self._transaction() as connection:
+            return retention.prune(connection, to_micros(before))
+
+    def close(self) -> None:
+        """May be called twice. Moves the log into the file if no reader is in its way."""
+        self._connection.close()
+        self._lock.release()
+
+    @contextmanager
+    def _transaction(self, *, durable: bool = False) -> Iterator[sqlite3.Connection]:
+        """All or nothing; then on disk if `durable` (see sqlite.py). Raises InventoryError, counted."""
+        connection = self._connection
+        try:
+            with translate(self._path):
+                if durable:
+                    connection.execute("PRAGMA synchronous = FULL")
+                try:
+                    connection.execute("BEGIN IMMEDIATE")
+                    yield connection
+                    connection.execute("COMMIT")
+                except BaseException:
+                    # Some errors (disk full) have rolled back already; where even this fails, the log is not
+                    # committed and the next BEGIN says so.
+                    if connection.in_transaction:
+                        with suppress(sqlite3.Error):
+                            connection.execute("ROLLBACK")
+                    raise
+                finally:
+                    if durable:
+                        with suppress(sqlite3.Error):
+                            connection.execute("PRAGMA synchronous = NORMAL")
+        except InventoryError as error:
+            INVENTORY_WRITE_FAILURES.labels(error.kind).inc()
+            raise
