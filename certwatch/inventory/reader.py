@@ -38,15 +38,18 @@ class SQLiteReader:
 
     def due(self, now: datetime, limit: int) -> list[Due]:
         with self._snapshot() as connection:
-            revisions: dict[int, int] = dict(
-                connection.execute(
-                    "SELECT location, revision FROM judgements WHERE due_at <= ? ORDER BY due_at LIMIT ?",
+            revisions: dict[int, tuple[int, int]] = {
+                location: (revision, judged)
+                for location, revision, judged in connection.execute(
+                    "SELECT location, revision, judged FROM judgements WHERE due_at <= ?"
+                    " ORDER BY due_at LIMIT ?",
                     (to_micros(now), limit),
                 )
-            )
+            }
             return [
-                Due(served=served, revision=revisions[served.id])
+                Due(served=served, revision=revision, changed=judged != revision)
                 for served in load_served(connection, self._cache, list(revisions))
+                for revision, judged in (revisions[served.id],)
             ]
 
     def next_due(self) -> datetime | None:

@@ -48,6 +48,8 @@ class Due:
     served: Served
     #: Grows with every change of the location.
     revision: int
+    #: True: it has changed since it was last judged. False: only time has passed.
+    changed: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,7 +41,7 @@ class InventoryView(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class News:
-    """What one round changed. Told once, in order; a restart begins with `start` instead."""
+    """What one round changed. Told in order; a restart, or news that was lost, begins with `start` instead."""
 
     #: Locations that are new, or whose chain, facts, error, labels or owner changed.
     changed: tuple[Served, ...] = ()
@@ -75,7 +75,8 @@ class Exporter(Protocol):
         """Cheap, without I/O."""
 
     async def start(self) -> None:
-        """Take the present state from the view. Called once, before the first `publish`."""
+        """Take the present state from the view, in place of whatever was told before. Called before the first
+        `publish`; and again, never during one, when news was lost to this exporter (it failed, or was too slow)."""
 
     async def publish(self, news: News) -> None:
         """Take what changed. Returns soon: what must be sent goes to a bounded queue or a kept state of its
