@@ -131,7 +131,7 @@ def nginx(
         ("user root;\n" if os.geteuid() == 0 else "")
         + f"daemon off; pid {folder}/nginx.pid; error_log stderr warn; worker_processes {workers};\n"
         "events { worker_connections 8192; }\n"
-        f"http {{ access_log off; {temporary}{http}\n{''.join(blocks)}}}\n"
+        f"http {{ access_log off; ssl_protocols TLSv1.2 TLSv1.3; {temporary}{http}\n{''.join(blocks)}}}\n"
     )
     with running(
         [binary, "-p", folder, "-c", folder / "nginx.conf"],
