@@ -1,0 +1,280 @@
+"""The way out to TLS servers: connect, speak in the clear where the protocol begins so, shake hands, leave.
+
+One `look` never raises for what a server does or does not do: whatever was presented comes back, with an error
+beside it if it went no further. It costs at most its time limit and its cap on bytes.
+"""
+
+import asyncio
+import errno
+import time
+from dataclasses import dataclass, field
+from functools import partial
+from typing import cast
+
+from certwatch.doors.dialogue import Conversation, Dialogue
+from certwatch.doors.failure import LookFailed
+from certwatch.doors.handshake import Client, Handshake
+from certwatch.model.observation import ErrorKind, Fact, LookError
+
+__all__ = ["Client", "Look", "Peer", "look"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """Whom to look at, and how."""
+
+    #: An address: names are resolved before (`certwatch.doors.dns`).
+    address: str
+    port: int
+    #: SNI, A-labels. None: none is sent.
+    server_name: str | None = None
+    #: What is said before TLS. None: TLS from the first byte, then with ALPN. Used up by one look.
+    opening: Dialogue | None = None
+
+    @property
+    def where(self) -> str:
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        named = f" ({self.server_name})" if self.server_name else ""
+        return f"{host}:{self.port}{named}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What came of it. `chain` may be there beside an `error`: the handshake failed after the certificates."""
+
+    chain: tuple[bytes, ...] = ()
+    facts: dict[str, Fact] = field(default_factory=dict)
+    stapled_ocsp: bytes | None = None
+    error: LookError | None = None
+
+
+async def look(client: Client, peer: Peer, *, time_limit: float, max_bytes: int) -> Look:
+    """Look at one endpoint. `time_limit`: seconds for everything. `max_bytes`: most that is read from it.
+
+    Cancellation closes the connection at once.
+    """
+    loop = asyncio.get_running_loop()
+    visit = _Visit(client, peer, loop.create_future(), max_bytes)
+    try:
+        try:
+            async with asyncio.timeout(time_limit):
+                await loop.create_connection(partial(_same, visit), peer.address, peer.port)
+                await visit.ended
+        except TimeoutError as error:
+            # asyncio's own has no errno; the system's (ETIMEDOUT) has.
+            if error.errno is None:
+                visit.failure = LookFailed("timeout", f"{peer.where}: {visit.waiting_for(time_limit)}")
+            else:
+                visit.failure = _translated(error, peer)
+        except OSError as error:
+            visit.failure = _translated(error, peer)
+        return visit.result()
+    finally:
+        visit.leave()
+
+
+def _same(visit: "_Visit") -> "_Visit":
+    return visit
+
+
+class _Visit(asyncio.Protocol):
+    """One connection. `ended` is set when there is no more to learn; `failure` says why it was too soon."""
+
+    __slots__ = (
+        "_client",
+        "_conversation",
+        "_handshake",
+        "_left",
+        "_peer",
+        "_seconds",
+        "_since",
+        "_transport",
+        "ended",
+        "failure",
+    )
+
+    def __init__(self, client: Client, peer: Peer, ended: asyncio.Future[None], max_bytes: int) -> None:
+        self._client = client
+        self._peer = peer
+        self._left = max_bytes
+        self._transport: asyncio.Transport | None = None
+        self._conversation: Conversation | None = None
+        self._handshake: Handshake | None = None
+        self._seconds: dict[str, Fact] = {}
+        self._since = time.perf_counter()
+        self.ended = ended
+        self.failure: LookFailed | None = None
+
+    # -- asyncio's calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # A cast: uvloop's transports are no subclass of asyncio's.
+        self._transport = cast("asyncio.Transport", transport)
+        if self.ended.done():
+            # Given up while connecting.
+            self._transport.abort()
+            return
+        self._lap("connect_seconds")
+        if self._peer.opening is None:
+            self._begin_handshake()
+            return
+        self._conversation = Conversation(self._peer.opening, self._peer.where)
+        self._converse(b"")
+
+    def data_received(self, data: bytes) -> None:
+        if self.ended.done():
+            return
+        self._left -= len(data)
+        if self._left < 0:
+            self._end(
+                LookFailed(
+                    "malformed",
+                    f"{self._peer.where}: sent more bytes than max_bytes allows without finishing the handshake.",
+                )
+            )
+        elif self._handshake is not None:
+            self._shake(self._handshake, data)
+        else:
+            self._converse(data)
+
+    def eof_received(self) -> None:
+        self.connection_lost(None)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self.ended.done():
+            return
+        if self._handshake is not None and self._handshake.refused_without_client_certificate:
+            # Some servers hang up instead of sending an alert.
+            self._lap("handshake_seconds")
+            self._end(None)
+            return
+        stage = "the STARTTLS dialogue" if self._handshake is None else "the TLS handshake"
+        how = "closed" if error is None else "reset"
+        self._end(
+            LookFailed(
+                "reset",
+                f"{self._peer.where}: the server {how} the connection during {stage}. Its log may say why;"
+                " often it wants another server name (SNI), or a proxy has no backend.",
+            )
+        )
+
+    # -- steps
+
+    def _converse(self, data: bytes) -> None:
+        conversation = self._conversation
+        assert conversation is not None  # noqa: S101 - set with the connection
+        try:
+            out = conversation.receive(data) if data else conversation.start()
+        except LookFailed as failure:
+            self._end(failure)
+            return
+        self._send(out)
+        if conversation.done:
+            self._lap("starttls_seconds")
+            self._begin_handshake()
+
+    def _begin_handshake(self) -> None:
+        peer = self._peer
+        self._handshake = self._client.begin(peer.where, peer.server_name, alpn=peer.opening is None)
+        self._shake(self._handshake, b"")
+
+    def _shake(self, handshake: Handshake, data: bytes) -> None:
+        out, failure = handshake.step(data)
+        if handshake.done or failure is not None:
+            self._lap("handshake_seconds")
+            if failure is None:
+                out += handshake.farewell()
+            self._send(out)
+            self._end(failure)
+        else:
+            self._send(out)
+
+    def _send(self, data: bytes) -> None:
+        if data and self._transport is not None:
+            self._transport.write(data)
+
+    def _lap(self, fact: str) -> None:
+        now = time.perf_counter()
+        self._seconds[fact] = now - self._since
+        self._since = now
+
+    def _end(self, failure: LookFailed | None) -> None:
+        self.failure = failure
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+    # -- for `look`
+
+    def waiting_for(self, time_limit: float) -> str:
+        """What did not come in time, for a message."""
+        if self._transport is None:
+            return f"no answer to the connection within {time_limit:g} s. Check address, port and firewall."
+        if self._handshake is None:
+            return f"accepted the connection and did not finish its greeting or STARTTLS within {time_limit:g} s."
+        return (
+            f"accepted the connection and did not finish the TLS handshake within {time_limit:g} s. Check that"
+            " the port speaks TLS."
+        )
+
+    def leave(self) -> None:
+        """Let go of everything, now. Twice is fine."""
+        if self._transport is not None:
+            if self.ended.done() and not self.ended.cancelled():
+                # Sends what is written (our Finished, close_notify), which the kernel's buffer has room for.
+                self._transport.close()
+            else:
+                self._transport.abort()
+        self.ended.cancel()
+        if self._conversation is not None:
+            self._conversation.close()
+        if self._handshake is not None:
+            self._handshake.close()
+
+    def result(self) -> Look:
+        error = self.failure.error if self.failure is not None else None
+        if self._handshake is None:
+            return Look(facts=self._seconds, error=error)
+        presented = self._handshake.presented()
+        facts = self._handshake.facts()
+        facts |= self._seconds
+        if presented.chain:
+            facts["ocsp_stapled"] = presented.stapled_ocsp is not None
+        return Look(chain=presented.chain, facts=facts, stapled_ocsp=presented.stapled_ocsp, error=error)
+
+
+_KINDS: dict[int, ErrorKind] = {
+    errno.ECONNREFUSED: "refused",
+    errno.ECONNRESET: "reset",
+    errno.ECONNABORTED: "reset",
+    errno.EPIPE: "reset",
+    errno.ETIMEDOUT: "timeout",
+    errno.ENETUNREACH: "unreachable",
+    errno.EHOSTUNREACH: "unreachable",
+    errno.ENETDOWN: "unreachable",
+    errno.EHOSTDOWN: "unreachable",
+    errno.EADDRNOTAVAIL: "unreachable",
+    errno.EAFNOSUPPORT: "unreachable",
+    # A local firewall (REJECT with admin-prohibited), or a broadcast address.
+    errno.EACCES: "unreachable",
+    errno.EPERM: "unreachable",
+}
+
+_ADVICE: dict[ErrorKind, str] = {
+    "refused": "connection refused. Nothing listens there, or a firewall answers for it.",
+    "reset": "connection reset before TLS began. Check what listens there.",
+    "timeout": "no answer to the connection. Check address, port and firewall.",
+}
+
+
+def _translated(error: OSError, peer: Peer) -> LookFailed:
+    """A socket's error as one of ours."""
+    number = error.errno or 0
+    kind = _KINDS.get(number, "other")
+    why = _ADVICE.get(kind)
+    if number in (errno.EMFILE, errno.ENFILE):
+        why = "too many open files here. Raise the limit (ulimit -n) or lower concurrency."
+    elif number in (errno.EACCES, errno.EPERM):
+        why = "connecting is forbidden on this host. Check its firewall, and that it is no broadcast address."
+    elif why is None:
+        why = f"{error.strerror or error}. Check the route to it."
+    return LookFailed(kind, f"{peer.where}: {why}")
