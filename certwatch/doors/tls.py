@@ -7,6 +7,7 @@ beside it if it went no further. It costs at most its time limit and its cap on 
 import asyncio
 import errno
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import cast
@@ -28,8 +29,8 @@ class Peer:
     port: int
     #: SNI, A-labels. None: none is sent.
     server_name: str | None = None
-    #: What is said before TLS. None: TLS from the first byte, then with ALPN. Used up by one look.
-    opening: Dialogue | None = None
+    #: What is said before TLS, made of `where`. None: TLS from the first byte, then with ALPN.
+    opening: Callable[[str], Dialogue] | None = None
 
     @property
     def where(self) -> str:
@@ -118,7 +119,7 @@ class _Visit(asyncio.Protocol):
         if self._peer.opening is None:
             self._begin_handshake()
             return
-        self._conversation = Conversation(self._peer.opening, self._peer.where)
+        self._conversation = Conversation(self._peer.opening(self._peer.where), self._peer.where)
         self._converse(b"")
 
     def data_received(self, data: bytes) -> None:

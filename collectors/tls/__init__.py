@@ -1,0 +1,100 @@
+"""Looks at TLS endpoints: names, addresses, networks, with STARTTLS where the protocol begins in the clear."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Annotated, ClassVar
+
+from pydantic import AfterValidator, Field
+
+from certwatch.doors.dns import Family, Resolver, system_lookup
+from certwatch.doors.tls import Client
+from certwatch.model.observation import Incomplete, Observation
+from certwatch.plugins.collector import CollectorConfig, CollectorContext
+from collectors.tls.crew import Crew
+from collectors.tls.plan import Plan
+from collectors.tls.probe import Prober
+from collectors.tls.rate import Rate
+from collectors.tls.results import Results
+from collectors.tls.targets import host_name, parse, parse_exclusion
+
+__all__ = ["TLSCollector", "TLSConfig"]
+
+#: Results that wait to be taken.
+_RESULTS = 1000
+
+
+def _target(text: str) -> str:
+    parse(text)
+    return text
+
+
+def _exclusion(text: str) -> str:
+    parse_exclusion(text)
+    return text
+
+
+class TLSConfig(CollectorConfig):
+    #: `host`, `host:port`, `host:port/smtp`, `10.20.0.0/24:443,8443,9000-9010`, `[2001:db8::1]:443`, an IPv6
+    #: CIDR, `tls://host:port/?sni=name`. Without port: 443, 25 with /smtp.
+    targets: list[Annotated[str, AfterValidator(_target)]] = Field(min_length=1)
+    #: Hosts, addresses, CIDRs, with ports or without, that are never connected to, whoever names them.
+    exclude: list[Annotated[str, AfterValidator(_exclusion)]] = Field(default_factory=list)
+    #: Server name (SNI) for all targets. None: the target's own name, none for addresses.
+    server_name: Annotated[str, AfterValidator(host_name)] | None = None
+    #: Seconds for one endpoint: look-up, connection, dialogue and handshake together.
+    timeout: float = Field(default=10, gt=0, le=600)
+    #: Seconds for the whole scan; what is not seen by then makes it partial. None: as long as it takes.
+    total_timeout: float | None = Field(default=None, gt=0)
+    #: Most looks under way at once.
+    concurrency: int = Field(default=500, ge=1, le=20_000)
+    #: Most new connections a second. None: as many as this host manages.
+    rate: float | None = Field(default=None, gt=0)
+    #: Most bytes read from one endpoint.
+    max_bytes: int = Field(default=256 * 1024, ge=4096)
+    #: Which addresses of a name are looked at. any: those of the families that this host has addresses of.
+    family: Family = "any"
+
+
+class TLSCollector:
+    Config: ClassVar[type[CollectorConfig]] = TLSConfig
+
+    def __init__(self, name: str, config: CollectorConfig, context: CollectorContext) -> None:
+        if not isinstance(config, TLSConfig):
+            raise TypeError(f"{name}: config is {type(config).__name__}, not TLSConfig")
+        self._config = config
+        self._context = context
+        self._targets = [parse(text) for text in config.targets]
+        self._exclusions = [parse_exclusion(text) for text in config.exclude]
+
+    def lookup(self, name: str, family: Family) -> Sequence[str]:
+        """Every address of a name; blocks, in a thread. Raises OSError."""
+        return system_lookup(name, family)
+
+    async def collect(self) -> AsyncIterator[Observation | Incomplete]:
+        config = self._config
+        results: Results[Observation | Incomplete] = Results(_RESULTS)
+        resolver = Resolver(family=config.family, timeout=config.timeout, lookup=self.lookup)
+        crew = Crew(
+            plan=Plan(self._targets, self._exclusions, config.server_name),
+            prober=Prober(
+                client=Client(),
+                clock=self._context.clock,
+                timeout=config.timeout,
+                max_bytes=config.max_bytes,
+            ),
+            resolver=resolver,
+            results=results,
+            concurrency=config.concurrency,
+            rate=Rate(config.rate) if config.rate is not None else None,
+            progress=self._context.progress,
+        )
+        work = asyncio.create_task(crew.run(config.total_timeout))
+        work.add_done_callback(lambda task: results.close(None if task.cancelled() else task.exception()))
+        try:
+            while batch := await results.take():
+                for result in batch:
+                    yield result
+        finally:
+            work.cancel()
+            await asyncio.wait([work])
+            await resolver.close()

@@ -1,0 +1,132 @@
+"""Many looks at once: bounded, paced, none waiting for another."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+from certwatch.doors.dns import Resolver
+from certwatch.doors.failure import LookFailed
+from certwatch.model.observation import Incomplete, LookError, Observation
+from collectors.tls.plan import Endpoint, Plan
+from collectors.tls.probe import Prober, addresses_of
+from collectors.tls.rate import Rate
+from collectors.tls.results import Results
+
+Result = Observation | Incomplete
+
+#: New looks begun in one turn of the event loop. While the loop is busy with handshakes it turns slowly, and
+#: few begin; while it waits for the network it turns fast. So the looks under way are as many as the network
+#: needs, not as many as are allowed, and the times measured are the servers', not our own queue's.
+_BEGUN_A_TURN = 16
+
+
+class Crew:
+    """One scan's work: takes endpoints from the plan, keeps at most `concurrency` looks under way, puts what
+    they saw into `results`. `run` once."""
+
+    def __init__(
+        self,
+        *,
+        plan: Plan,
+        prober: Prober,
+        resolver: Resolver,
+        results: Results[Result],
+        concurrency: int,
+        rate: Rate | None,
+        progress: Callable[[int, int | None], None],
+    ) -> None:
+        self._plan = plan
+        self._endpoints = plan.endpoints()
+        self._prober = prober
+        self._resolver = resolver
+        self._results = results
+        self._concurrency = concurrency
+        self._rate = rate
+        self._progress = progress
+        #: Addresses that names led to, and that wait for their turn.
+        self._pending: deque[Endpoint] = deque()
+        #: Looks under way, by the number of their beginning.
+        self._active: dict[int, Endpoint] = {}
+        self._begun = 0
+        self._done = 0
+        #: Set when a look ends.
+        self._ended = asyncio.Event()
+        self._incomplete: set[str] = set()
+
+    async def run(self, total_timeout: float | None) -> None:
+        """Until everything was looked at, or the time is over: then what was not is said to be incomplete."""
+        try:
+            async with asyncio.timeout(total_timeout):
+                await self._dispatch()
+        except TimeoutError:
+            self._say_unseen(total_timeout or 0)
+
+    async def _dispatch(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            while True:
+                endpoint = self._pending.popleft() if self._pending else next(self._endpoints, None)
+                if endpoint is None:
+                    if not self._active:
+                        return
+                    # A name under way may still lead to addresses.
+                    await self._an_end()
+                    continue
+                # Named as under way from here on, so that no endpoint is lost while this waits.
+                number = self._begun = self._begun + 1
+                self._active[number] = endpoint
+                while len(self._active) > self._concurrency:
+                    await self._an_end()
+                if self._results.is_full:
+                    await self._results.room()
+                if self._rate is not None and not endpoint.is_name:
+                    await self._rate.take()
+                group.create_task(self._attend(number, endpoint))
+                if number % _BEGUN_A_TURN == 0:
+                    await asyncio.sleep(0)
+
+    async def _an_end(self) -> None:
+        self._ended.clear()
+        await self._ended.wait()
+
+    async def _attend(self, number: int, endpoint: Endpoint) -> None:
+        if endpoint.is_name:
+            await self._resolve(endpoint)
+        else:
+            self._tell(await self._prober.probe(endpoint))
+        # Not in a `finally`: what is cancelled stays in `_active`, and is told as unseen.
+        del self._active[number]
+        self._ended.set()
+
+    async def _resolve(self, endpoint: Endpoint) -> None:
+        try:
+            resolved = await self._resolver.resolve(endpoint.host)
+        except LookFailed as failure:
+            if self._plan.admit(endpoint, endpoint.host):
+                self._say_incomplete(endpoint.target.text, failure.error)
+                self._tell(self._prober.unresolved(endpoint, failure))
+            return
+        found = addresses_of(endpoint, resolved)
+        self._plan.total += len(found) - 1
+        self._pending.extend(each for each in found if self._plan.admit(endpoint, each.host))
+
+    def _tell(self, observation: Observation) -> None:
+        self._results.put(observation)
+        self._done += 1
+        self._progress(self._done, self._plan.total)
+
+    def _say_incomplete(self, scope: str, error: LookError) -> None:
+        if scope not in self._incomplete:
+            self._incomplete.add(scope)
+            self._results.put(Incomplete(scope=scope, error=error))
+
+    def _say_unseen(self, seconds: float) -> None:
+        unseen = [endpoint.target for endpoint in (*self._active.values(), *self._pending)]
+        for target in (*unseen, *self._plan.remaining()):
+            self._say_incomplete(
+                target.text,
+                LookError(
+                    kind="timeout",
+                    message=f"{target.text}: not looked at whole within total_timeout ({seconds:g} s)."
+                    " Raise total_timeout, concurrency or rate, or split the targets.",
+                ),
+            )
