@@ -123,6 +123,10 @@ _VIOLATIONS = (
         ),
     ),
     (
+        "is a name of a certificate that is not kept",
+        "SELECT reversed FROM names n WHERE NOT EXISTS (SELECT 1 FROM certificates c WHERE c.id = n.certificate)",
+    ),
+    (
         "is a certificate that nobody ever saw",
         (
             "SELECT lower(hex(fingerprint)) FROM certificates c"

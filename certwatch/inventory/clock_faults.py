@@ -9,13 +9,15 @@ stand unchanged until that future comes. So when a writer is told an instant tha
 told, every later instant of the inventory becomes this one, and every location must be judged anew.
 
 A clock from before `EARLIEST` is itself the wrong one (a machine without battery begins in 1970): nothing is
-brought back to that. Its looks count as old until it is set.
+brought back to that. Until it is set, what it says stands for the latest instant that is known.
 """
 
 import sqlite3
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from certwatch.inventory.instants import from_micros, to_micros
+from certwatch.inventory.looks import Look
 from certwatch.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -28,23 +30,33 @@ EARLIEST = to_micros(datetime(2025, 1, 1, tzinfo=UTC))
 
 
 def told(connection: sqlite3.Connection, now: int) -> int:
-    """Take note of the clock; heal what a fault left. Gives `now` back. Within the caller's transaction."""
+    """Take note of the clock; heal what a fault left. Gives the instant to go by. Within the caller's transaction."""
     latest = _latest(connection)
     if latest is None or now > latest:
-        advance(connection, now)
-    elif EARLIEST <= now < latest - SLACK:
+        _advance(connection, now)
+    elif now < EARLIEST:
+        return latest
+    elif now < latest - SLACK:
+        healed = _heal(connection, now)
         log.warning(
-            "clock_went_back",
-            latest=str(from_micros(latest)),
-            now=str(from_micros(now)),
-            healed=_heal(connection, now),
+            "clock_went_back", latest=str(from_micros(latest)), now=str(from_micros(now)), healed=healed
         )
         connection.execute("UPDATE meta SET value = ? WHERE key = 'clock'", (now,))
     return now
 
 
-def advance(connection: sqlite3.Connection, instant: int) -> None:
-    """Observations carry instants too: a crash after recording must not hide that the clock had been ahead."""
+def looked(connection: sqlite3.Connection, looks: Sequence[Look]) -> None:
+    """Looks carry instants too: a crash after recording must not hide that their clock had been ahead, and a clock
+    that was never set must not put them before all history (their `at` is set right in place)."""
+    latest = _latest(connection)
+    if latest is not None:
+        for look in looks:
+            if look.at < EARLIEST:
+                look.at = max(look.at, latest)
+    _advance(connection, max(look.at for look in looks))
+
+
+def _advance(connection: sqlite3.Connection, instant: int) -> None:
     connection.execute(
         "INSERT INTO meta VALUES ('clock', ?) ON CONFLICT DO UPDATE SET value = max(value, excluded.value)",
         (instant,),

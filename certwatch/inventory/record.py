@@ -33,7 +33,7 @@ def record(connection: sqlite3.Connection, scan: ScanID, looks: Sequence[Look]) 
         )
     counts = _Counts()
     if looks:
-        clock_faults.advance(connection, max(look.at for look in looks))
+        clock_faults.looked(connection, looks)
     for chunk in _chunks(looks):
         _record_chunk(connection, scan, row[0], chunk, counts)
     return Recorded(

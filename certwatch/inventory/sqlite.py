@@ -20,13 +20,16 @@ from certwatch.inventory.versions import APPLICATION_ID, VERSION
 #: How long to wait for the lock of a program that is not certwatch (an SQLite shell, a backup).
 BUSY_SECONDS = 10
 
+#: What every database begins with (https://www.sqlite.org/fileformat.html, 1.3.1).
+_MAGIC = b"SQLite format 3\0"
+
 _WRITER_PRAGMAS = (
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = NORMAL",
     "PRAGMA foreign_keys = ON",
     "PRAGMA temp_store = MEMORY",
     "PRAGMA cache_size = -65536",  # KiB at most, taken as needed
-    "PRAGMA wal_autocheckpoint = 4000",  # pages
+    "PRAGMA wal_autocheckpoint = 10000",  # pages, 40 MB
     "PRAGMA journal_size_limit = 67108864",  # bytes that the log keeps after a burst
 )
 
@@ -45,6 +48,10 @@ class SQLiteStore:
                 self._migrate()
 
     def _version(self, *, create: bool) -> int:
+        with self._path.open("rb") as file:
+            # SQLite takes a file of a few bytes for an empty database, and would write over it.
+            if file.read(len(_MAGIC)) not in (b"", _MAGIC):
+                raise inventory_error(self._path, "not-inventory")
         connection = connect_reading(self._path)
         try:
             (application,) = connection.execute("PRAGMA application_id").fetchone()
