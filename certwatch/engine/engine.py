@@ -1,0 +1,175 @@
+"""All arrows together: what `certwatch run` keeps going."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from certwatch.engine.clock_watch import ClockWatch
+from certwatch.engine.collect import CollectorJob, run_scan
+from certwatch.engine.evaluate import Evaluator
+from certwatch.engine.judge import RuleSet
+from certwatch.engine.publish import ExporterJob, Publisher
+from certwatch.engine.schedule import Schedule
+from certwatch.engine.supervise import keep_running
+from certwatch.engine.view import StoreView
+from certwatch.engine.writer import WriterThread
+from certwatch.inventory.store import InventoryError, Store, Writer
+from certwatch.model.clock import Clock
+from certwatch.plugins.collector import Collector
+from certwatch.plugins.guard import PluginFailed, guard
+from certwatch.telemetry.logs import get_logger
+
+log = get_logger(__name__)
+
+#: At the end, for judging what the last looks brought.
+LAST_ROUND_SECONDS = 0.5
+#: Whether the inventory can be written again is tried this often while it cannot.
+PROBE_SECONDS = 15.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What there is to do, made from a config by `certwatch.engine.assemble`."""
+
+    collectors: tuple[CollectorJob, ...] = ()
+    exporters: tuple[ExporterJob, ...] = ()
+    rules: RuleSet = field(default_factory=RuleSet)
+
+
+class Engine:
+    """Runs collectors, rules and exporters until stopped. Owned by the event loop's thread.
+
+    Order: `start`, any number of `use` one after the other, `stop`. Owns the writer and closes it.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        writer: Writer,
+        view: StoreView,
+        clock: Clock,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
+        self._view = view
+        self.writer = WriterThread(writer)
+        self.publisher = Publisher()
+        self.evaluator = Evaluator(store, self.writer, clock, self.publisher.publish)
+        self.schedule = Schedule(self._scan, clock)
+        self._clock_watch = ClockWatch(clock, monotonic)
+        self._collectors: dict[str, tuple[CollectorJob, Collector]] = {}
+        self._named: tuple[str, ...] = ()
+        # Collectors that could not be made, by name.
+        self._broken: dict[str, str] = {}
+        self._crashed: dict[str, str] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._stopping = False
+
+    async def start(self, work: Work) -> None:
+        self.schedule.start()
+        self._tasks = [
+            self._keep("evaluation", self.evaluator.run),
+            self._keep("clock watch", lambda: self._clock_watch.run(self._clock_jumped)),
+            self._keep("write probe", self._probe),
+        ]
+        await self.use(work)
+
+    def _keep(self, name: str, run: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
+        def crashed(why: str | None) -> None:
+            if why is None:
+                self._crashed.pop(name, None)
+            else:
+                self._crashed[name] = why
+
+        return asyncio.create_task(keep_running(name, run, crashed))
+
+    async def use(self, work: Work) -> None:
+        """Do this from now on: what is as before goes on undisturbed. What a collector that is named no more had
+        seen is retired."""
+        # Exporters first, so that they hear of what the others change.
+        await self.publisher.use(work.exporters)
+        self.evaluator.use(work.rules)
+        former, self._broken = self._collectors, {}
+        self._collectors = {}
+        for job in work.collectors:
+            if job.name in former and former[job.name][0].digest == job.digest:
+                self._collectors[job.name] = former[job.name]
+                continue
+            try:
+                with guard("collectors", job.kind):
+                    self._collectors[job.name] = job, job.build()
+            except PluginFailed as error:
+                self._broken[job.name] = str(error)
+        await self.schedule.use([job for job, _ in self._collectors.values()])
+        # Those that could not be made too: what they saw before is not gone.
+        self._named = tuple(job.name for job in work.collectors)
+        await self._abandon()
+
+    async def _abandon(self) -> None:
+        """Collectors that are named no more stop watching. Not written: said by the writer, and done by `_probe`."""
+        keep = list(self._named)
+        with suppress(InventoryError):
+            retired = await self.writer.call(lambda it: it.abandon_collectors(keep, self._clock()))
+            if retired:
+                log.info("locations_abandoned", retired=retired)
+                self.evaluator.wake()
+
+    async def _scan(self, job: CollectorJob) -> None:
+        _, collector = self._collectors[job.name]
+        scan = await run_scan(job, collector, self.writer, self._clock, changed=self.evaluator.wake)
+        self.evaluator.scan_ended(scan)
+
+    def _clock_jumped(self, seconds: float) -> None:
+        self.schedule.clock_jumped(seconds)
+        self.evaluator.wake()
+
+    async def _probe(self) -> None:
+        """A disk that was full is found to have room again, though nothing needs writing for hours."""
+        while True:
+            await asyncio.sleep(PROBE_SECONDS)
+            if self.writer.failure is not None:
+                await self._abandon()  # writes the time at least
+
+    def not_ready(self) -> list[str]:
+        """Why it does not do its work fully. Empty: it does."""
+        reasons = ["stopping"] if self._stopping else []
+        if self.writer.failure is not None:
+            reasons.append(self.writer.failure.message)
+        if self.evaluator.failure is not None:
+            reasons.append(f"evaluation: {self.evaluator.failure}")
+        elif not self.evaluator.done_once:
+            reasons.append("the first evaluation has not ended")
+        reasons += [f"exporter {name} has not started" for name in self.publisher.not_started()]
+        reasons += list(self._crashed.values())
+        return list(dict.fromkeys(reasons))
+
+    def broken(self) -> list[str]:
+        """Plug-ins that could not be made; all others do their work."""
+        return [
+            *(f"collector {name}: {why}" for name, why in self._broken.items()),
+            *(f"exporter {name}: {why}" for name, why in self.publisher.broken.items()),
+        ]
+
+    async def stop(self) -> None:
+        """Bounded, about ten seconds at worst: what was seen is recorded and judged, exporters make their last
+        attempt, the inventory is closed."""
+        self._stopping = True
+        await self.schedule.stop()
+        self.evaluator.stop()
+        if self._tasks:
+            evaluation, *others = self._tasks
+            for task in others:
+                task.cancel()
+            await asyncio.wait(self._tasks, timeout=LAST_ROUND_SECONDS)
+            evaluation.cancel()
+        try:
+            await self.evaluator.round(LAST_ROUND_SECONDS)
+        except InventoryError as error:
+            log.error("last_evaluation_failed", error=error.message)
+        await self.publisher.stop()
+        await self.evaluator.close()
+        self._view.close()
+        await self.writer.close()
+        log.info("engine_stopped")

@@ -1,0 +1,115 @@
+"""What the configured rules say of one location: pure."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import Any
+
+from certwatch.inventory.store import Due, Judgement, RuleProblem
+from certwatch.model.finding import Problem
+from certwatch.model.sighting import Served
+from certwatch.plugins.guard import PluginFailed, guard
+from certwatch.plugins.rule import Rule, RuleConfig, Until, World
+
+#: What one rule may say of one location; more is a fault of the rule.
+MAX_SAID = 1000
+#: A location that some rule could not judge is judged again after this, though nothing changed.
+RETRY_FAILED = timedelta(hours=6)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActiveRule:
+    rule: Rule
+    config: RuleConfig
+
+
+def nobody(served: Served) -> str:
+    """Owners are not configured."""
+    return ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleSet:
+    """All that a judgement depends on beside the location and the instant."""
+
+    rules: tuple[ActiveRule, ...] = ()
+    #: Rules that are wanted but could not be loaded: what they found before stays as it is.
+    broken: frozenset[str] = frozenset()
+    #: Trust stores by name.
+    trust: Mapping[str, Any] = field(default_factory=dict)
+    #: The team that answers for a location; empty: nobody.
+    owner_of: Callable[[Served], str] = nobody
+    #: Another one means that everything must be judged anew.
+    digest: str = ""
+
+
+def judge(due: Due, rules: RuleSet, now: datetime) -> tuple[Judgement, Served]:
+    """The judgement, and the location with its present owner.
+
+    A retired location has no problems. A rule that fails is silent: its findings stay as they are. An instant of
+    change that is not after `now` says nothing: the rule has been asked at `now`.
+    """
+    served = _with_owner(due.served, rules)
+    if served.retired_at is not None:
+        return _judgement(due, served, (), frozenset(), None), served
+    problems: list[RuleProblem] = []
+    silent = set(rules.broken)
+    due_at: datetime | None = None
+    world = World(now=now, trust=rules.trust)
+    for active in rules.rules:
+        rule = active.rule
+        try:
+            with guard("rules", rule.id):
+                said = _ask(active, served, world)
+        except PluginFailed:
+            silent.add(rule.id)
+            continue
+        for each in said:
+            if isinstance(each, Problem):
+                problems.append(RuleProblem(rule=rule.id, runbook=rule.runbook, problem=each))
+            elif each.instant > now and (due_at is None or each.instant < due_at):
+                due_at = each.instant
+    if silent - rules.broken:
+        retry = now + RETRY_FAILED
+        due_at = retry if due_at is None else min(due_at, retry)
+    return _judgement(due, served, tuple(problems), frozenset(silent), due_at), served
+
+
+def _ask(active: ActiveRule, served: Served, world: World) -> list[Problem | Until]:
+    said = list(islice(active.rule.evaluate(served, active.config, world), MAX_SAID + 1))
+    if len(said) > MAX_SAID:
+        raise ValueError(f"said more than {MAX_SAID} things of {served.location.uri}")
+    for each in said:
+        if isinstance(each, Until):
+            if each.instant.tzinfo is None:
+                raise ValueError(f"named an instant without a time zone: {each.instant}")
+        elif not isinstance(each, Problem):
+            raise TypeError(f"said {type(each).__name__}, not Problem or Until")
+    return said
+
+
+def _with_owner(served: Served, rules: RuleSet) -> Served:
+    try:
+        with guard("rules", "owners"):
+            owner = rules.owner_of(served)
+    except PluginFailed:
+        return served  # whoever answered for it before still does
+    return served if owner == served.owner else replace(served, owner=owner)
+
+
+def _judgement(
+    due: Due,
+    served: Served,
+    problems: tuple[RuleProblem, ...],
+    silent: frozenset[str],
+    due_at: datetime | None,
+) -> Judgement:
+    return Judgement(
+        location_id=served.id,
+        revision=due.revision,
+        owner=served.owner,
+        problems=problems,
+        silent=silent,
+        due_at=due_at,
+    )
