@@ -75,7 +75,7 @@ class Schedule:
         self._scheduler.add_job(
             self._come,
             IntervalTrigger(
-                seconds=max(1, round(seconds)),
+                seconds=seconds,
                 jitter=min(seconds * JITTER, MAX_JITTER.total_seconds()),
                 timezone="UTC",
             ),

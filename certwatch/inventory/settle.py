@@ -171,5 +171,6 @@ def require_judgement(connection: sqlite3.Connection, digest: str) -> bool:
         "INSERT INTO meta VALUES ('rules', ?) ON CONFLICT DO UPDATE SET value = excluded.value", (digest,)
     )
     # A new revision too: what is being judged by the old rules this moment must not settle it.
-    connection.execute("UPDATE judgements SET revision = revision + 1, due_at = 0")
+    # Their distance stays: what has not changed is due, and yet not changed.
+    connection.execute("UPDATE judgements SET revision = revision + 1, judged = judged + 1, due_at = 0")
     return True

@@ -48,7 +48,7 @@ class Due:
     served: Served
     #: Grows with every change of the location.
     revision: int
-    #: True: it has changed since it was last judged. False: only time has passed.
+    #: True: it has changed since it was last judged. False: time has passed, or the rules are others.
     changed: bool
 
 
