@@ -1,0 +1,204 @@
+"""One file's bytes to what is in it."""
+
+import itertools
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from certwatch.model.certificate import Certificate
+from certwatch.model.observation import ErrorKind, Fact, LookError
+from certwatch.x509 import der, pem, private_keys
+from certwatch.x509.tlv import Unreadable, header
+
+#: Files with these endings hold certificates by their name: that one cannot be read is then told, not passed over.
+SUFFIXES = (".pem", ".crt", ".cer", ".cert", ".der")
+#: Of these, the endings that hold nothing but certificates.
+_CERTIFICATE_SUFFIXES = (".crt", ".cer", ".cert")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    chain: tuple[bytes, ...] = ()
+    facts: Mapping[str, Fact] = field(default_factory=dict)
+    error: LookError | None = None
+    #: Other files that the facts depend on.
+    beside: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.chain) or self.error is not None
+
+
+class NotARegularFile(OSError):
+    """A device, a pipe or a socket: opening it could wait for ever, reading it has no end."""
+
+
+def load(path: str, max_bytes: int) -> bytes:
+    """Raises OSError; of more than `max_bytes` it reads one byte more, so that the caller sees that there is more."""
+    # O_NONBLOCK: a pipe without a writer would hold the open for ever.
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise NotARegularFile(f"{path}: not a regular file")
+        parts = []
+        left = max_bytes + 1
+        while left and (part := os.read(fd, min(left, 1 << 20))):
+            parts.append(part)
+            left -= len(part)
+        return b"".join(parts)
+    finally:
+        os.close(fd)
+
+
+def contents(path: str, max_bytes: int, *, named: bool) -> Contents:
+    """What a file holds. Empty: nothing that concerns certificates. `named`: it was configured by its very name."""
+    expected = named or path.lower().endswith(SUFFIXES)
+    try:
+        data = load(path, max_bytes)
+    except FileNotFoundError:
+        if not named and not os.path.islink(path):
+            return Contents()  # gone between listing and opening
+        hint = "its target is gone" if os.path.islink(path) else "no such file"
+        return _failed("not-found", f"{path}: {hint}. Mend the path, or remove it from the config")
+    except PermissionError:
+        if not expected:
+            return Contents()
+        return _failed(
+            "permission", f"{path}: may not be read by this user. Grant read permission, or exclude it"
+        )
+    except NotARegularFile:
+        return _failed("other", f"{path}: not a regular file. Name a file") if named else Contents()
+    except OSError as error:
+        return _failed("other", f"{path}: {error.strerror}") if expected else Contents()
+    if len(data) > max_bytes:
+        if not expected:
+            return Contents()
+        return _failed("malformed", f"{path}: larger than {max_bytes} bytes. Raise max_bytes, or exclude it")
+    found = _parse(path, data)
+    if found or not expected:
+        return found
+    if named or path.lower().endswith(_CERTIFICATE_SUFFIXES):
+        return _nothing_found(path, data)
+    return found
+
+
+def _nothing_found(path: str, data: bytes) -> Contents:
+    if not data:
+        return _failed("no-certificate", f"{path}: empty. Put a certificate in it, or exclude it")
+    if any(block.problem is None for block in pem.blocks(data)):
+        return Contents()  # keys, CRLs, parameters under a certificate's name
+    return _failed("no-certificate", f"{path}: no certificate in it. Check what wrote it, or exclude it")
+
+
+def _failed(kind: ErrorKind, message: str) -> Contents:
+    return Contents(error=LookError(kind=kind, message=_one_line(message)))
+
+
+def _one_line(text: str) -> str:
+    return text if text.isprintable() else repr(text)[1:-1]
+
+
+def _parse(path: str, data: bytes) -> Contents:
+    chain: list[bytes] = []
+    keys: list[bytes] = []
+    problems: list[str] = []
+    if b"-----BEGIN " in data:
+        for block in pem.blocks(data):
+            if block.problem is not None:
+                if "CERTIFICATE" in block.label:
+                    problems.append(block.problem)
+            elif block.is_certificate:
+                chain.append(block.data)
+            elif block.is_private_key:
+                keys.append(block.pem)
+    elif data[:1] == b"\x30":
+        chain, problems = _der(data)
+    if not chain and not problems:
+        return Contents()
+    error = None
+    if problems:
+        shown = "; ".join(problems[:3]) + (f"; and {len(problems) - 3} more" if len(problems) > 3 else "")
+        error = LookError(kind="malformed", message=_one_line(f"{path}: {shown}"))
+    certificates = [der.read(each) for each in chain]
+    facts: dict[str, Fact] = {}
+    beside: tuple[str, ...] = ()
+    if chain:
+        arrangement = _arrangement(certificates)
+        facts["arrangement"] = arrangement
+        if arrangement == "chain":
+            beside = () if keys else _key_files(path)
+            facts |= _key_facts(certificates[0], keys or _keys_beside(beside))
+    return Contents(chain=tuple(chain), facts=facts, error=error, beside=beside)
+
+
+def _der(data: bytes) -> tuple[list[bytes], list[str]]:
+    """Certificates back to back. Another structure in DER (a key, a CRL) is nothing of ours."""
+    chain: list[bytes] = []
+    position = 0
+    while position < len(data):
+        try:
+            _, _, stop = header(data, position, len(data), truncated=True)
+        except Unreadable:
+            break
+        certificate = der.read(data[position:stop])
+        if certificate.issuer_der is None or certificate.not_before is None:
+            break
+        chain.append(certificate.der)
+        if stop > len(data):
+            return chain, [f"certificate at byte {position} is cut off"]
+        position = stop
+    return chain, []
+
+
+def _arrangement(certificates: list[Certificate]) -> str:
+    """A chain if each names the next as its issuer; else a bundle. One alone is a chain, unless it is a root."""
+    if len(certificates) == 1:
+        alone = certificates[0]
+        return "bundle" if alone.is_ca and alone.is_self_issued else "chain"
+    linked = all(
+        lower.issuer_der is not None and lower.issuer_der == upper.subject_der
+        for lower, upper in itertools.pairwise(certificates)
+    )
+    if linked and not all(each.is_self_issued for each in certificates):
+        return "chain"
+    # Out of order, but of one leaf: a chain that someone must put right.
+    leaves = sum(not each.is_ca for each in certificates)
+    return "chain" if leaves == 1 and len(certificates) <= 10 else "bundle"
+
+
+def _key_files(path: str) -> tuple[str, ...]:
+    """Where the key of a certificate file stands by the usual conventions."""
+    folder, name = os.path.split(path)
+    stem, _ = os.path.splitext(name)
+    candidates = [
+        os.path.join(folder, f"{stem}.key"),
+        os.path.join(os.path.dirname(folder), "private", f"{stem}.key"),
+    ]
+    if stem in ("fullchain", "cert", "chain"):
+        candidates.insert(0, os.path.join(folder, "privkey.pem"))
+    if name in ("tls.crt", "server.crt", "client.crt"):
+        candidates.insert(0, os.path.join(folder, name.replace(".crt", ".key")))
+    return tuple(dict.fromkeys(each for each in candidates if each != path))
+
+
+def _keys_beside(candidates: tuple[str, ...]) -> list[bytes]:
+    for candidate in candidates:
+        try:
+            data = load(candidate, 1 << 16)
+        except OSError:
+            continue
+        keys = [block.pem for block in pem.blocks(data) if block.is_private_key]
+        if keys:
+            return keys
+        if data[:1] == b"\x30":
+            return [data]
+    return []
+
+
+def _key_facts(leaf: Certificate, keys: list[bytes]) -> dict[str, Fact]:
+    verdicts = [private_keys.match(key, leaf.spki_sha256) for key in keys]
+    if "match" in verdicts:
+        return {"key_match": True}
+    if "encrypted" in verdicts:
+        return {"key_encrypted": True}
+    return {"key_match": False} if "mismatch" in verdicts else {}
