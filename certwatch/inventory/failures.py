@@ -45,6 +45,13 @@ def translate(path: Path) -> Iterator[None]:
         raise inventory_error(path, _kind(path, error), _reason(error)) from error
     except OSError as error:
         raise inventory_error(path, _os_kind(error), error.strerror or str(error)) from error
+    except (LookupError, ValueError, OverflowError) as error:
+        # Bytes changed within a row: SQLite does not see it, and then an id leads nowhere, JSON or UTF-8 breaks off.
+        raise InventoryError(
+            "corrupt",
+            f"inventory {path}: what it holds contradicts itself ({error!r}). "
+            "Run certwatch doctor: if it finds no damage, this is a fault of certwatch",
+        ) from error
 
 
 def _kind(path: Path, error: sqlite3.Error) -> InventoryErrorKind:

@@ -16,8 +16,9 @@ from certwatch.inventory import open_inventory
 from certwatch.inventory.store import Judgement, Query, Reader, Store, Writer
 from certwatch.model.location import tls_location
 from certwatch.model.observation import Observation
-from certwatch.plugins.testing import EPOCH, make_ca, make_certificate
+from certwatch.plugins.testing import EPOCH
 from tests.bench.result import Result
+from tests.support.numbered import NumberedCertificates
 
 #: Certificates of the large inventory. Fewer for a quick look: CERTWATCH_BENCH_CERTIFICATES=50000.
 LARGE = int(os.environ.get("CERTWATCH_BENCH_CERTIFICATES", "1000000"))
@@ -25,38 +26,9 @@ RECORDED = 100_000
 BATCH = 2_000
 LABELS = {"environment": "prod", "team": "payments"}
 
-_SERIAL = 0x5ADDBEEF_00000000_00000001
-_NAME = "host-0000000.example.com"
-
-
-class Certificates:
-    """Certificates by number, made by writing number and name into one that was really issued: parsable, each with
-    a serial, a subject and a fingerprint of its own; the signature is of the first."""
-
-    def __init__(self) -> None:
-        authority = make_ca("Bench Root")
-        issuer = make_ca("Bench Intermediate", issuer=authority, key_number=101)
-        self.issuer = issuer.der
-        issued = make_certificate(
-            names=(f"dns:{_NAME}", "dns:www.example.net"), issuer=issuer, serial_number=_SERIAL
-        )
-        self._template = issued.der
-        self._serial = self._template.index(_SERIAL.to_bytes(12, "big"))
-        self._names = [
-            at for at in range(len(self._template)) if self._template.startswith(_NAME.encode(), at)
-        ]
-        assert len(self._names) == 2, "common name and alternative name"
-
-    def leaf(self, number: int) -> bytes:
-        der = bytearray(self._template)
-        der[self._serial + 4 : self._serial + 12] = number.to_bytes(8, "big")
-        for at in self._names:
-            der[at + 5 : at + 12] = b"%07d" % (number % 10_000_000)
-        return bytes(der)
-
 
 def observations(
-    certificates: Certificates, numbers: range, at: datetime, *, shift: int = 0
+    certificates: NumberedCertificates, numbers: range, at: datetime, *, shift: int = 0
 ) -> list[Observation]:
     """As the TLS collector gives them: leaf and intermediate, eight facts."""
     return [
@@ -79,7 +51,9 @@ def observations(
     ]
 
 
-def scan(writer: Writer, certificates: Certificates, count: int, at: datetime, *, shift: int = 0) -> float:
+def scan(
+    writer: Writer, certificates: NumberedCertificates, count: int, at: datetime, *, shift: int = 0
+) -> float:
     """One complete scan; the seconds that recording took, the making of its input left out."""
     number = writer.begin_scan("edge", at)
     seconds = 0.0
@@ -126,7 +100,7 @@ def opened() -> Iterator[tuple[Store, Path]]:
 def recording() -> list[Result]:
     with opened() as (store, _):
         writer = store.writer()
-        certificates = Certificates()
+        certificates = NumberedCertificates()
         new = scan(writer, certificates, RECORDED, EPOCH)
         same = min(
             scan(writer, certificates, RECORDED, EPOCH + timedelta(hours=hours)) for hours in (1, 2, 3)
@@ -172,7 +146,7 @@ def recording() -> list[Result]:
 def large() -> list[Result]:
     with opened() as (store, path):
         writer = store.writer()
-        certificates = Certificates()
+        certificates = NumberedCertificates()
         scan(writer, certificates, LARGE, EPOCH)
         reader = store.reader()
         now = EPOCH + timedelta(hours=1)
