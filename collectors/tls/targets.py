@@ -17,9 +17,9 @@ MOST_ADDRESSES = 1 << 24
 
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 _SHAPE = re.compile(
-    r"""(?: \[ (?P<bracketed> [^\[\]]* ) \] | (?P<plain> [^/\[\]]*? ) )
+    r"""(?: \[ (?P<bracketed> [^\[\]]* ) \] | (?P<plain> [^/:\[\]]* ) )
         (?: / (?P<prefix> [0-9]+ ) )?
-        (?: : (?P<ports> [0-9,\- ]* ) )?
+        (?: : (?P<ports> [^/\[\]]* ) )?
         (?: / (?P<protocol> [A-Za-z] [A-Za-z0-9-]* ) )?""",
     re.VERBOSE,
 )
