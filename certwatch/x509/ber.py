@@ -13,7 +13,9 @@ from certwatch.x509.tlv import Unreadable, object_identifier
 #: Elements in one walk. The largest bundles known have a few thousand certificates.
 MAX_ELEMENTS = 100_000
 #: Indefinite lengths inside one another.
-_MAX_DEPTH = 64
+_MAX_DEPTH = 16
+#: Pieces of pieces of strings.
+_MAX_PIECES_DEPTH = 4
 
 SEQUENCE, SET, OCTETS, INTEGER, OID = 0x30, 0x31, 0x04, 0x02, 0x06
 
@@ -85,7 +87,7 @@ def octets(found: Element) -> bytes:
     """Content of an OCTET STRING, whole or in pieces (8.7), also under an implicit tag."""
     if not found.tag & 0x20:
         return found.content
-    pieces = []
+    pieces: list[bytes] = []
     # Pieces of pieces are allowed (8.7.3.2, note 2): a stack of walks instead of recursion.
     walks = [found.children()]
     for _ in range(MAX_ELEMENTS):
@@ -96,7 +98,7 @@ def octets(found: Element) -> bytes:
                 return b"".join(pieces)
         elif piece.tag == OCTETS:
             pieces.append(piece.content)
-        elif piece.tag == OCTETS | 0x20 and len(walks) < _MAX_DEPTH:
+        elif piece.tag == OCTETS | 0x20 and len(walks) < _MAX_PIECES_DEPTH:
             walks.append(piece.children())
         else:
             raise Unreadable(f"tag {piece.tag:#04x} inside an OCTET STRING")
