@@ -1,6 +1,7 @@
 """Looks at TLS endpoints: names, addresses, networks, with STARTTLS where the protocol begins in the clear."""
 
 import asyncio
+import resource
 from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, ClassVar
 
@@ -10,6 +11,7 @@ from certwatch.doors.dns import Family, Resolver, system_lookup
 from certwatch.doors.tls import Client
 from certwatch.model.observation import Incomplete, Observation
 from certwatch.plugins.collector import CollectorConfig, CollectorContext
+from certwatch.telemetry.logs import get_logger
 from collectors.tls.crew import Crew
 from collectors.tls.plan import Plan
 from collectors.tls.probe import Prober
@@ -19,6 +21,10 @@ from collectors.tls.targets import host_name, parse, parse_exclusion
 
 __all__ = ["TLSCollector", "TLSConfig"]
 
+log = get_logger(__name__)
+
+#: Open files that the rest of the process may need.
+_OTHER_FILES = 128
 #: Results that wait to be taken.
 _RESULTS = 1000
 
@@ -31,6 +37,17 @@ def _target(text: str) -> str:
 def _exclusion(text: str) -> str:
     parse_exclusion(text)
     return text
+
+
+def _affordable(concurrency: int) -> int:
+    """As many looks at once as the limit of open files leaves sockets for."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return concurrency
+    most = max(1, soft - _OTHER_FILES)
+    if most < concurrency:
+        log.warning("tls_concurrency_lowered", configured=concurrency, to=most, open_files_limit=soft)
+    return min(concurrency, most)
 
 
 class TLSConfig(CollectorConfig):
@@ -84,7 +101,7 @@ class TLSCollector:
             ),
             resolver=resolver,
             results=results,
-            concurrency=config.concurrency,
+            concurrency=_affordable(config.concurrency),
             rate=Rate(config.rate) if config.rate is not None else None,
             progress=self._context.progress,
         )
