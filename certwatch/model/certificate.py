@@ -83,6 +83,12 @@ class Certificate:
         return self.not_after - self.not_before
 
     @property
+    def shown(self) -> str:
+        """What people call it: its first name, else its subject, else the beginning of its fingerprint."""
+        name = self.names[0].partition(":")[2] if self.names and not self.is_ca else self.subject
+        return (name or f"sha256:{self.fingerprint_sha256.hex()[:16]}")[:100]
+
+    @property
     def serial_hex(self) -> str:
         """Lower-case hex without sign or separators, whole bytes ("0a1f"). Empty: unreadable."""
         if self.serial_number is None:

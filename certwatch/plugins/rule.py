@@ -57,3 +57,21 @@ class Rule:
     def runbook(self) -> str:
         """Path of its page below the documentation's root."""
         return f"docs/rules/{self.id}.md"
+
+
+def explain(rule: Rule) -> str:
+    """The rule's page, as Markdown: what `certwatch rules explain` prints and `docs/rules/` holds."""
+    settings = "".join(
+        f"- `{name}`: default `{value}`\n" for name, value in rule.Config().model_dump(mode="json").items()
+    )
+    return (
+        f"# {rule.title}\n\n"
+        f"Rule `{rule.id}` · gravest severity `{rule.severity}` · source: {rule.source}\n\n"
+        f"## Why\n\n{rule.why}\n\n"
+        f"## What to do\n\n{rule.fix}\n"
+        + (
+            f"\n## Settings\n\nUnder `rules: {{{rule.id}: …}}` in the config:\n\n{settings}"
+            if settings
+            else ""
+        )
+    )

@@ -1,0 +1,31 @@
+"""Was this certificate signed by that key? Remembered, since the same chains are judged again and again."""
+
+from functools import lru_cache
+from typing import Literal
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+
+from certwatch.model.certificate import Certificate
+
+#: good and bad are certain. unsupported: this library cannot tell, which is not the same as bad.
+Signature = Literal["good", "bad", "unsupported"]
+
+
+def signature(certificate: Certificate, issuer: Certificate) -> Signature:
+    """Names must already match: only the signature is looked at (RFC 5280, 6.1.3 a 1)."""
+    return _verify(certificate.der, issuer.der)
+
+
+@lru_cache(maxsize=65536)
+def _verify(der: bytes, issuer_der: bytes) -> Signature:
+    try:
+        certificate = x509.load_der_x509_certificate(der)
+        issuer = x509.load_der_x509_certificate(issuer_der)
+        certificate.verify_directly_issued_by(issuer)
+    except InvalidSignature:
+        return "bad"
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        # A certificate that it does not load, an algorithm that it does not know.
+        return "unsupported"
+    return "good"

@@ -1,0 +1,200 @@
+"""The chain as it is presented. One cause has one finding: what follows from another fault is not said again."""
+
+from collections.abc import Iterator
+
+from certwatch.model.certificate import Certificate
+from certwatch.model.finding import Problem, Severity
+from certwatch.model.sighting import Served
+from certwatch.pki.chains import Assessment, assess
+from certwatch.pki.signatures import signature
+from certwatch.plugins.rule import Rule, RuleConfig, Until, World
+from rules.expiry import TICK
+
+
+def _assessed(served: Served, world: World) -> Assessment | None:
+    """None: there is no chain to judge (nothing seen, or a bundle)."""
+    if not served.chain or served.facts.get("arrangement", "chain") != "chain":
+        return None
+    return assess(served.chain, world.trust)
+
+
+def _is_self_signed(leaf: Certificate) -> bool:
+    return leaf.is_self_issued and signature(leaf, leaf) != "bad"
+
+
+def _said(certificate: Certificate, severity: Severity, summary: str, text: str) -> Problem:
+    return Problem(severity=severity, fingerprint=certificate.fingerprint_sha256, summary=summary, text=text)
+
+
+def _stores(world: World) -> str:
+    return ", ".join(world.trust) or "none is configured"
+
+
+def _self_signed(served: Served, config: RuleConfig, world: World) -> Iterator[Problem | Until]:
+    found = _assessed(served, world)
+    if found is None or found.anchored or not _is_self_signed(found.path[0]):
+        return
+    leaf = found.path[0]
+    yield _said(
+        leaf,
+        "info" if served.location.kind == "file" else "ticket",
+        f"{leaf.shown} is self-signed",
+        "No client trusts it unless it was given to that client by hand, and nobody can revoke it. Have it issued by a "
+        "CA; if it is meant to be trusted as it is, add it to a trust store in the config (`trust:`).",
+    )
+
+
+def _signature(served: Served, config: RuleConfig, world: World) -> Iterator[Problem | Until]:
+    found = _assessed(served, world)
+    if found is None or found.broken is None or found.anchored:
+        return
+    certificate, issuer = found.broken
+    yield _said(
+        certificate,
+        "ticket" if served.location.kind == "file" else "page",
+        f"{certificate.shown}: its signature does not verify by the issuer presented with it",
+        f"{issuer.shown} has the issuer's name but another key (a CA that was renewed or made anew), or one of the two "
+        "was altered. Clients refuse the chain. Present the issuer that signed this certificate, or reissue it.",
+    )
+
+
+def _incomplete(served: Served, config: RuleConfig, world: World) -> Iterator[Problem | Until]:
+    found = _assessed(served, world)
+    if found is None or found.anchored or found.broken is not None or found.end.is_self_issued:
+        return
+    if served.location.kind == "file" and len(served.chain) == 1:
+        return  # cert.pem beside chain.pem: its server puts them together
+    if len(found.path) > 1:
+        return  # an intermediate is there: what is missing is trust in its root
+    yield _said(
+        found.end,
+        "ticket",
+        f"{found.end.shown} is presented without its issuer's certificate",
+        f"The issuer, {found.end.issuer or 'unreadable'}, is neither presented nor in a trust store ({_stores(world)}). "
+        "Browsers may fetch or remember it; most other clients fail. Serve the full chain (fullchain.pem, not cert.pem); "
+        "if the issuer is a root of yours, add it to a trust store in the config.",
+    )
+
+
+def _untrusted(served: Served, config: RuleConfig, world: World) -> Iterator[Problem | Until]:
+    found = _assessed(served, world)
+    if found is None or found.anchored or found.broken is not None or len(found.path) < 2:
+        return
+    if served.location.kind == "file" and not world.trust:
+        return
+    top = found.end.subject if found.end.is_self_issued else found.end.issuer
+    yield _said(
+        found.path[0],
+        "ticket",
+        f"{found.path[0].shown} leads to {top or 'an unreadable issuer'}, which no trust store has",
+        f"Trust stores looked at: {_stores(world)}. Clients with these stores refuse it. If the CA is yours, add its "
+        "root under `trust:` in the config and see that clients have it; else have it issued by a CA that they trust.",
+    )
+
+
+def _order(served: Served, config: RuleConfig, world: World) -> Iterator[Problem | Until]:
+    found = _assessed(served, world)
+    if found is None or found.in_order or len(found.path) < 2:
+        return
+    yield _said(
+        found.path[0],
+        "ticket",
+        f"{found.path[0].shown}: the chain is not in order",
+        "Each certificate must be followed by the one that issued it. TLS 1.2 demands it, and clients that build no "
+        "paths of their own fail. Put leaf, then intermediates upwards, into the file.",
+    )
+
+
+def _superfluous(served: Served, config: RuleConfig, world: World) -> Iterator[Problem | Until]:
+    found = _assessed(served, world)
+    if found is None or found.broken is not None:
+        return
+    said = {each.fingerprint_sha256 for each in found.needed}
+    on_path = {each.fingerprint_sha256 for each in found.path}
+    for certificate in (*found.path, *found.superfluous):
+        if certificate.fingerprint_sha256 in said:
+            continue
+        said.add(certificate.fingerprint_sha256)
+        expired = certificate.not_after is not None and certificate.not_after + TICK <= world.now
+        if not expired and certificate.not_after is not None:
+            yield Until(instant=certificate.not_after + TICK)
+        if expired:
+            yield _said(
+                certificate,
+                "ticket",
+                f"{certificate.shown} is presented, not needed, and expired",
+                "Clients that reach a root without it do not mind; old ones, that try the presented chain only, "
+                "fail. Take it out of the chain.",
+            )
+        elif certificate.fingerprint_sha256 not in on_path:
+            yield _said(
+                certificate,
+                "info",
+                f"{certificate.shown} is presented, though it is not part of the chain",
+                "It costs bytes in every handshake and confuses. Take it out.",
+            )
+
+
+CHAIN_FIX = (
+    "Put the right certificates, in order, into the file that the server loads, and reload it. See them: "
+    "`certwatch show LOCATION`, `openssl s_client -connect HOST:PORT -servername NAME -showcerts </dev/null`."
+)
+
+SELF_SIGNED = Rule(
+    id="self-signed",
+    title="Certificate is self-signed",
+    why="It is its own issuer, and in no trust store: clients refuse it, or have been taught to accept anything.",
+    fix="Have it issued by a CA, or add it to a trust store in the config if it is meant to be trusted as it is.",
+    severity="ticket",
+    source="RFC 5280, 6.1",
+    evaluate=_self_signed,
+)
+SIGNATURE = Rule(
+    id="chain-signature",
+    title="Signature in the chain does not verify",
+    why="A certificate is presented with an issuer of the right name whose key did not sign it. Clients refuse it.",
+    fix=CHAIN_FIX,
+    severity="page",
+    source="RFC 5280, 6.1.3",
+    evaluate=_signature,
+)
+INCOMPLETE = Rule(
+    id="chain-incomplete",
+    title="Intermediate certificate is missing",
+    why="The server presents its certificate without the one that issued it, and no trust store has that. Browsers "
+    "often get along, by fetching or remembering it, so that the fault is seen by programs, telephones and API clients "
+    "only.",
+    fix=CHAIN_FIX,
+    severity="ticket",
+    source="RFC 8446, 4.4.2",
+    evaluate=_incomplete,
+)
+UNTRUSTED = Rule(
+    id="chain-untrusted",
+    title="Chain leads to no trusted root",
+    why="What is presented is complete as far as it goes, but none of the configured trust stores has its root.",
+    fix="Add your own root under `trust:` in the config, or have the certificate issued by a CA that clients trust.",
+    severity="ticket",
+    source="RFC 5280, 6.1.1 (d)",
+    evaluate=_untrusted,
+)
+ORDER = Rule(
+    id="chain-order",
+    title="Chain is not in order",
+    why="Each certificate should directly certify the one before it. TLS 1.3 asks clients to cope; many older ones "
+    "do not.",
+    fix=CHAIN_FIX,
+    severity="ticket",
+    source="RFC 5246, 7.4.2; RFC 8446, 4.4.2",
+    evaluate=_order,
+)
+SUPERFLUOUS = Rule(
+    id="chain-superfluous",
+    title="Certificate is presented that is not needed",
+    why="Extra certificates make every handshake larger. An extra one that has expired breaks clients that look at "
+    "nothing but the presented chain, as in May 2020 and September 2021; it never pages, since most do not.",
+    fix=CHAIN_FIX,
+    severity="ticket",
+    source="RFC 8446, 4.4.2",
+    evaluate=_superfluous,
+)

@@ -1,0 +1,132 @@
+"""Expiry: by leads that follow the lifetime, so that short lives do not flood and long ones are not noticed late."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from certwatch.model.certificate import Certificate
+from certwatch.model.finding import Problem, Severity
+from certwatch.model.sighting import Served
+from certwatch.pki.chains import assess
+from certwatch.plugins.duration import Duration
+from certwatch.plugins.rule import Rule, RuleConfig, Until, World
+
+#: A lead is never more than this part of the lifetime. Renewal is expected with a third of it left (half, below ten
+#: days), so a certificate that renews in time never comes near either.
+TICKET_PART = 4
+PAGE_PART = 12
+TICK = timedelta(seconds=1)
+
+
+class ExpiryConfig(RuleConfig):
+    #: Page this long before the end; at most a twelfth of the lifetime.
+    page: Duration = timedelta(hours=48)
+    #: Ticket this long before the end; at most a quarter of the lifetime.
+    ticket: Duration = timedelta(days=30)
+
+
+def concerned(served: Served, world: World) -> Iterator[tuple[int, Certificate]]:
+    """Position and certificate of what clients depend on at a location. In a bundle everything but the CAs: a trust
+    store carries its anchors until its maker takes them out."""
+    if served.facts.get("arrangement") == "bundle":
+        yield from ((index, each) for index, each in enumerate(served.chain) if not each.is_ca)
+        return
+    if not served.chain:
+        return
+    needed = {each.fingerprint_sha256 for each in assess(served.chain, world.trust).needed}
+    said: set[bytes] = set()
+    for index, each in enumerate(served.chain):
+        if each.fingerprint_sha256 in needed and each.fingerprint_sha256 not in said:
+            said.add(each.fingerprint_sha256)
+            yield index, each
+
+
+def leads(certificate: Certificate, config: ExpiryConfig) -> tuple[timedelta, timedelta]:
+    """Page lead and ticket lead."""
+    lifetime = certificate.lifetime or timedelta(0)
+    page = min(config.page, lifetime / PAGE_PART)
+    return page, max(page, min(config.ticket, lifetime / TICKET_PART))
+
+
+def _expiry(served: Served, config: ExpiryConfig, world: World) -> Iterator[Problem | Until]:
+    # A file serves nobody: what it holds is put right in working hours.
+    gravest: Severity = "ticket" if served.location.kind == "file" else "page"
+    for position, certificate in concerned(served, world):
+        if certificate.not_after is None:
+            continue
+        page, ticket = leads(certificate, config)
+        # Both ends of the validity are inside it (RFC 5280, 4.1.2.5).
+        bands: list[tuple[datetime, Severity, str]] = [
+            (certificate.not_after - ticket, "ticket", "expires"),
+            (certificate.not_after - page, gravest, "expires"),
+            (certificate.not_after + TICK, gravest, "expired"),
+        ]
+        reached = [band for band in bands if band[0] <= world.now]
+        if len(reached) < len(bands):
+            yield Until(instant=bands[len(reached)][0])
+        if reached:
+            _, severity, verb = reached[-1]
+            yield _problem(certificate, position, severity, verb)
+
+
+def _problem(certificate: Certificate, position: int, severity: Severity, verb: str) -> Problem:
+    assert certificate.not_after is not None  # noqa: S101
+    end = certificate.not_after.isoformat().replace("+00:00", "Z")
+    place = "" if position == 0 else f" (certificate {position + 1} of the chain, {certificate.subject})"
+    if verb == "expired":
+        consequence = "Clients refuse it now."
+    else:
+        consequence = "From then on clients refuse it."
+    return Problem(
+        severity=severity,
+        fingerprint=certificate.fingerprint_sha256,
+        summary=f"{certificate.shown} {verb} at {end}{place}",
+        text=f"Issued by {certificate.issuer or 'an unreadable issuer'}, valid until {end}. {consequence} "
+        "Renew it, put it in place at every location named here, and reload what serves it; then find out why "
+        "its renewal did not happen by itself.",
+    )
+
+
+def _not_yet_valid(served: Served, config: RuleConfig, world: World) -> Iterator[Problem | Until]:
+    for _, certificate in concerned(served, world):
+        if certificate.not_before is None or certificate.not_before <= world.now:
+            continue
+        yield Until(instant=certificate.not_before)
+        start = certificate.not_before.isoformat().replace("+00:00", "Z")
+        yield Problem(
+            severity="ticket" if served.location.kind == "file" else "page",
+            fingerprint=certificate.fingerprint_sha256,
+            summary=f"{certificate.shown} is not valid before {start}",
+            text="Clients refuse it until then. Put the former certificate back if it is still good; if this one was "
+            "issued just now, compare the clocks of the CA and of this host.",
+        )
+
+
+RULE = Rule(
+    id="expiry",
+    title="Certificate expires soon or has expired",
+    why="From the second after notAfter, clients refuse the connection. Certificates are renewed when a third of "
+    "their lifetime is left (half, below ten days); one that has less is overdue. So the leads follow the lifetime: a "
+    "ticket at 30 days or a quarter of the lifetime before the end, whichever is less, a page at 48 hours or a twelfth "
+    "of it. A six-day certificate opens a ticket 36 hours before its end and pages at 12; a 90-day one at 22.5 days "
+    "and 48 hours; a 398-day one at 30 days and 48 hours. Every certificate that clients need counts, intermediates "
+    "too; members of the chain that they do not need, and CAs in a trust store, do not. A file pages nobody. The last "
+    "certificate seen counts while an endpoint does not answer.",
+    fix="Renew it and reload what serves it, at every location. See it: `certwatch show LOCATION`, `openssl s_client "
+    "-connect HOST:PORT -servername NAME </dev/null | openssl x509 -noout -dates`.",
+    severity="page",
+    source="RFC 5280, 4.1.2.5",
+    evaluate=_expiry,
+    Config=ExpiryConfig,
+)
+
+NOT_YET_VALID = Rule(
+    id="not-yet-valid",
+    title="Certificate is not valid yet",
+    why="Before notBefore clients refuse the connection as they do after notAfter. It happens when a certificate is "
+    "put in place before its time, or when clocks disagree.",
+    fix="Put the former certificate back, or wait; compare the clocks of the CA, of the server and of this host "
+    "(`certwatch doctor`).",
+    severity="page",
+    source="RFC 5280, 4.1.2.5",
+    evaluate=_not_yet_valid,
+)
