@@ -162,10 +162,10 @@ def _validity(raw: bytes) -> tuple[datetime | None, datetime | None]:
     both = children(expect(raw, 0x30, "a SEQUENCE"))
     if len(both) != 2:
         raise Unreadable(f"{len(both)} instants instead of 2")
-    return _instant(*both[0]), _instant(*both[1])
+    return instant(*both[0]), instant(*both[1])
 
 
-def _instant(tag: int, value: bytes) -> datetime:
+def instant(tag: int, value: bytes) -> datetime:
     """UTCTime or GeneralizedTime (RFC 5280, 4.1.2.5); with seconds left out or an offset as well, as X.680 has it."""
     if tag == _UTC_TIME and len(value) == 13 and value[12] == 0x5A and value[:12].isdigit():
         year = int(value[:2])

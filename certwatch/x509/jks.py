@@ -153,7 +153,11 @@ def _behind_secret(reader: _Reader, what: str, alias: str) -> int:
 
 def _modified_utf8(data: bytes) -> str:
     """As `DataInput.readUTF` has it: NUL in two bytes, characters beyond 16 bits as surrogates of three each."""
-    text = data.replace(b"\xc0\x80", b"\0").decode("utf-8", "surrogatepass" if b"\xed" in data else "replace")
+    plain = data.replace(b"\xc0\x80", b"\0")
+    try:
+        text = plain.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return plain.decode("utf-8", "replace")
     return text.encode("utf-16-be", "surrogatepass").decode("utf-16-be", "replace")
 
 

@@ -163,7 +163,7 @@ def test_two_common_names_and_odd_string_types_are_read() -> None:
     ],
 )
 def test_times_are_read_as_they_are_written(tag: int, text: bytes, moment: datetime) -> None:
-    assert der._instant(tag, text) == moment
+    assert der.instant(tag, text) == moment
 
 
 def test_a_negative_serial_number_is_kept() -> None:

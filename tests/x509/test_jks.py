@@ -87,6 +87,21 @@ def test_aliases_are_text_whatever_they_hold() -> None:
     assert summary(found) == [("Ключ/#1 ", 1, "encrypted")]
 
 
+@pytest.mark.parametrize(
+    ("raw", "alias"),
+    [
+        (b"\xed\xa0\xbd\xed\xb4\x91", "\U0001f511"),
+        (b"a\xc0\x80b", "a\0b"),
+        (b"\xed\xa0", "\ufffd\ufffd"),
+        (b"\xa2", "\ufffd"),
+    ],
+)
+def test_aliases_are_in_javas_own_utf8(raw: bytes, alias: str) -> None:
+    key = struct.pack(">IH", 1, len(raw)) + raw + bytes(8) + struct.pack(">I", 3) + b"key"
+    found = read(store(key + struct.pack(">I", 1) + certificate(LEAF.der)))
+    assert [entry.name for entry in found.entries] == [alias]
+
+
 def test_two_entries_of_one_alias_keep_both() -> None:
     key = struct.pack(">I", 1) + text("a") + bytes(8) + struct.pack(">I", 3) + b"key"
     chain = struct.pack(">I", 1) + certificate(LEAF.der)

@@ -23,7 +23,7 @@ from certwatch.x509.containers import Container
 from certwatch.x509.pbe import MAX_ITERATIONS
 from certwatch.x509.pkcs12 import looks_like, read
 from certwatch.x509.tlv import encode
-from tests.support.openssl import openssl
+from tests.support.openssl_files import openssl
 
 KEYTOOL = (Path(__file__).parents[1] / "data/keystores/keytool.p12").read_bytes()
 ROOT = make_ca()
@@ -147,7 +147,16 @@ def test_entries_without_a_name_are_numbered() -> None:
 def test_what_openssl_writes(options: list[str], passphrase: str, tmp_path: Path) -> None:
     (tmp_path / "pem").write_bytes(LEAF.chain_pem + LEAF.key_pem)
     data = openssl(
-        *["pkcs12", "-export", "-in", tmp_path / "pem", "-name", "site", "-passout", f"pass:{passphrase}"],
+        *[
+            "pkcs12",
+            "-export",
+            "-in",
+            str(tmp_path / "pem"),
+            "-name",
+            "site",
+            "-passout",
+            f"pass:{passphrase}",
+        ],
         *options,
     )
     found = read(data, [passphrase] if passphrase else [])
@@ -161,18 +170,8 @@ def test_what_openssl_writes(options: list[str], passphrase: str, tmp_path: Path
 def test_certificates_in_the_clear_are_read_without_the_passphrase(tmp_path: Path) -> None:
     (tmp_path / "pem").write_bytes(LEAF.pem + LEAF.key_pem)
     data = openssl(
-        *[
-            "pkcs12",
-            "-export",
-            "-in",
-            tmp_path / "pem",
-            "-name",
-            "site",
-            "-passout",
-            "pass:secret",
-            "-certpbe",
-            "NONE",
-        ],
+        *["pkcs12", "-export", "-in", str(tmp_path / "pem"), "-name", "site", "-passout", "pass:secret"],
+        *["-certpbe", "NONE"],
     )
     found = read(data)
     assert summary(found) == [("site", 1, "encrypted")]

@@ -1,0 +1,65 @@
+"""One road for every container of certificates: what it is by its contents, never by its name."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from certwatch.x509 import crl, jks, kubeconfig, openvpn, pem, pkcs7, pkcs12
+from certwatch.x509.containers import Container, Entry, Problem, malformed, unique
+
+_CRL_LABEL = "X509 CRL"
+
+
+def read(data: bytes, passphrases: Sequence[str] = ()) -> Container | None:
+    """Never raises. None: none of the containers; it may still be certificates in PEM or DER (`pem`, `der`).
+    `passphrases` are tried in order, then none. Cost is bounded: see each format."""
+    if jks.looks_like(data):
+        return jks.read(data, passphrases)
+    if data[:1] == b"\x30":
+        if pkcs12.looks_like(data):
+            return pkcs12.read(data, passphrases)
+        if pkcs7.looks_like(data):
+            return pkcs7.read(data)
+        return Container(format="crl", crls=(data,)) if crl.looks_like(data) else None
+    # Before PEM, which these carry inside them.
+    if openvpn.looks_like(data):
+        return openvpn.read(data, passphrases)
+    if kubeconfig.looks_like(data):
+        return kubeconfig.read(data, passphrases)
+    if b"-----BEGIN " in data:
+        found = _pem(data)
+        if found is not None:
+            return found
+    return pkcs7.read_mail(data) if pkcs7.looks_like_mail(data) else None
+
+
+def _pem(data: bytes) -> Container | None:
+    """PKCS#7 and CRLs among a file's blocks. Its bare certificates stay with whoever reads PEM: what comes out of
+    PKCS#7 is then an entry "pkcs7"."""
+    entries: list[Entry] = []
+    crls: list[bytes] = []
+    problems: list[Problem] = []
+    seen, bare = False, False
+    for block in pem.blocks(data):
+        bare = bare or block.is_certificate
+        if block.label not in pkcs7.PEM_LABELS and block.label != _CRL_LABEL:
+            continue
+        seen = True
+        if block.problem is not None:
+            problems.append(malformed(block.problem))
+        elif block.label == _CRL_LABEL:
+            crls.append(block.data)
+        else:
+            inside = pkcs7.read(block.data)
+            entries += inside.entries
+            crls += inside.crls
+            problems += inside.problems
+    if not seen:
+        return None
+    if bare:
+        entries = [replace(each, name="pkcs7") for each in entries]
+    return Container(
+        format="pkcs7" if entries else "crl",
+        entries=unique(entries),
+        crls=tuple(crls),
+        problems=tuple(problems),
+    )
