@@ -29,11 +29,21 @@ TLS13_CIPHERS = b"TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POL
 #: and an ML-KEM key (a fifth of a handshake's cost) is made only where it is used. "?": left out if unknown.
 GROUPS = (
     b"?X25519MLKEM768:*X25519:?SecP256r1MLKEM768:secp256r1:?X448:secp384r1:secp521r1:?ffdhe2048:?ffdhe3072"
+    # Rare, but certificates with such keys are served only to those who know the curve (RFC 8422, 5.1.1).
+    b":?ffdhe4096:?brainpoolP256r1:?brainpoolP384r1:?brainpoolP512r1"
+    b":?brainpoolP256r1tls13:?brainpoolP384r1tls13:?brainpoolP512r1tls13"
 )
 ALPN = b"\x02h2\x08http/1.1"
 
 #: Alert numbers that a server answers a missing client certificate with (RFC 8446, 6.2; RFC 5246, 7.2.2).
 _ALERTS_WITHOUT_CLIENT_CERTIFICATE = frozenset({40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 116})
+#: What to do about an alert, by its number.
+_ALERT_ADVICE = {
+    40: "It wants a cipher, a group or a server name (SNI) that it was not offered",
+    70: "It speaks only versions of TLS that are not spoken here",
+    80: "Its set-up is broken: see its log",
+    112: "Ask for a name that it knows, by server_name",
+}
 #: reason = 1000 + number for an alert that was received (openssl/sslerr.h, SSL_AD_REASON_OFFSET).
 _ALERT_OFFSET = 1000
 
@@ -174,14 +184,22 @@ class Handshake:
                 self.done = True
                 return None
             name = text.partition(" alert ")[2] or text
-            return LookFailed("tls-alert", f"{self._where}: refused the handshake: {name} (alert {alert}).")
+            advice = _ALERT_ADVICE.get(alert, "Its log may say why")
+            return LookFailed(
+                "tls-alert", f"{self._where}: refused the handshake: {name} (alert {alert}). {advice}."
+            )
         if self.certificate_message is not None and not self.presented().chain:
             return LookFailed(
                 "no-certificate",
                 f"{self._where}: presented an empty certificate list. Configure a certificate on the server.",
             )
         kind: ErrorKind = "other" if reason in _NOT_OURS else "malformed"
-        return LookFailed(kind, f"{self._where}: the TLS handshake failed: {text}.")
+        advice = (
+            "Server and client have nothing in common"
+            if kind == "other"
+            else "It, or a middlebox, breaks TLS"
+        )
+        return LookFailed(kind, f"{self._where}: the TLS handshake failed: {text}. {advice}.")
 
     @property
     def refused_without_client_certificate(self) -> bool:

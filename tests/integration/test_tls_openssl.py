@@ -8,7 +8,7 @@ import pytest
 from certwatch.model.observation import Observation
 from certwatch.plugins.testing import collect, make_ca, make_certificate
 from collectors.tls import TLSCollector
-from tests.support.openssl import openssl
+from tests.support.openssl_files import openssl
 from tests.support.s_server import certificates, s_server, showcerts
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
@@ -52,15 +52,27 @@ async def test_the_old_and_the_weak_are_seen(
     assert {name: observation.facts.get(name) for name in facts} == facts
 
 
-async def test_a_sha1_signature_is_seen(tmp_path: Path) -> None:
-    key, certificate = tmp_path / "sha1.key", tmp_path / "sha1.pem"
+@pytest.mark.parametrize(
+    ("words", "options"),
+    [
+        (["-sha1", "-newkey", "rsa:1024"], []),
+        (["-md5", "-newkey", "rsa:512"], ["-tls1_2"]),
+        (["-newkey", "ed448"], []),
+        (["-newkey", "rsa-pss"], []),
+        (["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:brainpoolP256r1"], ["-tls1_2"]),
+    ],
+    ids=lambda words: "-".join(words) or "any",
+)
+async def test_odd_keys_and_signatures_are_seen(tmp_path: Path, words: list[str], options: list[str]) -> None:
+    key, certificate = tmp_path / "odd.key", tmp_path / "odd.pem"
     openssl(
-        *("req", "-x509", "-sha1", "-newkey", "rsa:1024", "-nodes", "-days", "1"),
-        *("-subj", "/CN=sha1.example", "-keyout", key, "-out", certificate),
+        *("req", "-x509", "-nodes", "-days", "1", *words),
+        *("-subj", "/CN=odd.example", "-keyout", key, "-out", certificate),
     )
-    with s_server(tmp_path, (certificate.read_bytes(), key.read_bytes()), *WEAK) as port:
+    with s_server(tmp_path, (certificate.read_bytes(), key.read_bytes()), *WEAK, *options) as port:
         observation = await seen(port)
-        assert observation.chain == certificates(certificate.read_bytes()) == showcerts(port)
+        shown = showcerts(port, "-curves", "X25519:P-256:brainpoolP256r1")
+        assert observation.chain == certificates(certificate.read_bytes()) == shown
     assert observation.error is None
 
 
