@@ -203,12 +203,13 @@ class Publisher:
     def not_started(self) -> list[str]:
         return [name for name, telling in self._tellings.items() if not telling.started]
 
-    def routes(self) -> list[Any]:
-        """What the exporters answer over HTTP."""
-        routes: list[Any] = []
+    def routes(self) -> list[tuple[str, Any]]:
+        """What the exporters answer over HTTP, each with the exporter's kind."""
+        routes: list[tuple[str, Any]] = []
         for telling in self._tellings.values():
-            with suppress(PluginFailed), guard("exporters", telling.job.kind):
-                routes += list(telling.exporter.routes())
+            kind = telling.job.kind
+            with suppress(PluginFailed), guard("exporters", kind):
+                routes += [(kind, route) for route in telling.exporter.routes()]
         return routes
 
     async def drained(self) -> None:

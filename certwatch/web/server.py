@@ -1,0 +1,116 @@
+"""The HTTP port: bound by us, so that what is wrong with it is said in plain words; served by uvicorn."""
+
+import asyncio
+import errno
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+#: Connections at once; more are answered 503 by uvicorn.
+MAX_CONNECTIONS = 256
+BACKLOG = 128
+#: At the end, for answers under way.
+STOP_SECONDS = 1
+
+
+class PortError(Exception):
+    """The address cannot be listened on. The message says which, why, and what to do."""
+
+
+def bind(address: str) -> socket.socket:
+    """A listening socket on "host:port", "[v6]:port" or ":port" (every address). Port 0: any. Raises PortError."""
+    host, port = split(address)
+    try:
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except socket.gaierror as error:
+        raise PortError(f"listen {address}: {error.strerror}. Name an address of this host") from error
+    # Every address of both families by one socket, where there is IPv6.
+    family, _, _, _, where = max(found, key=lambda each: not host and each[0] == socket.AF_INET6)
+    try:
+        bound = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        raise PortError(f"listen {address}: {error.strerror}") from error
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1 if host else 0)
+        bound.bind(where)
+        bound.listen(BACKLOG)
+        bound.setblocking(False)
+    except OSError as error:
+        bound.close()
+        raise PortError(f"listen {address}: {_why(error)}") from error
+    return bound
+
+
+def _why(error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return "another program listens there already. Stop that one, or give the exporter another address (listen:)"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return "this user may not. Use a port above 1023, or grant CAP_NET_BIND_SERVICE"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return "this host has no such address. Name one that it has, or 0.0.0.0"
+    return error.strerror or str(error)
+
+
+def split(address: str) -> tuple[str, int]:
+    """Host without brackets, and port. Raises PortError."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdigit() or int(port) > 65535 or (":" in host and not host.startswith("[")):
+        raise PortError(f"listen {address}: not host:port. Write 127.0.0.1:9719 or [::1]:9719")
+    return host.strip("[]"), int(port)
+
+
+def url_of(bound: socket.socket) -> str:
+    """Where a browser on this machine finds it."""
+    host, port = bound.getsockname()[:2]
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
+        host = "localhost"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+class _Uvicorn(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are the daemon's."""
+        yield
+
+
+class HTTPServer:
+    """One listening port. Its application can be exchanged while it serves."""
+
+    def __init__(self, bound: socket.socket, app: ASGIApp) -> None:
+        self.app = app
+        self._socket = bound
+        self._server = _Uvicorn(
+            uvicorn.Config(
+                self._answer,
+                interface="asgi3",
+                lifespan="off",
+                log_config=None,
+                log_level="warning",
+                access_log=False,
+                ws="none",
+                # What a proxy claims of the client decides nothing here: /-/reload asks who the peer is.
+                proxy_headers=False,
+                server_header=False,
+                limit_concurrency=MAX_CONNECTIONS,
+                timeout_graceful_shutdown=STOP_SECONDS,
+            )
+        )
+        self._task: asyncio.Task[None] | None = None
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.app(scope, receive, send)
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._server.serve([self._socket]))
+
+    async def stop(self) -> None:
+        self._server.should_exit = True
+        if self._task is not None:
+            await self._task
+        self._socket.close()

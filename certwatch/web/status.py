@@ -1,0 +1,41 @@
+"""What the page and `/api/v1/status` show, read from the inventory in one go. Blocking."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+
+from certwatch.engine.view import StoreView
+from certwatch.inventory.store import Counts, Entry, FindingQuery, Query
+from certwatch.model.finding import Finding
+from certwatch.model.observation import Scan
+
+SHOWN_EXPIRIES = 20
+SHOWN_FINDINGS = 50
+#: Entries looked at for those that are still served; many that are not may stand before them.
+SEARCHED = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    read_at: datetime
+    counts: Counts
+    #: The last finished scan of each collector.
+    scans: Sequence[Scan]
+    #: Served certificates, the first to expire first.
+    expiries: Sequence[Entry]
+    #: Open ones, gravest first.
+    findings: Sequence[Finding]
+
+
+def read_status(view: StoreView, now: datetime) -> Status:
+    """Raises InventoryError."""
+    with view.reading() as reader:
+        candidates = islice(reader.list(Query(limit=SEARCHED), now), SEARCHED)
+        return Status(
+            read_at=now,
+            counts=reader.counts(),
+            scans=reader.last_scans(),
+            expiries=list(islice((each for each in candidates if each.presence == "served"), SHOWN_EXPIRIES)),
+            findings=list(reader.findings(FindingQuery(limit=SHOWN_FINDINGS))),
+        )
