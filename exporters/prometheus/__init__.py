@@ -1,0 +1,108 @@
+"""The page that Prometheus scrapes: bytes kept ready, so that a scrape computes nothing of what did not change."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any, ClassVar, cast
+
+from prometheus_client import exposition as text_format
+from prometheus_client.openmetrics import exposition as openmetrics_format
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from certwatch.plugins.exporter import ExporterConfig, ExporterContext, News
+from certwatch.telemetry.metrics import REGISTRY
+from exporters.prometheus.exposition import OPENMETRICS, TEXT, gzipped, piece
+from exporters.prometheus.index import Index
+
+#: Bytes handed to the connection at once.
+PORTION = 1 << 18
+
+
+class PrometheusConfig(ExporterConfig):
+    #: Address and port of certwatch's HTTP port: metrics, health, the page.
+    listen: str = "127.0.0.1:9719"
+    #: False: aggregates only, no series for each certificate and location.
+    per_certificate: bool = True
+
+
+class PrometheusExporter:
+    Config: ClassVar[type[ExporterConfig]] = PrometheusConfig
+
+    def __init__(self, name: str, config: ExporterConfig, context: ExporterContext) -> None:
+        assert isinstance(config, PrometheusConfig)  # noqa: S101
+        self.config = config
+        self._context = context
+        # Replaced whole by start, changed by publish; both on the event loop, never at once.
+        self._index = Index(per_certificate=config.per_certificate)
+
+    async def start(self) -> None:
+        self._index = await asyncio.to_thread(self._build)
+
+    def _build(self) -> Index:
+        index = Index(per_certificate=self.config.per_certificate)
+        view = self._context.view
+        for served in view.live():
+            index.put(served)
+        index.open(view.open_findings())
+        for scan in view.last_scans():
+            index.scanned(scan)
+        index.render()
+        return index
+
+    async def publish(self, news: News) -> None:
+        for number, served in enumerate((*news.changed, *news.retired), 1):
+            self._index.put(served)
+            if number % 500 == 0:
+                await asyncio.sleep(0)
+        self._index.resolve(news.resolved)
+        self._index.open((*news.opened, *news.altered))
+        for scan in news.scans:
+            self._index.scanned(scan)
+
+    async def run(self) -> None:
+        """Nothing to do by itself: it is asked."""
+
+    def routes(self) -> Sequence[Any]:
+        return (Route("/metrics", self._metrics, methods=["GET"]),)
+
+    async def _metrics(self, request: Request) -> Response:
+        openmetrics = wants_openmetrics(request.headers.get("accept", ""))
+        zipped = "gzip" in request.headers.get("accept-encoding", "")
+        pieces = self._index.pieces(openmetrics=openmetrics)
+        # What certwatch says of its own work stands last: in OpenMetrics it brings the end mark.
+        render = openmetrics_format.generate_latest if openmetrics else text_format.generate_latest
+        pieces.append(piece(cast("bytes", render(REGISTRY))))
+        headers = {"Vary": "Accept, Accept-Encoding"} | ({"Content-Encoding": "gzip"} if zipped else {})
+        body = gzipped(pieces) if zipped else (each.text for each in pieces)
+        return StreamingResponse(
+            _in_portions(body), headers=headers, media_type=OPENMETRICS if openmetrics else TEXT
+        )
+
+
+def wants_openmetrics(accept: str) -> bool:
+    """OpenMetrics 1.0 is asked for, and not less than plain text."""
+    weights: dict[str, float] = {}
+    for offer in accept.split(","):
+        kind, *parameters = (part.strip() for part in offer.split(";"))
+        weight = next((part[2:] for part in parameters if part.startswith("q=")), "1")
+        try:
+            weights[kind] = max(weights.get(kind, 0.0), float(weight))
+        except ValueError:
+            continue
+    asked = weights.get("application/openmetrics-text", 0.0)
+    return asked > 0 and asked >= weights.get("text/plain", 0.0)
+
+
+async def _in_portions(parts: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """Joined to portions of a good size; the event loop runs between them."""
+    waiting: list[bytes] = []
+    size = 0
+    for part in parts:
+        waiting.append(part)
+        size += len(part)
+        if size >= PORTION:
+            yield b"".join(waiting)
+            waiting, size = [], 0
+            await asyncio.sleep(0)
+    yield b"".join(waiting)

@@ -1,0 +1,216 @@
+"""What is exported now: each location's and certificate's samples, and the sums over them, kept as they change."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from certwatch.model.certificate import Certificate, Fingerprint
+from certwatch.model.finding import Finding, FindingID
+from certwatch.model.observation import Scan
+from certwatch.model.sighting import Served
+from exporters.prometheus import families
+from exporters.prometheus.exposition import Buckets, Piece, head, line
+from exporters.prometheus.families import FAMILIES, Family
+
+#: Locations with neighbouring ids share a bucket: this many.
+LOCATIONS_A_BUCKET = 256
+#: Names shown of one certificate.
+MAX_NAMES = 10
+
+Group = tuple[str, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """What one location adds to the sums, so that it can be taken away again."""
+
+    group: Group
+    failing: bool
+    fingerprints: tuple[Fingerprint, ...]
+    expiry: tuple[tuple[str, str, str], float] | None
+
+
+class Index:
+    """Owned by one thread at a time: the one that fills it at the start, then the event loop."""
+
+    def __init__(self, *, per_certificate: bool) -> None:
+        self._per_certificate = per_certificate
+        self._buckets: dict[str, Buckets] = {family.name: Buckets() for family in FAMILIES}
+        self._counted: dict[int, _Counted] = {}
+        self._references: Counter[Fingerprint] = Counter()
+        self._locations: Counter[Group] = Counter()
+        self._failing: Counter[Group] = Counter()
+        self._certificates: dict[Group, Counter[Fingerprint]] = {}
+        self._expiries: dict[tuple[str, str, str], dict[int, float]] = {}
+        #: Groups whose minimum must be computed before the next page.
+        self._stale_expiries: set[tuple[str, str, str]] = set()
+        self._findings: dict[FindingID, tuple[str, str, str]] = {}
+        self._open: Counter[tuple[str, str, str]] = Counter()
+
+    def put(self, served: Served) -> None:
+        """Take a location as it is now. A retired one is removed."""
+        # The new is added before the old is taken away: what both have keeps its samples.
+        before = self._counted.pop(served.id, None)
+        if served.retired_at is None:
+            self._add(served)
+        if before is not None:
+            self._subtract(served.id, before)
+        if self._per_certificate:
+            self._show(served)
+
+    def _add(self, served: Served) -> None:
+        labels = served.location.labels
+        environment = labels.get("environment", "")
+        group = (served.owner, environment, served.collectors[0] if served.collectors else "")
+        certificates = {each.fingerprint_sha256: each for each in served.chain}
+        leaf, expiry = served.leaf, None
+        if leaf is not None and leaf.not_after is not None and served.facts.get("arrangement") != "bundle":
+            presence = "stored" if served.location.kind == "file" else "served"
+            expiry = ((served.owner, environment, presence), leaf.not_after.timestamp())
+        counted = _Counted(group, served.error is not None, tuple(certificates), expiry)
+        self._counted[served.id] = counted
+        self._locations[group] += 1
+        self._failing[group] += counted.failing
+        here = self._certificates.setdefault(group, Counter())
+        for fingerprint, certificate in certificates.items():
+            here[fingerprint] += 1
+            self._references[fingerprint] += 1
+            if self._per_certificate and self._references[fingerprint] == 1:
+                self._show_certificate(certificate)
+        if expiry is not None:
+            self._expiries.setdefault(expiry[0], {})[served.id] = expiry[1]
+        self._sum(group, expiry[0] if expiry else None)
+
+    def _subtract(self, location: int, counted: _Counted) -> None:
+        self._locations[counted.group] -= 1
+        self._failing[counted.group] -= counted.failing
+        here = self._certificates[counted.group]
+        for fingerprint in counted.fingerprints:
+            for counter in (here, self._references):
+                counter[fingerprint] -= 1
+                if not counter[fingerprint]:
+                    del counter[fingerprint]
+            if fingerprint not in self._references:
+                for family in (families.INFO, families.NOT_BEFORE):
+                    self._buckets[family.name].put(fingerprint[0], fingerprint, b"")
+        if counted.expiry is not None:
+            now = self._counted.get(location)
+            if now is None or now.expiry is None or now.expiry[0] != counted.expiry[0]:
+                del self._expiries[counted.expiry[0]][location]
+        self._sum(counted.group, counted.expiry[0] if counted.expiry else None)
+
+    def _sum(self, group: Group, expiry: tuple[str, str, str] | None) -> None:
+        locations = self._locations[group]
+        self._set(families.LOCATIONS, group, locations or None)
+        self._set(families.LOCATIONS_FAILING, group, self._failing[group] if locations else None)
+        self._set(families.CERTIFICATES, group, len(self._certificates[group]) if locations else None)
+        if expiry is not None:
+            # Asked for when it is rendered: a minimum over many is not computed at every change.
+            self._stale_expiries.add(expiry)
+
+    def _set(self, family: Family, labels: tuple[str, ...], value: float | int | None) -> None:
+        self._buckets[family.name].put(0, labels, b"" if value is None else line(family, labels, value))
+
+    def _show(self, served: Served) -> None:
+        bucket = served.id // LOCATIONS_A_BUCKET
+        not_after, up, failing_since, last_served = b"", b"", b"", b""
+        if served.retired_at is None:
+            uri = served.location.uri
+            environment = served.location.labels.get("environment", "")
+            collector = served.collectors[0] if served.collectors else ""
+            up = line(
+                families.UP,
+                (uri, served.owner, environment, collector, served.error.kind if served.error else ""),
+                0 if served.error else 1,
+            )
+            for position, certificate in enumerate(served.chain):
+                if certificate.not_after is not None:
+                    values = (
+                        uri,
+                        str(position),
+                        certificate.fingerprint_sha256.hex(),
+                        certificate.shown,
+                        served.owner,
+                        environment,
+                        collector,
+                    )
+                    not_after += line(families.NOT_AFTER, values, int(certificate.not_after.timestamp()))
+            if served.failing_since is not None:
+                failing_since = line(families.FAILING_SINCE, (uri,), served.failing_since.timestamp())
+                if served.last_served is not None:
+                    last_served = line(families.LAST_SERVED, (uri,), served.last_served.timestamp())
+        shown = (
+            (families.NOT_AFTER, not_after),
+            (families.UP, up),
+            (families.FAILING_SINCE, failing_since),
+            (families.LAST_SERVED, last_served),
+        )
+        for family, samples in shown:
+            self._buckets[family.name].put(bucket, served.id, samples)
+
+    def _show_certificate(self, certificate: Certificate) -> None:
+        fingerprint = certificate.fingerprint_sha256
+        shown = fingerprint.hex()
+        names = ",".join(certificate.names[:MAX_NAMES])
+        if len(certificate.names) > MAX_NAMES:
+            names += f",… ({len(certificate.names)})"
+        info = (
+            shown,
+            certificate.subject,
+            certificate.issuer,
+            certificate.serial_hex,
+            names,
+            certificate.key.type,
+            str(certificate.key.bits or ""),
+            certificate.signature_algorithm,
+            "true" if certificate.is_ca else "false",
+        )
+        self._buckets[families.INFO.name].put(fingerprint[0], fingerprint, line(families.INFO, info, 1))
+        if certificate.not_before is not None:
+            begin = line(families.NOT_BEFORE, (shown,), int(certificate.not_before.timestamp()))
+            self._buckets[families.NOT_BEFORE.name].put(fingerprint[0], fingerprint, begin)
+
+    def open(self, findings: Iterable[Finding]) -> None:
+        for finding in findings:
+            self._close(finding.id)
+            labels = (finding.rule, finding.severity, finding.owner)
+            self._findings[finding.id] = labels
+            self._count(labels, 1)
+
+    def resolve(self, findings: Iterable[Finding]) -> None:
+        for finding in findings:
+            self._close(finding.id)
+
+    def _close(self, finding: FindingID) -> None:
+        labels = self._findings.pop(finding, None)
+        if labels is not None:
+            self._count(labels, -1)
+
+    def _count(self, labels: tuple[str, str, str], by: int) -> None:
+        self._open[labels] += by
+        # A rule that has nothing to say stays at 0: a series that vanishes resolves nothing.
+        self._set(families.FINDINGS, labels, self._open[labels])
+
+    def scanned(self, scan: Scan) -> None:
+        if scan.finished_at is not None:
+            samples = line(families.LAST_SCAN, (scan.collector, scan.status), scan.finished_at.timestamp())
+            self._buckets[families.LAST_SCAN.name].put(0, scan.collector, samples)
+
+    def render(self) -> None:
+        """Make every byte ready."""
+        for labels in self._stale_expiries:
+            expiries = self._expiries.get(labels)
+            self._set(families.EARLIEST, labels, min(expiries.values()) if expiries else None)
+        self._stale_expiries.clear()
+        for buckets in self._buckets.values():
+            buckets.render()
+
+    def pieces(self, *, openmetrics: bool) -> list[Piece]:
+        """Everything, family by family: a snapshot, made at once."""
+        self.render()
+        parts: list[Piece] = []
+        for family in FAMILIES:
+            samples = self._buckets[family.name].pieces()
+            if samples:
+                parts += (head(family, openmetrics=openmetrics), *samples)
+        return parts
