@@ -25,6 +25,9 @@ log = get_logger(__name__)
 #: One hour in microseconds: longer than any call waits between reading the clock and being written.
 SLACK = 3600 * 1_000_000
 
+#: A look further ahead of all that a writer was told is not believed: no scan goes so long without a word.
+AHEAD = 24 * SLACK
+
 #: No clock that is right shows less: certwatch did not exist.
 EARLIEST = to_micros(datetime(2025, 1, 1, tzinfo=UTC))
 
@@ -46,13 +49,15 @@ def told(connection: sqlite3.Connection, now: int) -> int:
 
 
 def looked(connection: sqlite3.Connection, looks: Sequence[Look]) -> None:
-    """Looks carry instants too: a crash after recording must not hide that their clock had been ahead, and a clock
-    that was never set must not put them before all history (their `at` is set right in place)."""
+    """Looks carry instants too: a crash after recording must not hide that their clock had been ahead. One that
+    cannot be right (before `EARLIEST`, or `AHEAD`) becomes the latest instant that is known, in place."""
     latest = _latest(connection)
     if latest is not None:
         for look in looks:
             if look.at < EARLIEST:
                 look.at = max(look.at, latest)
+            elif look.at > latest + AHEAD and latest >= EARLIEST:
+                look.at = latest
     _advance(connection, max(look.at for look in looks))
 
 

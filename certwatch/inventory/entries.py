@@ -80,11 +80,12 @@ class Entries:
         )
         few = [id for id, count in counts.items() if count <= MAX_PLACES]
         rows: dict[int, list[_Sighting]] = {id: [] for id in few}
-        for row in connection.execute(
-            f"{_SIGHTINGS} s.certificate IN ({','.join('?' * len(few))}) AND {self._present}",
-            [*few, *self._instants],
-        ):
-            rows[row[0]].append(_Sighting._make(row))
+        if few:  # for an empty list SQLite would read the whole table
+            for row in connection.execute(
+                f"{_SIGHTINGS} s.certificate IN ({','.join('?' * len(few))}) AND {self._present}",
+                [*few, *self._instants],
+            ):
+                rows[row[0]].append(_Sighting._make(row))
         known = {
             id: _Known(
                 sightings=sightings,

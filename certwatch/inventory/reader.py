@@ -37,13 +37,14 @@ class SQLiteReader:
         self._cache = CertificateCache()
 
     def due(self, now: datetime, limit: int) -> list[Due]:
+        instant = to_micros(now)
         with self._snapshot() as connection:
             revisions: dict[int, tuple[int, int]] = {
                 location: (revision, judged)
                 for location, revision, judged in connection.execute(
                     "SELECT location, revision, judged FROM judgements WHERE due_at <= ?"
                     " ORDER BY due_at LIMIT ?",
-                    (to_micros(now), limit),
+                    (instant, limit),
                 )
             }
             return [
@@ -98,6 +99,9 @@ class SQLiteReader:
             )
 
     def list(self, query: Query, now: datetime) -> Iterator[Entry]:
+        for instant in (query.at, query.expires_before, query.expired_at):
+            if instant is not None:
+                to_micros(instant)  # a naive one is the caller's fault and no damage
         with self._snapshot() as connection:
             ids = matching(connection, query)
         entries = Entries(self._cache, at=query.at, now=now)
@@ -201,6 +205,9 @@ class SQLiteReader:
             self._connection.execute("BEGIN")
             try:
                 yield self._connection
+            except TypeError as error:
+                # What the caller gave was looked at before: a row has nothing where something must be.
+                raise LookupError(f"a row is not whole: {error}") from error
             finally:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")

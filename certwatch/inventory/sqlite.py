@@ -28,7 +28,7 @@ _WRITER_PRAGMAS = (
     "PRAGMA synchronous = NORMAL",
     "PRAGMA foreign_keys = ON",
     "PRAGMA temp_store = MEMORY",
-    "PRAGMA cache_size = -65536",  # KiB at most, taken as needed
+    "PRAGMA cache_size = -32768",  # KiB at most, taken as needed
     "PRAGMA wal_autocheckpoint = 10000",  # pages, 40 MB
     "PRAGMA journal_size_limit = 67108864",  # bytes that the log keeps after a burst
 )

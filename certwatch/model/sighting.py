@@ -36,10 +36,11 @@ class Served:
     collectors: tuple[str, ...]
     #: As last presented, leaf first. Empty: never seen.
     chain: tuple[Certificate, ...]
-    #: Of the last look.
+    #: The stable ones, of the look that `chain` is from; never seen: of the last look.
     facts: Mapping[str, Fact]
+    #: Of the last look; beside a chain it says what else could not be read.
     error: LookError | None
-    #: First look of the present run of failed looks. None: the last look went well.
+    #: First look of the present run of looks that saw no chain. None: the last look saw one.
     failing_since: datetime | None
     first_seen: datetime
     #: Last look, whatever came of it.

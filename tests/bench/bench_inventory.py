@@ -98,10 +98,14 @@ def opened() -> Iterator[tuple[Store, Path]]:
 
 
 def recording() -> list[Result]:
+    certificates = NumberedCertificates()
     with opened() as (store, _):
         writer = store.writer()
-        certificates = NumberedCertificates()
-        new = scan(writer, certificates, RECORDED, EPOCH)
+        first = scan(writer, certificates, RECORDED, EPOCH)
+        writer.close()
+    with opened() as (store, _):
+        writer = store.writer()
+        new = min(first, scan(writer, certificates, RECORDED, EPOCH))
         same = min(
             scan(writer, certificates, RECORDED, EPOCH + timedelta(hours=hours)) for hours in (1, 2, 3)
         )
@@ -126,7 +130,7 @@ def recording() -> list[Result]:
             unit="/s",
             target=10_000,
             at_least=True,
-            how=how + "; parsing included",
+            how=how + "; parsing included; best of 2",
         ),
         Result(
             what="inventory: record, every certificate renewed",
@@ -150,7 +154,22 @@ def large() -> list[Result]:
         scan(writer, certificates, LARGE, EPOCH)
         reader = store.reader()
         now = EPOCH + timedelta(hours=1)
-        settle_all(writer, reader, now)
+        for first in range(1, LARGE + 1, 10_000):
+            # Locations are numbered from 1; reading them to judge them would parse each certificate.
+            writer.settle(
+                [
+                    Judgement(
+                        location_id=id,
+                        revision=1,
+                        owner="payments",
+                        problems=(),
+                        due_at=now + timedelta(days=30, seconds=id),
+                    )
+                    for id in range(first, min(first + 10_000, LARGE + 1))
+                ],
+                now,
+            )
+        assert not reader.due(now, 1)
         size = path.stat().st_size
         name = f"host-{LARGE // 2:07}.example.com"
         round_seconds = _best(lambda: reader.due(now, 5_000), 20)

@@ -231,13 +231,26 @@ def test_a_clock_that_was_far_ahead_for_a_while_freezes_nothing(tried: Tried, ah
         assert finding.opened_at <= finding.resolved_at <= tried.clock()
 
 
-def test_a_process_that_died_with_its_clock_ahead_freezes_nothing_either(tried: Tried) -> None:
+@pytest.mark.parametrize("ahead", [timedelta(hours=3), timedelta(days=9000)])
+def test_looks_of_a_process_that_died_with_its_clock_ahead_freeze_nothing(
+    tried: Tried, ahead: timedelta
+) -> None:
     scan = tried.writer.begin_scan("edge", tried.clock())
-    tried.writer.record(scan, [tried.look(URI, SECOND, at=EPOCH + timedelta(days=9000))], {})
+    tried.writer.record(scan, [tried.look(URI, SECOND, at=EPOCH + ahead)], {})
     tried.clock.advance(minutes=15)
     tried.scan(tried.look(URI, FIRST))
     assert [each.der for each in tried.served(URI).chain] == [FIRST.der]
     assert tried.served(URI).last_seen < tried.clock()
+
+
+def test_one_look_from_the_far_future_makes_nothing_else_due(tried: Tried) -> None:
+    # A collector that takes its instants from what it reads may be told anything.
+    tried.scan(tried.look(OTHER, FIRST))
+    tried.settle()
+    tried.scan(tried.look(URI, FIRST, at=EPOCH + timedelta(days=9000)), collector="odd")
+    assert tried.served(URI).last_seen <= tried.clock()
+    tried.scan(tried.look(OTHER, FIRST))
+    assert tried.due() == [URI]
 
 
 def test_sightings_of_a_time_that_never_was_become_one(tried: Tried) -> None:
