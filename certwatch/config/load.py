@@ -1,0 +1,266 @@
+"""From a file to a checked config: every mistake of the file at once, each with its line and key."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from certwatch.config import defaults
+from certwatch.config.document import DocumentError, parse
+from certwatch.config.find import find, read_text
+from certwatch.config.mistakes import ConfigError, config_error
+from certwatch.config.mistakes import Path as KeyPath
+from certwatch.config.models import keys_of, nearest
+from certwatch.config.reading import Reading
+from certwatch.config.schema import CollectorKeys, CustomRuleKeys, ExporterKeys, FileKeys, LogKeys
+from certwatch.config.settings import (
+    CollectorSettings,
+    Config,
+    CustomRule,
+    ExporterSettings,
+    LogSettings,
+    RuleSettings,
+)
+from certwatch.expressions import Expression, ExpressionError, compile
+from certwatch.expressions.fields import Scope
+from certwatch.expressions.owners import OwnerRule
+from certwatch.plugins import registry
+from certwatch.plugins.rule import RuleConfig
+
+__all__ = ["Config", "ConfigError", "load", "read"]
+
+#: Key of `rules:` that is not a rule's id.
+_CUSTOM = "custom"
+
+
+def load(path: Path | None = None, *, env: Mapping[str, str]) -> Config:
+    """The config of `path`, or of the first usual place that has one (`certwatch.config.find`), or the embedded
+    default. Reads secret files; loads the plug-ins that are named. Raises ConfigError with all that is wrong."""
+    found = find(path, env)
+    if found is None:
+        return read("", env=env)
+    return read(read_text(found), env=env, path=found)
+
+
+def read(text: str, *, env: Mapping[str, str], path: Path | None = None) -> Config:
+    """The config of a text. What it does not name is as in the embedded default: "" is that default."""
+    file = str(path) if path is not None else "embedded default"
+    try:
+        document = parse(text)
+    except DocumentError as error:
+        raise config_error(file, error.mistakes) from error
+    if document.value is None:
+        document.value = {}
+    reading = Reading(document, env, file=file)
+    if not isinstance(reading.value, dict):
+        reading.say((), "a config is keys with values, like collectors: […]")
+        raise config_error(file, reading.mistakes)
+    config = _config(reading, reading.value, path, env)
+    if reading.mistakes or config is None:
+        raise config_error(file, reading.mistakes)
+    return config
+
+
+def _config(
+    reading: Reading, top: dict[str, Any], path: Path | None, env: Mapping[str, str]
+) -> Config | None:
+    keys = reading.validate(FileKeys, top, (), secrets=frozenset(["inventory"]))
+    collectors = _collectors(reading, _listed(reading, top, "collectors", defaults.collectors()))
+    exporters = _exporters(reading, _listed(reading, top, "exporters", defaults.exporters()))
+    owners = _owners(reading, top.get("owners"))
+    rules = _rules(reading, top.get("rules"))
+    if "ca" in top:
+        reading.remark(("ca",), "this version has no embedded CA: it is not used")
+    if keys is None or reading.mistakes:
+        return None
+    log = keys.log if isinstance(keys.log, LogKeys) else LogKeys()
+    return Config(
+        path=path,
+        inventory=keys.inventory or defaults.inventory(env),
+        trust={name: tuple(files) for name, files in keys.trust.items()}
+        if "trust" in top
+        else defaults.TRUST,
+        collectors=tuple(collectors),
+        owners=tuple(owners),
+        rules=rules,
+        exporters=tuple(exporters),
+        ca=keys.ca if "ca" in top else None,
+        log=LogSettings(level=log.level, style=log.style),
+        retention=keys.retention,
+        external_url=keys.external_url,
+        remarks=tuple(reading.remarks),
+    )
+
+
+def _listed(reading: Reading, top: dict[str, Any], key: str, default: list[dict[str, Any]]) -> Any:
+    """What stands under `key`; without it the default's."""
+    if key not in top:
+        return default
+    return top[key]
+
+
+def _entries(value: Any) -> Iterable[tuple[int, dict[str, Any]]]:
+    """The entries of a list that are mappings; what is not has been said by `FileKeys`."""
+    for index, entry in enumerate(value if isinstance(value, list) else ()):
+        if isinstance(entry, dict):
+            yield index, entry
+
+
+def _plugin(reading: Reading, group: registry.Group, entry: dict[str, Any], path: KeyPath) -> Any:
+    """None: it cannot be had, which is said."""
+    kind = entry.get("kind")
+    if not isinstance(kind, str):
+        return None  # said by the keys' model
+    try:
+        return registry.load(group, kind)
+    except registry.PluginError as error:
+        reading.say((*path, "kind"), str(error))
+        return None
+
+
+def _own(
+    reading: Reading, group: registry.Group, keys: type[BaseModel], entry: dict[str, Any], path: KeyPath
+) -> Any:
+    """The plug-in's own config from what the core does not know. None: it is not in order, which is said."""
+    plugin = _plugin(reading, group, entry, path)
+    if plugin is None:
+        return None
+    common = keys_of(keys)
+    rest = {key: value for key, value in entry.items() if key not in common}
+    return reading.validate(
+        plugin.Config, rest, path, plugin=(group, str(entry["kind"])), beside=tuple(common)
+    )
+
+
+def _common(
+    reading: Reading, model: type[CollectorKeys] | type[ExporterKeys], entry: dict[str, Any], path: KeyPath
+) -> Any:
+    known = keys_of(model)
+    return reading.validate(model, {key: value for key, value in entry.items() if key in known}, path)
+
+
+def _collectors(reading: Reading, value: Any) -> list[CollectorSettings]:
+    found: list[CollectorSettings] = []
+    names: dict[str, int] = {}
+    for index, entry in _entries(value):
+        path: KeyPath = ("collectors", index)
+        labels = entry.get("labels")
+        if isinstance(labels, dict):
+            written = {key: reading.as_written((*path, "labels", key), each) for key, each in labels.items()}
+            entry = {**entry, "labels": written}
+        keys: CollectorKeys | None = _common(reading, CollectorKeys, entry, path)
+        config = _own(reading, "collectors", CollectorKeys, entry, path)
+        if keys is None:
+            continue
+        name = keys.name or keys.kind
+        _claim(reading, names, name, path)
+        if config is not None:
+            found.append(
+                CollectorSettings(
+                    name=name, kind=keys.kind, every=keys.every, labels=keys.labels, config=config
+                )
+            )
+    return found
+
+
+def _exporters(reading: Reading, value: Any) -> list[ExporterSettings]:
+    found: list[ExporterSettings] = []
+    names: dict[str, int] = {}
+    for index, entry in _entries(value):
+        path: KeyPath = ("exporters", index)
+        keys: ExporterKeys | None = _common(reading, ExporterKeys, entry, path)
+        config = _own(reading, "exporters", ExporterKeys, entry, path)
+        if keys is None:
+            continue
+        name = keys.name or keys.kind
+        _claim(reading, names, name, path)
+        if config is not None:
+            found.append(ExporterSettings(name=name, kind=keys.kind, config=config))
+    return found
+
+
+def _claim(reading: Reading, names: dict[str, int], name: str, path: KeyPath) -> None:
+    if name in names:
+        reading.say(
+            (*path, "name"), f'"{name}" is the name of {path[0]}[{names[name]}] already: give it another'
+        )
+    else:
+        names[name] = int(path[1])
+
+
+def _condition(reading: Reading, text: Any, path: KeyPath, scope: Scope) -> Expression | None:
+    if not isinstance(text, str):
+        return None  # said by the keys' model
+    try:
+        return compile(text, scope=scope)
+    except ExpressionError as error:
+        reading.say(path, error.message)
+        return None
+
+
+def _owners(reading: Reading, value: Any) -> list[OwnerRule]:
+    found = []
+    for index, entry in _entries(value):
+        when = _condition(reading, entry.get("when"), ("owners", index, "when"), "owner")
+        if when is not None and isinstance(entry.get("team"), str):
+            found.append(OwnerRule(team=entry["team"], when=when, page=entry.get("page")))
+    return found
+
+
+def _rules(reading: Reading, value: Any) -> RuleSettings:
+    configured: dict[str, RuleConfig] = {}
+    off: set[str] = set()
+    custom: list[CustomRule] = []
+    known = registry.names("rules")
+    for id, settings in value.items() if isinstance(value, dict) else ():
+        path: KeyPath = ("rules", id)
+        if id == _CUSTOM:
+            custom = _custom_rules(reading, settings, known)
+        elif id not in known:
+            near = nearest(id, [*known, _CUSTOM])
+            hint = f', did you mean "{near}"?' if near else f" (known: {', '.join(known)})"
+            reading.say(path, f"unknown rule{hint}")
+        elif settings is False:
+            off.add(id)
+        elif settings is None or settings is True:
+            continue
+        elif not isinstance(settings, dict):
+            reading.say(path, "expected its settings, or false to leave it out")
+        else:
+            try:
+                rule = registry.load("rules", id)
+            except registry.PluginError as error:
+                reading.say(path, str(error))
+                continue
+            config = reading.validate(rule.Config, settings, path, plugin=("rules", id))
+            if config is not None:
+                configured[id] = config
+    return RuleSettings(configured=configured, off=frozenset(off), custom=tuple(custom))
+
+
+def _custom_rules(reading: Reading, value: Any, known: list[str]) -> list[CustomRule]:
+    if not isinstance(value, list):
+        reading.say(("rules", _CUSTOM), "expected a list of rules, each with id, severity and when")
+        return []
+    found: list[CustomRule] = []
+    ids: set[str] = set(known)
+    for index, entry in enumerate(value):
+        path: KeyPath = ("rules", _CUSTOM, index)
+        if not isinstance(entry, dict):
+            reading.say(path, "expected keys with values: id, severity, when")
+            continue
+        keys = reading.validate(CustomRuleKeys, entry, path)
+        when = _condition(reading, entry.get("when"), (*path, "when"), "rule")
+        if keys is None:
+            continue
+        if keys.id in ids or keys.id == _CUSTOM:
+            reading.say((*path, "id"), f'"{keys.id}" is the id of another rule already: give it another')
+        ids.add(keys.id)
+        if when is not None:
+            found.append(
+                CustomRule(
+                    id=keys.id, severity=keys.severity, when=when, summary=keys.summary, text=keys.text
+                )
+            )
+    return found

@@ -1,0 +1,106 @@
+"""The core's own keys of the file, as models. A plug-in's keys are its `Config`'s: the core never lists kinds."""
+
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from certwatch.model.finding import Severity
+from certwatch.plugins.duration import Duration
+
+#: Names of collectors and exporters: they stand in metrics, on the command line and in locations.
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
+RULE_PATTERN = r"^[a-z0-9]+(-[a-z0-9]+)*$"
+
+#: No collector runs more often.
+LEAST_INTERVAL = timedelta(seconds=1)
+
+
+class Keys(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _not_too_often(value: timedelta) -> timedelta:
+    if value < LEAST_INTERVAL:
+        raise ValueError("at least 1s")
+    return value
+
+
+def _url(value: str) -> str:
+    if value and not value.startswith(("http://", "https://")):
+        raise ValueError("not a web address: it begins with http:// or https://")
+    return value.rstrip("/")
+
+
+def _inventory(value: str) -> str:
+    if not value.startswith(("sqlite:///", "postgresql://", "postgres://")):
+        # Not repeated: it may hold a password.
+        raise ValueError("not the address of an inventory. Write sqlite:///path/to/inventory.db")
+    return value
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+Paths = Annotated[list[Annotated[str, Field(min_length=1)]], BeforeValidator(_as_list), Field(min_length=1)]
+
+
+class CollectorKeys(Keys):
+    """What every collector has beside its own keys."""
+
+    kind: str
+    #: In metrics, in the inventory and on the command line. None: its kind.
+    name: Annotated[str, Field(pattern=NAME_PATTERN)] | None = None
+    #: How often it looks, from begin to begin.
+    every: Annotated[Duration, AfterValidator(_not_too_often)] = timedelta(hours=1)
+    #: Given to every location it sees; what the source itself says wins.
+    labels: dict[Annotated[str, Field(min_length=1)], str] = Field(default_factory=dict)
+
+
+class ExporterKeys(Keys):
+    kind: str
+    #: None: its kind.
+    name: Annotated[str, Field(pattern=NAME_PATTERN)] | None = None
+
+
+class OwnerKeys(Keys):
+    team: Annotated[str, Field(min_length=1)]
+    #: A condition (CEL) on the location and its leaf certificate.
+    when: str
+    #: Who is paged. None: the team.
+    page: Annotated[str, Field(min_length=1)] | None = None
+
+
+class CustomRuleKeys(Keys):
+    id: Annotated[str, Field(pattern=RULE_PATTERN)]
+    severity: Severity = "ticket"
+    when: str
+    summary: str = ""
+    text: str = ""
+
+
+class LogKeys(Keys):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    #: line: for people; json: one object a line.
+    style: Literal["line", "json"] = "line"
+
+
+class FileKeys(Keys):
+    """The top level. Collectors, exporters and rules are validated one by one, with their plug-ins."""
+
+    #: sqlite:///path/to/inventory.db, or postgresql://…
+    inventory: Annotated[str, AfterValidator(_inventory)] = ""
+    #: Trust stores by name: "system", or files and folders of certificates.
+    trust: dict[Annotated[str, Field(pattern=NAME_PATTERN)], Paths] = Field(default_factory=dict)
+    collectors: list[dict[str, Any]] = Field(default_factory=list)
+    owners: list[OwnerKeys] = Field(default_factory=list)
+    rules: dict[str, Any] = Field(default_factory=dict)
+    exporters: list[dict[str, Any]] = Field(default_factory=list)
+    #: The embedded CA. Not in this version.
+    ca: dict[str, Any] = Field(default_factory=dict)
+    log: LogKeys = LogKeys()
+    #: How long what has ended is kept: sightings, resolved findings, scans.
+    retention: Duration = timedelta(days=400)
+    #: Where people reach this certwatch; links are made from it.
+    external_url: Annotated[str, AfterValidator(_url)] = ""
