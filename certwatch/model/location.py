@@ -62,12 +62,20 @@ def parse_tls_location(uri: LocationURI) -> TLSEndpoint:
     )
 
 
-def file_location(path: str) -> LocationURI:
-    """`path` is absolute. Bytes that are not UTF-8 (surrogate escapes) are percent-encoded as they are."""
-    return LocationURI("file://" + quote(path.encode("utf-8", "surrogateescape"), safe="/"))
+def file_location(path: str, entry: str = "") -> LocationURI:
+    """`path` is absolute. Bytes that are not UTF-8 (surrogate escapes) are percent-encoded as they are. `entry`: the
+    part of a container (a keystore's alias), as fragment: "file:///etc/tomcat.jks#site". Empty: the file itself."""
+    quoted = quote(path.encode("utf-8", "surrogateescape"), safe="/")
+    return LocationURI("file://" + quoted + ("#" + quote(entry, safe="/", errors="replace") if entry else ""))
 
 
 def parse_file_location(uri: LocationURI) -> str:
+    """The path, whatever the entry."""
     if not uri.startswith("file://"):
         raise ValueError(f"not a file location: {uri}")
-    return unquote(uri.removeprefix("file://"), errors="surrogateescape")
+    return unquote(uri.removeprefix("file://").partition("#")[0], errors="surrogateescape")
+
+
+def parse_file_entry(uri: LocationURI) -> str:
+    """The part of the container. Empty: the file itself."""
+    return unquote(uri.partition("#")[2])

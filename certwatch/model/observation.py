@@ -41,6 +41,7 @@ FACTS: Mapping[str, str] = {
     "ocsp_stapled": "true: the server stapled an OCSP response",
     "client_certificate_requested": "true: the server asked for a client certificate",
     "arrangement": 'how a file\'s certificates belong together: "chain", "bundle" (unordered, trust anchors …)',
+    "container": 'format of the file that holds them, where it is not bare PEM or DER: "pkcs7", "pkcs12", "jks", …',
     "key_match": "true: the private key beside the leaf is its own; false: it is another; absent: no key seen",
     "key_encrypted": "true: a private key is there but encrypted, so that it was not compared",
 }

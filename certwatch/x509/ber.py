@@ -83,6 +83,14 @@ def only(data: bytes) -> Element:
     return element(data).expect(SEQUENCE, "a SEQUENCE")
 
 
+def inside(data: bytes, start: int = 0) -> int:
+    """Where the content of the SEQUENCE at `start` begins, however it ends: for telling what a cut-off file was."""
+    tag, first, _ = _header(data, start, len(data))
+    if tag != SEQUENCE:
+        raise Unreadable(f"tag {tag:#04x} at byte {start} instead of a SEQUENCE")
+    return first
+
+
 def octets(found: Element) -> bytes:
     """Content of an OCTET STRING, whole or in pieces (8.7), also under an implicit tag."""
     if not found.tag & 0x20:

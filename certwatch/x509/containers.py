@@ -1,5 +1,6 @@
 """What is in a file that holds certificates in any form but bare PEM and DER: one shape for all formats."""
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -16,6 +17,8 @@ ProblemKind = Literal["malformed", "passphrase", "other"]
 #: Certificates of one container. The largest trust stores have some hundred, the Mozilla CCADB bundles 3,000.
 MAX_CERTIFICATES = 20_000
 _LONGEST_CHAIN = 20
+#: A name becomes part of a location.
+_LONGEST_NAME = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,19 +67,27 @@ def shown(name: str) -> str:
 
 
 def unique(entries: Iterable[Entry]) -> tuple[Entry, ...]:
-    """Entries of one name become "name", "name~2", "name~3", in order."""
+    """Entries of one name become "name", "name~2", "name~3", in order; endless names are cut, with a digest behind."""
     counts: dict[str, int] = {}
     taken: set[str] = set()
     result = []
     for entry in entries:
-        name, count = entry.name, counts.get(entry.name, 0)
+        stem = _bounded(entry.name)
+        name, count = stem, counts.get(stem, 0)
         while name in taken:
             count += 1
-            name = f"{entry.name}~{count + 1}"
-        counts[entry.name] = count
+            name = f"{stem}~{count + 1}"
+        counts[stem] = count
         taken.add(name)
         result.append(entry if name == entry.name else replace(entry, name=name))
     return tuple(result)
+
+
+def _bounded(name: str) -> str:
+    if len(name) <= _LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{name[:_LONGEST_NAME]}~{digest[:16]}"
 
 
 def chain_from(leaf: Certificate, others: Sequence[Certificate]) -> tuple[bytes, ...]:

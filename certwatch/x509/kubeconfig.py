@@ -10,6 +10,7 @@ import yaml
 
 from certwatch.x509 import inline
 from certwatch.x509.containers import Container, Entry, Problem, malformed, shown, unique
+from certwatch.x509.pbe import Work
 from certwatch.x509.tlv import Unreadable
 
 #: Larger is none; one of a thousand clusters has some 6 MB.
@@ -53,15 +54,17 @@ def read(data: bytes, passphrases: Sequence[str] = ()) -> Container:
                         path=path if authority is None else None,
                     )
                 )
+    # One purse for all the keys of the file.
+    work = Work()
     for name, user in _named(root, "users", "user"):
-        entry = _user(name, user, passphrases, problems)
+        entry = _user(name, user, passphrases, work, problems)
         if entry is not None:
             entries.append(entry)
     return Container(format="kubeconfig", entries=unique(entries), problems=tuple(problems))
 
 
 def _user(
-    name: str, user: Mapping[str, Node], passphrases: Sequence[str], problems: list[Problem]
+    name: str, user: Mapping[str, Node], passphrases: Sequence[str], work: Work, problems: list[Problem]
 ) -> Entry | None:
     what = f'user "{shown(name)}"'
     presented = _decoded(user, "client-certificate-data", what, problems)
@@ -75,7 +78,7 @@ def _user(
     return Entry(
         name=f"user/{name}",
         certificates=certificates,
-        key=inline.key_match(key, certificates[0], passphrases) if key and certificates else None,
+        key=inline.key_match(key, certificates[0], passphrases, work) if key and certificates else None,
         path=path if presented is None else None,
         key_path=(_text(user, "client-key") or None) if key is None else None,
     )

@@ -68,11 +68,12 @@ class _Contents:
 
 
 def looks_like(data: bytes) -> bool:
-    """Is this PFX: a SEQUENCE that begins with version 3 and a ContentInfo?"""
+    """Is this PFX, whole or cut off: a SEQUENCE that begins with version 3 and a ContentInfo?"""
     try:
-        version, safe, *_ = ber.parts(ber.only(data), 2, "PFX")
-        return ber.integer(version) == 3 and ber.oid(next(safe.children())) in (_DATA, _SIGNED)
-    except (Unreadable, ValueError, StopIteration):
+        version = ber.element(data, ber.inside(data))
+        kind = ber.element(data, ber.inside(data, version.after))
+        return ber.integer(version) == 3 and ber.oid(kind) in (_DATA, _SIGNED)
+    except Unreadable:
         return False
 
 

@@ -36,9 +36,9 @@ _MAX_MAIL_PARTS = 100
 
 
 def looks_like(data: bytes) -> bool:
-    """Is this ContentInfo of SignedData?"""
+    """Is this ContentInfo of SignedData, whole or cut off?"""
     try:
-        return ber.oid(ber.element(data, _content_of_header(data))) in (_SIGNED_DATA, _SIGNED_AND_ENVELOPED)
+        return ber.oid(ber.element(data, ber.inside(data))) in (_SIGNED_DATA, _SIGNED_AND_ENVELOPED)
     except Unreadable:
         return False
 
@@ -83,13 +83,6 @@ def read_mail(data: bytes) -> Container:
     return Container(
         format="pkcs7", entries=_entries(list(certificates)), crls=tuple(crls), problems=tuple(problems)
     )
-
-
-def _content_of_header(data: bytes) -> int:
-    """Where the first element inside the outermost one begins; its end is not looked for."""
-    if data[:1] != b"\x30" or len(data) < 2:
-        raise Unreadable("not a SEQUENCE")
-    return 2 if data[1] <= 0x80 else 2 + (data[1] & 0x7F)
 
 
 def _signed_data(data: bytes, certificates: list[bytes], crls: list[bytes]) -> None:

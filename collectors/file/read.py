@@ -1,32 +1,24 @@
-"""One file's bytes to what is in it."""
+"""One file's bytes to what is in it: certificates in PEM and DER, and containers."""
 
 import itertools
 import os
 import stat
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import replace
 
 from certwatch.model.certificate import Certificate
-from certwatch.model.observation import ErrorKind, Fact, LookError
-from certwatch.x509 import der, pem, private_keys
+from certwatch.model.observation import Fact, LookError
+from certwatch.x509 import der, inline, keystores, pem, private_keys
+from certwatch.x509.containers import Container
+from certwatch.x509.pbe import Work
 from certwatch.x509.tlv import Unreadable, header
+from collectors.file import container
+from collectors.file.contents import Contents, failed, one_line
 
 #: Files with these endings hold certificates by their name: that one cannot be read is then told, not passed over.
-SUFFIXES = (".pem", ".crt", ".cer", ".cert", ".der")
+SUFFIXES = (".pem", ".crt", ".cer", ".cert", ".der", *container.SUFFIXES, *container.PLAIN_SUFFIXES)
 #: Of these, the endings that hold nothing but certificates.
 _CERTIFICATE_SUFFIXES = (".crt", ".cer", ".cert")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Contents:
-    chain: tuple[bytes, ...] = ()
-    facts: Mapping[str, Fact] = field(default_factory=dict)
-    error: LookError | None = None
-    #: Other files that the facts depend on.
-    beside: tuple[str, ...] = ()
-
-    def __bool__(self) -> bool:
-        return bool(self.chain) or self.error is not None
 
 
 class NotARegularFile(OSError):
@@ -50,55 +42,96 @@ def load(path: str, max_bytes: int) -> bytes:
         os.close(fd)
 
 
-def contents(path: str, max_bytes: int, *, named: bool) -> Contents:
-    """What a file holds. Empty: nothing that concerns certificates. `named`: it was configured by its very name."""
+def contents(
+    path: str, max_bytes: int, *, named: bool, passphrases: Sequence[str] = ()
+) -> tuple[Contents, ...]:
+    """What a file holds, place by place. Empty: nothing that concerns certificates. `named`: it was configured by its
+    very name. `passphrases` are for what is encrypted in it."""
     expected = named or path.lower().endswith(SUFFIXES)
     try:
         data = load(path, max_bytes)
     except FileNotFoundError:
         if not named and not os.path.islink(path):
-            return Contents()  # gone between listing and opening
+            return ()  # gone between listing and opening
         hint = "its target is gone" if os.path.islink(path) else "no such file"
-        return _failed("not-found", f"{path}: {hint}. Mend the path, or remove it from the config")
+        return (failed("not-found", f"{path}: {hint}. Mend the path, or remove it from the config"),)
     except PermissionError:
         if not expected:
-            return Contents()
-        return _failed(
-            "permission", f"{path}: may not be read by this user. Grant read permission, or exclude it"
+            return ()
+        return (
+            failed(
+                "permission", f"{path}: may not be read by this user. Grant read permission, or exclude it"
+            ),
         )
     except NotARegularFile:
-        return _failed("other", f"{path}: not a regular file. Name a file") if named else Contents()
+        return (failed("other", f"{path}: not a regular file. Name a file"),) if named else ()
     except OSError as error:
-        return _failed("other", f"{path}: {error.strerror}") if expected else Contents()
+        return (failed("other", f"{path}: {error.strerror}"),) if expected else ()
     if len(data) > max_bytes:
         if not expected:
-            return Contents()
-        return _failed("malformed", f"{path}: larger than {max_bytes} bytes. Raise max_bytes, or exclude it")
-    found = _parse(path, data)
+            return ()
+        return (
+            failed("malformed", f"{path}: larger than {max_bytes} bytes. Raise max_bytes, or exclude it"),
+        )
+    holder = keystores.read(data, passphrases)
+    found = tuple(each for each in _parts(path, data, holder, max_bytes, passphrases) if each)
     if found or not expected:
         return found
+    if holder is None and path.lower().endswith(container.STORE_SUFFIXES):
+        what = "empty" if not data else "no keystore of a kind that is known"
+        return (failed("malformed", f"{path}: {what}. Check what wrote it, or exclude it"),)
     if named or path.lower().endswith(_CERTIFICATE_SUFFIXES):
-        return _nothing_found(path, data)
-    return found
+        nothing = _nothing_found(path, data)
+        return (nothing,) if nothing else ()
+    return ()
+
+
+def _parts(
+    path: str, data: bytes, holder: Container | None, max_bytes: int, passphrases: Sequence[str]
+) -> list[Contents]:
+    if holder is None:
+        return [_parse(path, data, passphrases)]
+
+    def whole(named: str) -> bytes:
+        found = load(named, max_bytes)
+        if len(found) > max_bytes:
+            raise ValueError(f"{named}: larger than {max_bytes} bytes")
+        return found
+
+    parts = container.contents(path, holder, passphrases, whole)
+    if holder.format in ("pkcs7", "crl"):
+        # A chain whose key is beside it as beside PEM, and PEM that holds more than the container.
+        parts = [_with_key_beside(path, each, passphrases) for each in parts]
+        if b"-----BEGIN " in data:
+            parts = _merged(_parse(path, data, passphrases), parts)
+    return parts
+
+
+def _merged(bare: Contents, parts: list[Contents]) -> list[Contents]:
+    """Bare certificates are the file's own; what the container has to say of the file itself goes with them."""
+    own = next((each for each in parts if not each.entry), None)
+    if not bare or own is None:
+        return [*parts, bare]
+    return [replace(bare, error=bare.error or own.error), *(each for each in parts if each is not own)]
+
+
+def _with_key_beside(path: str, part: Contents, passphrases: Sequence[str]) -> Contents:
+    if part.entry or not part.chain or part.facts.get("arrangement") != "chain":
+        return part
+    beside = _key_files(path)
+    facts = _key_facts(part.chain[0], _keys_beside(beside), passphrases)
+    return replace(part, facts={**part.facts, **facts}, beside=beside)
 
 
 def _nothing_found(path: str, data: bytes) -> Contents:
     if not data:
-        return _failed("no-certificate", f"{path}: empty. Put a certificate in it, or exclude it")
+        return failed("no-certificate", f"{path}: empty. Put a certificate in it, or exclude it")
     if any(block.problem is None for block in pem.blocks(data)):
         return Contents()  # keys, CRLs, parameters under a certificate's name
-    return _failed("no-certificate", f"{path}: no certificate in it. Check what wrote it, or exclude it")
+    return failed("no-certificate", f"{path}: no certificate in it. Check what wrote it, or exclude it")
 
 
-def _failed(kind: ErrorKind, message: str) -> Contents:
-    return Contents(error=LookError(kind=kind, message=_one_line(message)))
-
-
-def _one_line(text: str) -> str:
-    return text if text.isprintable() else repr(text)[1:-1]
-
-
-def _parse(path: str, data: bytes) -> Contents:
+def _parse(path: str, data: bytes, passphrases: Sequence[str]) -> Contents:
     chain: list[bytes] = []
     keys: list[bytes] = []
     problems: list[str] = []
@@ -118,7 +151,7 @@ def _parse(path: str, data: bytes) -> Contents:
     error = None
     if problems:
         shown = "; ".join(problems[:3]) + (f"; and {len(problems) - 3} more" if len(problems) > 3 else "")
-        error = LookError(kind="malformed", message=_one_line(f"{path}: {shown}"))
+        error = LookError(kind="malformed", message=one_line(f"{path}: {shown}"))
     certificates = [der.read(each) for each in chain]
     facts: dict[str, Fact] = {}
     beside: tuple[str, ...] = ()
@@ -127,7 +160,7 @@ def _parse(path: str, data: bytes) -> Contents:
         facts["arrangement"] = arrangement
         if arrangement == "chain":
             beside = () if keys else _key_files(path)
-            facts |= _key_facts(certificates[0], keys or _keys_beside(beside))
+            facts |= _key_facts(chain[0], keys or _keys_beside(beside), passphrases)
     return Contents(chain=tuple(chain), facts=facts, error=error, beside=beside)
 
 
@@ -195,8 +228,15 @@ def _keys_beside(candidates: tuple[str, ...]) -> list[bytes]:
     return []
 
 
-def _key_facts(leaf: Certificate, keys: list[bytes]) -> dict[str, Fact]:
-    verdicts = [private_keys.match(key, leaf.spki_sha256) for key in keys]
+def _key_facts(leaf: bytes, keys: list[bytes], passphrases: Sequence[str]) -> dict[str, Fact]:
+    spki = der.read(leaf).spki_sha256
+    work = Work()
+    verdicts = [
+        inline.key_match(key, leaf, passphrases, work)
+        if key.startswith(b"-----")
+        else private_keys.match(key, spki)
+        for key in keys
+    ]
     if "match" in verdicts:
         return {"key_match": True}
     if "encrypted" in verdicts:

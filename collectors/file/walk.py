@@ -37,7 +37,7 @@ def walk(pattern: str, exclude: tuple[str, ...] = ()) -> Iterator[Found | Unwalk
 
     `*` and `?` stay within one name, `**` is any number of folders. A plain folder is everything below it.
     """
-    excluded = [_expression(each) for each in exclude]
+    excluded = [expression(each) for each in exclude]
     if is_glob(pattern):
         found = _expand("/", tuple(part for part in pattern.split("/") if part), ())
     elif os.path.isdir(pattern):
@@ -54,7 +54,7 @@ def walk(pattern: str, exclude: tuple[str, ...] = ()) -> Iterator[Found | Unwalk
             yield Found(path=each, named=False)
 
 
-def _expression(pattern: str) -> re.Pattern[str]:
+def expression(pattern: str) -> re.Pattern[str]:
     """A pattern excludes what it matches and everything below it."""
     parts = (
         r"(?:/[^/]+)*" if part == "**" else "/" + fnmatch.translate(part)[4:-3].replace(".*", "[^/]*")

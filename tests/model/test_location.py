@@ -9,6 +9,7 @@ from certwatch.model.location import (
     LocationURI,
     TLSEndpoint,
     file_location,
+    parse_file_entry,
     parse_file_location,
     parse_tls_location,
     tls_location,
@@ -62,3 +63,20 @@ def test_another_kind_of_place_is_refused(uri: str) -> None:
 
 def test_the_kind_is_the_scheme() -> None:
     assert Location(uri=LocationURI("k8s://prod/payments/secret/web-tls?key=tls.crt")).kind == "k8s"
+
+
+@given(
+    st.text(st.characters(exclude_characters="\0"), min_size=1),
+    st.text(st.characters(exclude_categories=["Cs"])),
+)
+def test_a_file_and_its_entry_come_back_whatever_they_hold(name: str, entry: str) -> None:
+    path = "/" + name.encode("utf-8", "replace").decode()
+    uri = file_location(path, entry)
+    assert (parse_file_location(uri), parse_file_entry(uri)) == (path, entry)
+    assert uri.isascii()
+    assert uri.isprintable()
+
+
+def test_an_entry_is_a_fragment() -> None:
+    assert file_location("/etc/a#b.jks", "my site") == "file:///etc/a%23b.jks#my%20site"
+    assert file_location("/etc/a.jks") == "file:///etc/a.jks"
