@@ -50,8 +50,8 @@ class CollectorJob:
     every: timedelta
     #: Given to every location it sees; the observation's own win.
     labels: Mapping[str, str] = field(default_factory=dict)
-    #: The same for two jobs that do the same: a reload leaves the running one alone.
-    digest: str = ""
+    #: Equal for two jobs that do the same: a reload leaves the running one alone.
+    settings: object = None
 
 
 @dataclass(slots=True)

@@ -4,7 +4,9 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from datetime import datetime, timedelta
+from functools import partial
 
 from certwatch.engine.clock_watch import ClockWatch
 from certwatch.engine.collect import CollectorJob, run_scan
@@ -15,7 +17,7 @@ from certwatch.engine.schedule import Schedule
 from certwatch.engine.supervise import keep_running
 from certwatch.engine.view import StoreView
 from certwatch.engine.writer import WriterThread
-from certwatch.inventory.store import InventoryError, Store, Writer
+from certwatch.inventory.store import InventoryError, Pruned, Store, Writer
 from certwatch.model.clock import Clock
 from certwatch.plugins.collector import Collector
 from certwatch.plugins.guard import PluginFailed, guard
@@ -27,6 +29,10 @@ log = get_logger(__name__)
 LAST_ROUND_SECONDS = 0.5
 #: Whether the inventory can be written again is tried this often while it cannot.
 PROBE_SECONDS = 15.0
+#: Between two times of forgetting what ended long ago.
+PRUNE_SECONDS = 86_400.0
+FIRST_PRUNE_SECONDS = 600.0
+_PRUNED = tuple(each.name for each in fields(Pruned))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +42,8 @@ class Work:
     collectors: tuple[CollectorJob, ...] = ()
     exporters: tuple[ExporterJob, ...] = ()
     rules: RuleSet = field(default_factory=RuleSet)
+    #: How long what has ended is kept.
+    retention: timedelta = timedelta(days=400)
 
 
 class Engine:
@@ -66,6 +74,7 @@ class Engine:
         self._crashed: dict[str, str] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = False
+        self._retention = Work().retention
 
     async def start(self, work: Work) -> None:
         self.schedule.start()
@@ -73,6 +82,7 @@ class Engine:
             self._keep("evaluation", self.evaluator.run),
             self._keep("clock watch", lambda: self._clock_watch.run(self._clock_jumped)),
             self._keep("write probe", self._probe),
+            self._keep("retention", self._forget),
         ]
         await self.use(work)
 
@@ -91,10 +101,11 @@ class Engine:
         # Exporters first, so that they hear of what the others change.
         await self.publisher.use(work.exporters)
         self.evaluator.use(work.rules)
+        self._retention = work.retention
         former, self._broken = self._collectors, {}
         self._collectors = {}
         for job in work.collectors:
-            if job.name in former and former[job.name][0].digest == job.digest:
+            if job.name in former and former[job.name][0].settings == job.settings:
                 self._collectors[job.name] = former[job.name]
                 continue
             try:
@@ -131,6 +142,17 @@ class Engine:
             await asyncio.sleep(PROBE_SECONDS)
             if self.writer.failure is not None:
                 await self._abandon()  # writes the time at least
+
+    async def _forget(self) -> None:
+        """Once a day, what ended longer ago than it is kept for."""
+        wait = FIRST_PRUNE_SECONDS
+        while True:
+            await asyncio.sleep(wait)
+            wait = PRUNE_SECONDS
+            before = self._clock() - self._retention
+            with suppress(InventoryError):
+                pruned = await self.writer.call(partial(_prune, before))
+                log.info("pruned", before=str(before), **{name: getattr(pruned, name) for name in _PRUNED})
 
     def not_ready(self) -> list[str]:
         """Why it does not do its work fully. Empty: it does."""
@@ -173,3 +195,7 @@ class Engine:
         self._view.close()
         await self.writer.close()
         log.info("engine_stopped")
+
+
+def _prune(before: datetime, writer: Writer) -> Pruned:
+    return writer.prune(before)

@@ -47,7 +47,8 @@ class Evaluator:
         self._clock = clock
         self._publish = publish
         self._retry_seconds = retry_seconds
-        self._rules = RuleSet()
+        # None: not yet said. Judging by no rules at all would resolve everything.
+        self._rules: RuleSet | None = None
         # False: the inventory has not yet been told by which rules everything must be judged.
         self._required = True
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rules")
@@ -104,6 +105,8 @@ class Evaluator:
     async def round(self, seconds: float = math.inf) -> int:
         """Judge what is due until nothing is, or no page begins after `seconds`: how many locations that were.
         Raises InventoryError; what was judged until then is settled and told."""
+        if self._rules is None:
+            return 0
         began = time.monotonic()
         # Those that ended before this round: what they changed is told before them.
         scans = len(self._scans)
@@ -129,6 +132,7 @@ class Evaluator:
     async def _page(self) -> int:
         loop = asyncio.get_running_loop()
         rules = self._rules
+        assert rules is not None  # noqa: S101 - `round` asked
         if not self._required:
             await self._require(rules)
         judged = await loop.run_in_executor(self._thread, self._judge, rules)

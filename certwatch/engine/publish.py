@@ -35,8 +35,8 @@ class ExporterJob:
     kind: str
     #: Makes the plug-in; may raise anything.
     build: Callable[[], Exporter]
-    #: The same for two jobs that do the same: a reload leaves the running one alone.
-    digest: str = ""
+    #: Equal for two jobs that do the same: a reload leaves the running one alone.
+    settings: object = None
 
 
 def weight(news: News) -> int:
@@ -184,7 +184,7 @@ class Publisher:
         kept = {
             job.name: former[job.name]
             for job in jobs
-            if job.name in former and former[job.name].job.digest == job.digest
+            if job.name in former and former[job.name].job.settings == job.settings
         }
         # The old ones first: two must not hold one file or port.
         await _stop_all([each for name, each in former.items() if name not in kept])

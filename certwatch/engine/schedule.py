@@ -56,7 +56,7 @@ class Schedule:
         gone = [
             name
             for name, job in self._jobs.items()
-            if name not in wanted or wanted[name].digest != job.digest
+            if name not in wanted or wanted[name].settings != job.settings
         ]
         for name in gone:
             self._scheduler.remove_job(name)

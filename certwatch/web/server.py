@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import uvicorn
+from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 #: Connections at once; more are answered 503 by uvicorn.
@@ -65,7 +66,6 @@ def split(address: str) -> tuple[str, int]:
 
 
 def url_of(bound: socket.socket) -> str:
-    """Where a browser on this machine finds it."""
     host, port = bound.getsockname()[:2]
     if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
         host = "localhost"
@@ -82,8 +82,10 @@ class _Uvicorn(uvicorn.Server):
 class HTTPServer:
     """One listening port. Its application can be exchanged while it serves."""
 
-    def __init__(self, bound: socket.socket, app: ASGIApp) -> None:
-        self.app = app
+    def __init__(self, bound: socket.socket, app: ASGIApp | None = None) -> None:
+        self.app: ASGIApp = app or PlainTextResponse("starting\n", 503)
+        #: Where a browser on this machine finds it.
+        self.url = url_of(bound)
         self._socket = bound
         self._server = _Uvicorn(
             uvicorn.Config(

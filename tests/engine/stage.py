@@ -76,7 +76,9 @@ class SourceCollector:
             raise self.source.raises
 
 
-def source_job(source: Source, *, name: str = "edge", every: float = 900, digest: str = "") -> CollectorJob:
+def source_job(
+    source: Source, *, name: str = "edge", every: float = 900, settings: object = None
+) -> CollectorJob:
     def build() -> SourceCollector:
         collector = SourceCollector(name, CollectorConfig(), CollectorContext(clock=source.clock))
         collector.source = source
@@ -88,7 +90,7 @@ def source_job(source: Source, *, name: str = "edge", every: float = 900, digest
         build=build,
         every=timedelta(seconds=every),
         labels={"environment": "prod"},
-        digest=digest,
+        settings=settings,
     )
 
 

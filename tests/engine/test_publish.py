@@ -35,8 +35,8 @@ def remembering(**failures: list[Exception]) -> Remembering:
     return exporter
 
 
-def job(exporter: Any, name: str = "test", digest: str = "") -> ExporterJob:
-    return ExporterJob(name=name, kind=name, build=lambda: exporter, digest=digest)
+def job(exporter: Any, name: str = "test", settings: object = None) -> ExporterJob:
+    return ExporterJob(name=name, kind=name, build=lambda: exporter, settings=settings)
 
 
 @asynccontextmanager

@@ -14,11 +14,11 @@ from certwatch.telemetry.metrics import SCAN_SKIPPED
 pytestmark = pytest.mark.anyio
 
 
-def job(name: str, *, every: float = 3600, digest: str = "") -> CollectorJob:
+def job(name: str, *, every: float = 3600, settings: object = None) -> CollectorJob:
     def build() -> None:
         raise AssertionError("a schedule makes nothing")
 
-    return CollectorJob(name=name, kind="x", build=build, every=timedelta(seconds=every), digest=digest)  # type: ignore[arg-type]
+    return CollectorJob(name=name, kind="x", build=build, every=timedelta(seconds=every), settings=settings)  # type: ignore[arg-type]
 
 
 @asynccontextmanager
@@ -91,9 +91,9 @@ async def test_a_run_that_comes_too_early_is_left_out_and_counted() -> None:
 
 async def test_a_reload_cancels_only_what_changed_or_went() -> None:
     runs = Runs()
-    async with scheduled(runs, job("same"), job("other", digest="1"), job("gone")) as schedule:
+    async with scheduled(runs, job("same"), job("other", settings="1"), job("gone")) as schedule:
         await runs.reach(3)
-        await schedule.use([job("same"), job("other", digest="2"), job("new")])
+        await schedule.use([job("same"), job("other", settings="2"), job("new")])
         assert sorted(runs.cancelled) == ["gone", "other"]
         await runs.reach(5)
         assert sorted(runs.begun[3:]) == ["new", "other"]

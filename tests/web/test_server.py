@@ -28,7 +28,7 @@ async def serving() -> AsyncIterator[HTTPServer]:
 async def test_it_serves_another_application_without_closing_its_port() -> None:
     before = signal.getsignal(signal.SIGTERM)
     async with serving() as server:
-        url = url_of(server._socket)
+        url = server.url
         async with httpx.AsyncClient(base_url=url) as http:
             assert (await http.get("/-/ready")).status_code == 200
             server.app = make_app(site(not_ready=lambda: ["stopping"]))

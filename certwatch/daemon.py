@@ -1,0 +1,296 @@
+"""`certwatch run`: one process that looks, judges and tells until it is told to stop."""
+
+import asyncio
+import ipaddress
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from platform import python_version
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+
+import uvloop
+
+import certwatch
+from certwatch.config.load import load
+from certwatch.config.mistakes import ConfigError
+from certwatch.config.settings import Config
+from certwatch.engine.assemble import assemble
+from certwatch.engine.engine import Engine
+from certwatch.engine.trust_files import TrustError
+from certwatch.engine.view import StoreView
+from certwatch.inventory import open_inventory
+from certwatch.inventory.store import InventoryError
+from certwatch.model.clock import Clock, system_clock
+from certwatch.plugins import registry
+from certwatch.telemetry import logs
+from certwatch.telemetry.metrics import BUILD_INFO, RELOAD_OK, RELOAD_TIME
+from certwatch.web.app import Site, make_app
+from certwatch.web.exporter_routes import guarded
+from certwatch.web.server import HTTPServer, PortError, bind, split
+from certwatch.web.status import read_status
+
+log = logs.get_logger(__name__)
+
+#: From the signal to the end, whatever hangs.
+STOP_SECONDS = 12.0
+#: For threads that are still at work then.
+THREAD_SECONDS = 1.0
+#: For what blocks: name look-ups, files, pages of the inventory.
+THREADS = 16
+_THREAD = "certwatch-io"
+
+OK, USAGE, FAILED = 0, 2, 3
+
+
+def run(config_path: Path | None, *, env: Mapping[str, str] = os.environ, clock: Clock = system_clock) -> int:
+    """Run until SIGTERM or SIGINT: 0. What keeps it from starting is said on standard error: 2 for the config, 3 for
+    anything else. A second signal ends it at once: what was being written is not half-written."""
+    logs.set_up()
+    foreign = registry.foreign_owners()
+    if foreign:
+        shared = "; ".join(f"{name}: {', '.join(owners)}" for name, owners in sorted(foreign.items()))
+        return _refuse(
+            FAILED,
+            f"another distribution has installed files under names of ours ({shared}). Install certwatch into an"
+            " environment of its own",
+        )
+    try:
+        config = load(config_path, env=env)
+    except ConfigError as error:
+        return _refuse(USAGE, *error.messages)
+    logs.set_up(level=config.log.level, style=config.log.style)
+    BUILD_INFO.labels(certwatch.__version__, python_version()).set(1)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        code = runner.run(Daemon(config, config_path, env, clock).main())
+    return code
+
+
+def _refuse(code: int, *messages: str) -> int:
+    for message in messages:
+        sys.stderr.write(f"certwatch: {message}\n")
+    return code
+
+
+class Daemon:
+    """The life of one process. Owned by the event loop's thread."""
+
+    def __init__(self, config: Config, path: Path | None, env: Mapping[str, str], clock: Clock) -> None:
+        self._config = config
+        # As it was asked for: what is found there is looked up anew by every reload.
+        self._path = path
+        self._env = env
+        self._clock = clock
+        self._stopping = asyncio.Event()
+        # One reload at a time; also guards what a reload replaces.
+        self._reloading = asyncio.Lock()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix=_THREAD)
+        self._view: StoreView | None = None
+        self._engine: Engine | None = None
+        self._server: HTTPServer | None = None
+        self._address: str | None = None
+
+    async def main(self) -> int:
+        self._take_signals()
+        asyncio.get_running_loop().set_default_executor(self._threads)
+        async with self._reloading:
+            refused = await self._start()
+        if refused is None:
+            await self._stopping.wait()
+            log.info("stopping")
+        return await self._stop(OK if refused is None else refused)
+
+    async def _start(self) -> int | None:
+        """The exit status, if it cannot."""
+        config = self._config
+        try:
+            await self._open()
+            assert self._engine is not None and self._view is not None  # noqa: S101
+            work = await asyncio.to_thread(assemble, config, self._view, self._clock)
+            self._listen(config)
+        except InventoryError as error:
+            return _refuse(FAILED, error.message)
+        except PortError as error:
+            return _refuse(FAILED, str(error))
+        except TrustError as error:
+            return _refuse(USAGE, f"{config.name}: {error}")
+        for remark in config.remarks:
+            log.warning("config_remark", remark=remark)
+        if self._server is not None:
+            self._server.start()
+        await self._engine.start(work)
+        self._answer(config)
+        self._taken(config)
+        self._say_where()
+        return None
+
+    async def _open(self) -> None:
+        store = await asyncio.to_thread(open_inventory, self._config.inventory)
+        writer = await asyncio.to_thread(store.writer)
+        self._view = StoreView(store)
+        self._engine = Engine(store, writer, self._view, self._clock)
+
+    def _take_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._told_to_stop, number)
+        loop.add_signal_handler(signal.SIGHUP, self._told_to_reload)
+
+    def _told_to_stop(self, number: signal.Signals) -> None:
+        if self._stopping.is_set():
+            log.warning("stopped_at_once", signal=number.name)
+            _exit(FAILED)
+        self._stopping.set()
+
+    def _told_to_reload(self) -> None:
+        self._keep(asyncio.create_task(self.reload()))
+
+    def _keep(self, task: asyncio.Task[Any]) -> None:
+        # The loop holds tasks weakly.
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def reload(self) -> Sequence[str]:
+        """Take the config anew. What is wrong with it, and then everything goes on as before; empty: taken."""
+        async with self._reloading:
+            if self._stopping.is_set():
+                return ["stopping: nothing is reloaded any more"]
+            try:
+                await self._reload()
+            except ConfigError as error:
+                wrong = list(error.messages)
+            except (TrustError, PortError) as error:
+                wrong = [str(error)]
+            else:
+                return []
+            RELOAD_OK.set(0)
+            log.error("reload_refused", errors=" | ".join(wrong))
+            return wrong
+
+    async def _reload(self) -> None:
+        assert self._engine is not None and self._view is not None  # noqa: S101
+        config = await asyncio.to_thread(load, self._path, env=self._env)
+        if config.inventory != self._config.inventory:
+            raise ConfigError(
+                [f"{config.name}: inventory: another one is taken by a restart alone. Restart certwatch"]
+            )
+        work = await asyncio.to_thread(assemble, config, self._view, self._clock)
+        former = self._server
+        self._listen(config)
+        logs.set_up(level=config.log.level, style=config.log.style)
+        await self._engine.use(work)
+        self._answer(config)
+        if self._server is not former:
+            if self._server is not None:
+                self._server.start()
+            if former is not None:
+                # Beside: it may be answering this very reload.
+                self._keep(asyncio.create_task(former.stop()))
+        self._taken(config)
+        log.info("reloaded", config=config.name)
+
+    def _taken(self, config: Config) -> None:
+        self._config = config
+        RELOAD_OK.set(1)
+        RELOAD_TIME.set(self._clock().timestamp())
+
+    def _listen(self, config: Config) -> None:
+        """Bind the configured port, unless it is bound already. Raises PortError."""
+        address = _address(config)
+        if address != self._address:
+            self._server = HTTPServer(bind(address)) if address is not None else None
+            self._address = address
+
+    def _answer(self, config: Config) -> None:
+        """From now on by this config and the exporters that there are now."""
+        engine, view = self._engine, self._view
+        if self._server is None or engine is None or view is None:
+            return
+        site = Site(
+            version=certwatch.__version__,
+            not_ready=engine.not_ready,
+            broken=engine.broken,
+            status=lambda: read_status(view, self._clock()),
+            reload=self.reload,
+            host_names=_host_names(config, self._address),
+        )
+        self._server.app = make_app(site, guarded(engine.publisher.routes()))
+
+    def _say_where(self) -> None:
+        config = self._config
+        url = self._server.url if self._server is not None else ""
+        inventory = (
+            config.inventory.removeprefix("sqlite://") if config.inventory.startswith("sqlite:") else "…"
+        )
+        log.info("started", version=certwatch.__version__, config=config.name, url=url, inventory=inventory)
+        if config.path is None and config.log.style == "line":
+            sys.stderr.write(
+                "\nNo config was found, so certwatch watches this host: its certificate files and listening TLS ports.\n"
+                f"  page       {url}/\n  metrics    {url}/metrics\n  inventory  {inventory}\n"
+                "  ask it     certwatch list · certwatch findings\n"
+                "  stop it    Ctrl-C\n\n"
+            )
+
+    async def _stop(self, code: int) -> int:
+        """Everything that was seen is kept; bounded."""
+        try:
+            async with asyncio.timeout(STOP_SECONDS), self._reloading:
+                if self._engine is not None:
+                    await self._engine.stop()
+                if self._server is not None:
+                    await self._server.stop()
+        except TimeoutError:
+            log.error("stop_took_too_long", seconds=STOP_SECONDS)
+            _exit(FAILED)
+        log.info("stopped")
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        if _hanging():
+            # Such a thread (a name server that does not answer) would keep the process for minutes.
+            _exit(code)
+        return code
+
+
+def _hanging() -> bool:
+    """Some thread of the loop's pool still works on something after a moment."""
+    deadline = time.monotonic() + THREAD_SECONDS
+    for thread in threading.enumerate():
+        if thread.name.startswith(_THREAD):
+            thread.join(max(0.0, deadline - time.monotonic()))
+            if thread.is_alive():
+                return True
+    return False
+
+
+def _exit(code: int) -> NoReturn:
+    logging.shutdown()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _address(config: Config) -> str | None:
+    """Where to listen: what the first exporter says that has a `listen`. None: none has."""
+    for each in config.exporters:
+        listen = getattr(each.config, "listen", None)
+        if isinstance(listen, str):
+            return listen
+    return None
+
+
+def _host_names(config: Config, address: str | None) -> frozenset[str] | None:
+    """See `Site.host_names`."""
+    host, _ = split(address or "127.0.0.1:0")
+    try:
+        loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = host == "localhost"
+    if not loopback:
+        return None
+    name = urlsplit(config.external_url).hostname
+    return frozenset([name] if name else [])

@@ -1,0 +1,125 @@
+"""From a checked config to work for the engine: which plug-ins, with what, told apart by their settings."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import certwatch
+from certwatch.config.settings import CollectorSettings, Config, ExporterSettings
+from certwatch.engine.collect import CollectorJob
+from certwatch.engine.engine import Work
+from certwatch.engine.judge import ActiveRule, RuleSet
+from certwatch.engine.publish import ExporterJob
+from certwatch.engine.trust_files import load_trust
+from certwatch.expressions.custom_rule import custom_rule
+from certwatch.expressions.owners import owner_of
+from certwatch.model.clock import Clock
+from certwatch.pki.trust import TrustStore
+from certwatch.plugins import registry
+from certwatch.plugins.collector import Collector, CollectorContext
+from certwatch.plugins.exporter import Exporter, ExporterContext, InventoryView
+from certwatch.plugins.guard import PluginFailed, guard
+from certwatch.plugins.rule import RuleConfig
+
+
+def assemble(config: Config, view: InventoryView, clock: Clock) -> Work:
+    """Blocking: reads trust stores, imports plug-ins. Raises TrustError."""
+    return Work(
+        collectors=tuple(collector_job(each, clock) for each in config.collectors),
+        exporters=tuple(_exporter_job(each, config.external_url, view, clock) for each in config.exporters),
+        rules=rule_set(config),
+        retention=config.retention,
+    )
+
+
+def collector_job(
+    settings: CollectorSettings, clock: Clock, context: CollectorContext | None = None
+) -> CollectorJob:
+    """`context`: of the caller's own, for one that shows progress."""
+
+    def build() -> Collector:
+        plugin: type[Collector] = registry.load("collectors", settings.kind)
+        return plugin(settings.name, settings.config, context or CollectorContext(clock=clock))
+
+    return CollectorJob(
+        name=settings.name,
+        kind=settings.kind,
+        build=build,
+        every=settings.every,
+        labels=settings.labels,
+        settings=settings,
+    )
+
+
+def _exporter_job(
+    settings: ExporterSettings, external_url: str, view: InventoryView, clock: Clock
+) -> ExporterJob:
+    def build() -> Exporter:
+        plugin: type[Exporter] = registry.load("exporters", settings.kind)
+        context = ExporterContext(clock=clock, view=view, external_url=external_url)
+        return plugin(settings.name, settings.config, context)
+
+    return ExporterJob(name=settings.name, kind=settings.kind, build=build, settings=(settings, external_url))
+
+
+def rule_set(config: Config) -> RuleSet:
+    """All rules that are installed or the user's own, but those switched off. One that cannot be loaded is left out,
+    logged and counted; what it found before stays. Raises TrustError."""
+    active: list[ActiveRule] = []
+    broken: set[str] = set()
+    for id in registry.names("rules"):
+        if id in config.rules.off:
+            continue
+        try:
+            with guard("rules", id):
+                active.append(_active(id, config.rules.configured))
+        except PluginFailed:
+            broken.add(id)
+    active += [
+        ActiveRule(
+            rule=custom_rule(
+                each.id, severity=each.severity, when=each.when, summary=each.summary, text=each.text
+            ),
+            config=RuleConfig(),
+        )
+        for each in config.rules.custom
+    ]
+    trust = load_trust(config.trust)
+    return RuleSet(
+        rules=tuple(active),
+        broken=frozenset(broken),
+        trust=trust,
+        owner_of=partial(owner_of, rules=config.owners),
+        digest=_digest(config, active, broken, trust),
+    )
+
+
+def _active(id: str, configured: Mapping[str, RuleConfig]) -> ActiveRule:
+    rule = registry.load("rules", id)
+    return ActiveRule(rule=rule, config=configured[id] if id in configured else rule.Config())
+
+
+def _digest(
+    config: Config, active: list[ActiveRule], broken: set[str], trust: Mapping[str, TrustStore]
+) -> str:
+    """The same as long as every judgement would be the same: versions, settings, owners, anchors."""
+    versions = {
+        each.name: f"{each.distribution} {each.version}"
+        for each in registry.installed()
+        if each.group == "rules"
+    }
+    parts: dict[str, Any] = {
+        "certwatch": certwatch.__version__,
+        "rules": [
+            (each.rule.id, versions.get(each.rule.id), each.config.model_dump_json()) for each in active
+        ],
+        "broken": sorted(broken),
+        "custom": [
+            (each.id, each.severity, each.when.text, each.summary, each.text) for each in config.rules.custom
+        ],
+        "owners": [(each.team, each.when.text) for each in config.owners],
+        "trust": [(name, store.digest) for name, store in trust.items()],
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
