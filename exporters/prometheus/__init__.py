@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from certwatch.plugins.exporter import ExporterConfig, ExporterContext, News
 from certwatch.telemetry.metrics import REGISTRY
-from exporters.prometheus.exposition import OPENMETRICS, TEXT, gzipped, piece
+from exporters.prometheus.exposition import OPENMETRICS, TEXT, Piece, gzipped
 from exporters.prometheus.index import Index
 
 #: Bytes handed to the connection at once.
@@ -72,7 +72,7 @@ class PrometheusExporter:
         pieces = self._index.pieces(openmetrics=openmetrics)
         # What certwatch says of its own work stands last: in OpenMetrics it brings the end mark.
         render = openmetrics_format.generate_latest if openmetrics else text_format.generate_latest
-        pieces.append(piece(cast("bytes", render(REGISTRY))))
+        pieces.append(Piece(cast("bytes", render(REGISTRY))))
         headers = {"Vary": "Accept, Accept-Encoding"} | ({"Content-Encoding": "gzip"} if zipped else {})
         body = gzipped(pieces) if zipped else (each.text for each in pieces)
         return StreamingResponse(

@@ -4,7 +4,6 @@ import hashlib
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import cache
 
 from exporters.prometheus.families import Family
@@ -35,18 +34,23 @@ def line(family: Family, values: Iterable[str], value: float | int) -> bytes:
     return f"{family.name}{{{labels}}} {shown}\n".encode("utf-8", "replace")
 
 
-@dataclass(frozen=True, slots=True)
 class Piece:
     """Text of the page, and the same compressed: raw deflate that ends on a byte and refers to nothing before it, so
     that pieces made at different times follow one another in one stream (RFC 1951, 3.2.4; zlib's full flush)."""
 
-    text: bytes
-    deflated: bytes
+    __slots__ = ("_deflated", "text")
 
+    def __init__(self, text: bytes) -> None:
+        self.text = text
+        self._deflated: bytes | None = None
 
-def piece(text: bytes) -> Piece:
-    packer = zlib.compressobj(1, zlib.DEFLATED, -15)
-    return Piece(text, packer.compress(text) + packer.flush(zlib.Z_FULL_FLUSH))
+    @property
+    def deflated(self) -> bytes:
+        """Made when it is first asked for, and kept."""
+        if self._deflated is None:
+            packer = zlib.compressobj(1, zlib.DEFLATED, -15)
+            self._deflated = packer.compress(self.text) + packer.flush(zlib.Z_FULL_FLUSH)
+        return self._deflated
 
 
 @cache
@@ -55,7 +59,7 @@ def head(family: Family, *, openmetrics: bool) -> Piece:
     kind = "gauge"
     if openmetrics and family.type == "info":
         name, kind = name.removesuffix("_info"), "info"
-    return piece(f"# HELP {name} {family.help}\n# TYPE {name} {kind}\n".encode())
+    return Piece(f"# HELP {name} {family.help}\n# TYPE {name} {kind}\n".encode())
 
 
 def gzipped(pieces: Iterable[Piece]) -> Iterator[bytes]:
@@ -99,7 +103,7 @@ class Buckets:
         for bucket in self._dirty:
             text = b"".join(self._samples[bucket].values())
             if text:
-                self._pieces[bucket] = piece(text)
+                self._pieces[bucket] = Piece(text)
             else:
                 del self._samples[bucket]
                 self._pieces.pop(bucket, None)

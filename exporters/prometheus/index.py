@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import count
 
 from certwatch.model.certificate import Certificate, Fingerprint
 from certwatch.model.finding import Finding, FindingID
@@ -12,8 +13,8 @@ from exporters.prometheus import families
 from exporters.prometheus.exposition import Buckets, Piece, head, line
 from exporters.prometheus.families import FAMILIES, Family
 
-#: Locations with neighbouring ids share a bucket: this many.
-LOCATIONS_A_BUCKET = 256
+#: So many locations, or certificates, share a bucket: neighbours in order of arrival, which change together.
+A_BUCKET = 64
 #: Names shown of one certificate.
 MAX_NAMES = 10
 
@@ -38,6 +39,9 @@ class Index:
         self._buckets: dict[str, Buckets] = {family.name: Buckets() for family in FAMILIES}
         self._counted: dict[int, _Counted] = {}
         self._references: Counter[Fingerprint] = Counter()
+        #: Certificates numbered as they come.
+        self._numbers: dict[Fingerprint, int] = {}
+        self._arrivals = count()
         self._locations: Counter[Group] = Counter()
         self._failing: Counter[Group] = Counter()
         self._certificates: dict[Group, Counter[Fingerprint]] = {}
@@ -90,9 +94,10 @@ class Index:
                 counter[fingerprint] -= 1
                 if not counter[fingerprint]:
                     del counter[fingerprint]
-            if fingerprint not in self._references:
+            if fingerprint not in self._references and fingerprint in self._numbers:
+                number = self._numbers.pop(fingerprint)
                 for family in (families.INFO, families.NOT_BEFORE):
-                    self._buckets[family.name].put(fingerprint[0], fingerprint, b"")
+                    self._buckets[family.name].put(number // A_BUCKET, fingerprint, b"")
         if counted.expiry is not None:
             now = self._counted.get(location)
             if now is None or now.expiry is None or now.expiry[0] != counted.expiry[0]:
@@ -112,7 +117,7 @@ class Index:
         self._buckets[family.name].put(0, labels, b"" if value is None else line(family, labels, value))
 
     def _show(self, served: Served) -> None:
-        bucket = served.id // LOCATIONS_A_BUCKET
+        bucket = served.id // A_BUCKET
         not_after, up, failing_since, last_served = b"", b"", b"", b""
         if served.retired_at is None:
             uri = served.location.uri
@@ -165,10 +170,12 @@ class Index:
             certificate.signature_algorithm,
             "true" if certificate.is_ca else "false",
         )
-        self._buckets[families.INFO.name].put(fingerprint[0], fingerprint, line(families.INFO, info, 1))
+        number = self._numbers[fingerprint] = next(self._arrivals)
+        bucket = number // A_BUCKET
+        self._buckets[families.INFO.name].put(bucket, fingerprint, line(families.INFO, info, 1))
         if certificate.not_before is not None:
             begin = line(families.NOT_BEFORE, (shown,), int(certificate.not_before.timestamp()))
-            self._buckets[families.NOT_BEFORE.name].put(fingerprint[0], fingerprint, begin)
+            self._buckets[families.NOT_BEFORE.name].put(bucket, fingerprint, begin)
 
     def open(self, findings: Iterable[Finding]) -> None:
         for finding in findings:
