@@ -16,6 +16,8 @@ ProblemKind = Literal["malformed", "passphrase", "other"]
 
 #: Certificates of one container. The largest trust stores have some hundred, the Mozilla CCADB bundles 3,000.
 MAX_CERTIFICATES = 20_000
+#: Keys of one container, each of which becomes a place of its own.
+MAX_KEYS = 5_000
 _LONGEST_CHAIN = 20
 #: A name becomes part of a location.
 _LONGEST_NAME = 200

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from certwatch.x509 import ber, der, private_keys
 from certwatch.x509.containers import (
     MAX_CERTIFICATES,
+    MAX_KEYS,
     Container,
     Entry,
     Problem,
@@ -114,6 +115,8 @@ def _read(reader: _Reader, found: _Contents) -> None:
         if tag == _KEY:
             key = reader.take(reader.number(what), what)
             chain: list[bytes] = []
+            if len(found.keys) == MAX_KEYS:
+                raise Unreadable(f"more than {MAX_KEYS} keys")
             found.keys.append((alias, key, chain))
             for _ in range(reader.number(what)):
                 _certificate(reader, version, what, chain, found)

@@ -7,6 +7,9 @@ from certwatch.x509 import crl, jks, kubeconfig, openvpn, pem, pkcs7, pkcs12
 from certwatch.x509.containers import Container, Entry, Problem, malformed, unique
 
 _CRL_LABEL = "X509 CRL"
+_PEM_BEGINNINGS = tuple(
+    f"-----BEGIN {label}-----".encode() for label in (_CRL_LABEL, *sorted(pkcs7.PEM_LABELS))
+)
 
 
 def read(data: bytes, passphrases: Sequence[str] = ()) -> Container | None:
@@ -25,7 +28,7 @@ def read(data: bytes, passphrases: Sequence[str] = ()) -> Container | None:
         return openvpn.read(data, passphrases)
     if kubeconfig.looks_like(data):
         return kubeconfig.read(data, passphrases)
-    if b"-----BEGIN " in data:
+    if any(beginning in data for beginning in _PEM_BEGINNINGS):
         found = _pem(data)
         if found is not None:
             return found

@@ -11,17 +11,20 @@ from certwatch.x509.containers import Container, Entry, Problem, malformed, uniq
 
 _TAGS = frozenset({"ca", "cert", "key", "extra-certs", "pkcs12", "crl-verify"})
 _INLINE = re.compile(rb"^[ \t]*<(?:ca|cert|pkcs12|extra-certs)>[ \t]*\r?$", re.MULTILINE)
+_SIGNS = (b"<ca>", b"<cert>", b"<pkcs12>", b"<extra-certs>")
 _OPTION = re.compile(rb"^[ \t]*(?:ca|cert|pkcs12)[ \t]+\S", re.MULTILINE)
 #: Hardly a profile is without one of these, and hardly another file has them beside the above.
-_PROFILE = re.compile(rb"^[ \t]*(?:dev[ \t]+(?:tun|tap)|remote[ \t]+\S)", re.MULTILINE)
+_PROFILE = re.compile(rb"^[ \t]*(?:dev +(?:tun|tap)|remote +\S)", re.MULTILINE)
 _OPENING = re.compile(r"\s*<([a-z0-9-]{1,40})>\s*")
 _NAMED = re.compile(r"\s*(ca|cert|key|pkcs12)\s+(\"[^\"]*\"|'[^']*'|\S+)")
 
 
 def looks_like(data: bytes) -> bool:
-    return _INLINE.search(data) is not None or (
-        _PROFILE.search(data) is not None and _OPTION.search(data) is not None
-    )
+    # Plain searches first: every PEM file comes by here.
+    if any(tag in data for tag in _SIGNS) and _INLINE.search(data) is not None:
+        return True
+    named = b"remote " in data or b"dev " in data
+    return named and _PROFILE.search(data) is not None and _OPTION.search(data) is not None
 
 
 def read(data: bytes, passphrases: Sequence[str] = ()) -> Container:

@@ -15,6 +15,7 @@ from certwatch.x509 import ber, der, private_keys
 from certwatch.x509.ber import SEQUENCE, Element
 from certwatch.x509.containers import (
     MAX_CERTIFICATES,
+    MAX_KEYS,
     Container,
     Entry,
     Problem,
@@ -45,8 +46,8 @@ _X509_CERTIFICATE, _X509_CRL = "1.2.840.113549.1.9.22.1", "1.2.840.113549.1.9.23
 _FRIENDLY_NAME, _LOCAL_KEY_ID = "1.2.840.113549.1.9.20", "1.2.840.113549.1.9.21"
 _PBMAC1 = "1.2.840.113549.1.5.14"
 _MAX_NESTING = 8
-#: Certificates that a key without a key id is compared with.
-_MAX_KEY_TRIES = 50
+#: Comparisons of keys without a key id with certificates, of all keys together: some 50 µs each.
+_MAX_COMPARISONS = 10_000
 
 
 @dataclass(slots=True)
@@ -245,6 +246,8 @@ def _bag(bag: Element, found: _Contents) -> Element | None:
     if kind == _NESTED_BAG:
         return value
     if kind in (_KEY_BAG, _SHROUDED_BAG):
+        if len(found.keys) == MAX_KEYS:
+            raise Unreadable(f"more than {MAX_KEYS} keys")
         found.keys.append(_attributes(_Bag(value.raw, encrypted=kind == _SHROUDED_BAG), attributes))
     elif kind in (_CERTIFICATE_BAG, _CRL_BAG):
         name, content = ber.parts(value, 2, "a certificate's bag")[:2]
@@ -322,7 +325,7 @@ def _leaf(
             if isinstance(error, Unreadable) or error.kind != "passphrase":
                 found.problems.append(_problem(error, "a private key"))
             return (named[0] if named else _first_leaf(certificates)), "encrypted"
-    for at in named or range(min(len(certificates), _MAX_KEY_TRIES)):
+    for at in named or range(min(len(certificates), _MAX_COMPARISONS // len(found.keys))):
         verdict = private_keys.match(key, certificates[at].spki_sha256)
         if verdict == "match" or named:
             return at, verdict

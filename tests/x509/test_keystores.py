@@ -1,6 +1,8 @@
 """One road for all containers: told apart by contents, and never an exception."""
 
 import base64
+import struct
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certwatch.x509.keystores import read
+from certwatch.x509.tlv import encode
 from tests.support.damage import damaged
 from tests.x509.test_crl import make_crl
 from tests.x509.test_kubeconfig import CONFIG
@@ -90,3 +93,28 @@ def test_any_damage_gives_a_result_with_one_line_reasons(data: bytes) -> None:
 )
 def test_any_bytes_after_a_good_beginning_give_a_result(beginning: bytes, rest: bytes) -> None:
     read(beginning + rest, ["changeit"])
+
+
+def test_megabytes_of_tiny_entries_end_soon() -> None:
+    bag = encode(
+        0x30, encode(0x06, bytes.fromhex("2a864886f70d010c0a0101")) + encode(0xA0, encode(0x30, b""))
+    )
+    certificate = CLEAR[CLEAR.index(CLIENT.der) : CLEAR.index(CLIENT.der) + len(CLIENT.der)]
+    held = encode(
+        0x30, encode(0x06, bytes.fromhex("2a864886f70d01091601")) + encode(0xA0, encode(0x04, certificate))
+    )
+    shown = encode(0x30, encode(0x06, bytes.fromhex("2a864886f70d010c0a0103")) + encode(0xA0, held))
+    data = encode(0x06, bytes.fromhex("2a864886f70d010701"))
+    inner = encode(0x30, data + encode(0xA0, encode(0x04, encode(0x30, shown * 200 + bag * 150_000))))
+    safes = encode(0x30, data + encode(0xA0, encode(0x04, encode(0x30, inner))))
+    entry = struct.pack(">IH", 1, 0) + bytes(8) + bytes(4) + struct.pack(">I", 1) + b"\0\5X.509" + bytes(4)
+    for store in (
+        encode(0x30, encode(0x02, b"\3") + safes),
+        struct.pack(">III", 0xFEEDFEED, 2, 2**31) + entry * 120_000,
+    ):
+        assert len(store) > 2_500_000
+        began = time.process_time()
+        found = read(store, ["changeit"])
+        assert time.process_time() - began < 5
+        assert found is not None
+        assert len(found.problems) == 1
