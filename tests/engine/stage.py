@@ -1,7 +1,7 @@
 """A stage for the engine's tests: the real SQLite inventory, the real engine's parts, a clock that is told the time,
 and small plug-ins: a collector that sees what it is given, a rule on expiry, an exporter that remembers."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -167,13 +167,12 @@ class Remembering:
 class Stage:
     """One life of a certwatch, step by step. `scan` and `judge` do what the schedule and the evaluation task would."""
 
-    def __init__(self, path: Path, clock: FakeClock, store: Store) -> None:
-        self.path = path
+    def __init__(self, clock: FakeClock, store: Store, source: Source) -> None:
         self.clock = clock
         self.store = store
         self.writer = WriterThread(store.writer())
         self.view = StoreView(store)
-        self.source = Source(clock)
+        self.source = source
         self.publisher = Publisher(retry_seconds=0.001)
         self.evaluator = Evaluator(store, self.writer, clock, self.publisher.publish, retry_seconds=0.001)
         self.evaluator.use(RuleSet(rules=(EXPIRY,), digest="first"))
@@ -221,17 +220,14 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(path: Path, clock: FakeClock | None = None) -> AsyncIterator[Stage]:
+async def stage(
+    path: Path, clock: FakeClock | None = None, source: Source | None = None
+) -> AsyncIterator[Stage]:
     """Opened on the inventory in the folder `path`; a second one on the same is the life after a restart."""
     clock = clock or FakeClock()
-    life = Stage(path, clock, open_inventory(f"sqlite://{path}/inventory.db"))
+    life = Stage(clock, open_inventory(f"sqlite://{path}/inventory.db"), source or Source(clock))
     await life.publisher.use([ExporterJob(name="test", kind="remembering", build=lambda: life.exporter)])
     try:
         yield life
     finally:
         await life.close()
-        life.store.reader().close()
-
-
-def by_place(served: Iterable[Served]) -> Mapping[str, Served]:
-    return {each.location.uri: each for each in served}
