@@ -51,6 +51,8 @@ def matching(connection: sqlite3.Connection, query: Query) -> Sequence[int]:
     for instant in (query.expires_before, query.expired_at):
         if instant is not None:
             where.add("c.not_after < ?", to_micros(instant))
+    if query.expires_after is not None:
+        where.add("c.not_after >= ?", to_micros(query.expires_after))
     if query.issuer is not None:
         where.add("c.issuer IN (SELECT id FROM issuers WHERE instr(lower(name), ?))", query.issuer.lower())
     if query.owner is not None:

@@ -156,6 +156,8 @@ class Query:
     #: its beginning (≥ 8 hex digits), a location URI or its beginning.
     text: str | None = None
     expires_before: datetime | None = None
+    #: Inclusive.
+    expires_after: datetime | None = None
     expired_at: datetime | None = None
     owner: str | None = None
     collector: str | None = None

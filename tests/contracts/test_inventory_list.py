@@ -100,6 +100,7 @@ def test_conditions_must_all_hold(tried: Tried) -> None:
     now = tried.clock()
     assert tried.listed(expired_at=now) == ders(EXPIRED)
     assert tried.listed(expires_before=now + timedelta(days=15)) == ders(EXPIRED, WILD)
+    assert tried.listed(expires_after=now, expires_before=now + timedelta(days=15)) == ders(WILD)
     assert tried.listed(owner="payments") == ders(DEEP)
     assert tried.listed(collector="hosts") == ders(DEEP, FOREIGN)
     assert tried.listed(issuer="corp issuing") == ders(WILD, DEEP)
