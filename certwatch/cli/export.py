@@ -1,0 +1,28 @@
+"""`certwatch export`."""
+
+from itertools import chain
+from pathlib import Path
+
+import click
+
+from certwatch.cli.options import clock, config_option, reader_of
+from certwatch.cli.shapes import PLACE_COLUMNS, entry_json, place_rows, write_csv, write_json_list
+from certwatch.inventory.store import Query
+
+FORMATS = ("csv", "json")
+
+
+@click.command(name="export")
+@click.option("--format", "format_", type=click.Choice(FORMATS), required=True)
+@config_option
+def command(format_: str, config: Path | None) -> None:
+    """Write the inventory for other tools.
+
+    csv: a row for each certificate and location that has, or had, it. json: as certwatch list --json.
+    """
+    with reader_of(config) as reader:
+        entries = reader.list(Query(), clock())
+        if format_ == "json":
+            write_json_list("certificates", map(entry_json, entries))
+        else:
+            write_csv(PLACE_COLUMNS, chain.from_iterable(map(place_rows, entries)))

@@ -1,0 +1,256 @@
+"""`certwatch show`."""
+
+import re
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from certwatch.cli.failure import ACTION, FAILED, OK, Failed
+from certwatch.cli.instants import left, minute
+from certwatch.cli.options import clock, config_option, json_option, reader_of
+from certwatch.cli.shapes import (
+    certificate_json,
+    entry_json,
+    error_json,
+    finding_json,
+    iso,
+    write_json,
+)
+from certwatch.cli.text import common_name, lines, shown
+from certwatch.inventory.store import FindingQuery
+from certwatch.model.certificate import Certificate
+from certwatch.model.finding import Finding, FindingID
+from certwatch.model.location import LocationURI, file_location
+
+if TYPE_CHECKING:
+    from certwatch.inventory.store import Entry, Reader
+    from certwatch.model.sighting import Served, Sighting
+
+_HEX = re.compile(r"[0-9a-fA-F: ]{2,95}")
+#: Places that are printed; --json has all.
+MAX_PLACES = 20
+
+
+@click.command(name="show")
+@click.argument("id")
+@json_option
+@config_option
+def command(id: str, as_json: bool, config: Path | None) -> int:
+    """Show a certificate, a location or a finding: details, chain, history, what is wrong.
+
+    ID is a fingerprint (SHA-256) or its beginning, a location (tls://…, file://…, /path/to/file), or a finding's
+    number. Exit status 1: a page or ticket is open.
+    """
+    now = clock()
+    with reader_of(config) as reader:
+        if "://" in id or id.startswith("/"):
+            return _location(reader, id, now, as_json=as_json)
+        if id.isascii() and id.isdigit() and len(id) < 8:
+            return _finding(reader, int(id), as_json=as_json)
+        if _HEX.fullmatch(id):
+            return _certificate(reader, id, now, as_json=as_json)
+    raise Failed(
+        FAILED,
+        f"{shown(id)}: neither a fingerprint, a location nor a finding's number. Search with: certwatch list"
+        f" {shown(id)}",
+    )
+
+
+def _status(findings: Sequence[Finding]) -> int:
+    urgent = any(each.resolved_at is None and each.severity in ("page", "ticket") for each in findings)
+    return ACTION if urgent else OK
+
+
+def _finding(reader: "Reader", number: int, *, as_json: bool) -> int:
+    finding = reader.finding(FindingID(number))
+    if finding is None:
+        raise Failed(FAILED, f"there is no finding {number}. See: certwatch findings --all")
+    if as_json:
+        write_json(finding_json(finding))
+    else:
+        click.echo("\n".join(_finding_lines(finding)))
+    return _status([finding])
+
+
+def _finding_lines(finding: Finding, *, indent: int = 0) -> Iterator[str]:
+    yield " " * indent + shown(f"{finding.severity}  {finding.rule}  {finding.summary}")
+    yield from lines(
+        [
+            ("finding", str(finding.id)),
+            ("location", shown(finding.location)),
+            ("certificate", finding.fingerprint.hex() if finding.fingerprint is not None else ""),
+            ("owner", shown(finding.owner)),
+            ("opened", minute(finding.opened_at)),
+            ("resolved", minute(finding.resolved_at) if finding.resolved_at is not None else ""),
+            ("what to do", shown(finding.text)),
+            ("runbook", shown(finding.runbook)),
+        ],
+        indent=indent + 2,
+    )
+
+
+def _certificate(reader: "Reader", prefix: str, now: datetime, *, as_json: bool) -> int:
+    found = reader.certificate(prefix, now)
+    if not found:
+        raise Failed(
+            FAILED,
+            f"no certificate has a fingerprint that begins with {prefix}. Search with: certwatch list {prefix}",
+        )
+    if len(found) > 1:
+        raise Failed(
+            FAILED,
+            f"{len(found)} certificates have a fingerprint that begins with {prefix}. Give more of it:",
+            *(f"  {each.certificate.fingerprint_sha256.hex()}  {each.certificate.subject}" for each in found),
+        )
+    (entry,) = found
+    findings = list(reader.findings(FindingQuery(fingerprint=entry.certificate.fingerprint_sha256)))
+    if as_json:
+        write_json({**entry_json(entry), "findings": [finding_json(each) for each in findings]})
+    else:
+        click.echo("\n".join(_entry_lines(entry, findings, now)))
+    return _status(findings)
+
+
+def _entry_lines(entry: "Entry", findings: Sequence[Finding], now: datetime) -> Iterator[str]:
+    yield from _certificate_lines(entry.certificate, now)
+    yield from lines(
+        [
+            ("state", f"{entry.validity}, {entry.presence}"),
+            ("first seen", minute(entry.first_seen)),
+            ("last seen", minute(entry.last_seen)),
+        ]
+    )
+    yield f"\nlocations ({entry.locations})"
+    for place in entry.places[:MAX_PLACES]:
+        until = "now" if place.ended_at is None else minute(place.ended_at)
+        yield shown(f"  {place.location}")
+        yield from lines(
+            [
+                ("served", f"{minute(place.first_seen)} to {until}"),
+                ("in the chain", "leaf" if place.position == 0 else f"issuer {place.position}"),
+                ("owner", shown(place.owner)),
+                ("collectors", shown(", ".join(place.collectors))),
+                ("error", shown(place.error.message) if place.error is not None else ""),
+            ],
+            indent=4,
+        )
+    if entry.locations > MAX_PLACES:
+        yield f"  and {entry.locations - MAX_PLACES} more: see --json"
+    yield from _findings_lines(findings)
+
+
+def _findings_lines(findings: Sequence[Finding]) -> Iterator[str]:
+    yield f"\nfindings ({len(findings)})"
+    for finding in findings:
+        yield from _finding_lines(finding, indent=2)
+
+
+def _certificate_lines(certificate: Certificate, now: datetime) -> Iterator[str]:
+    key = certificate.key
+    yield from lines(
+        [
+            ("subject", shown(certificate.subject) or "—"),
+            ("issuer", shown(certificate.issuer) or "—"),
+            ("serial", certificate.serial_hex or "unreadable"),
+            ("not before", minute(certificate.not_before)),
+            ("not after", f"{minute(certificate.not_after)} ({left(certificate.not_after, now)})"),
+            ("names", shown(" ".join(certificate.names))),
+            ("key", " ".join(str(each) for each in (key.type, key.bits, key.curve) if each)),
+            ("signature", shown(certificate.signature_algorithm)),
+            ("CA", "yes" if certificate.is_ca else "no"),
+            ("SHA-256", certificate.fingerprint_sha256.hex()),
+            ("problems", shown("; ".join(certificate.problems))),
+        ]
+    )
+
+
+def _location(reader: "Reader", id: str, now: datetime, *, as_json: bool) -> int:
+    uri = LocationURI(id) if "://" in id else file_location(id)
+    served = reader.served(uri)
+    if served is None:
+        raise Failed(FAILED, f"{shown(uri)}: never seen. Search with: certwatch list {shown(uri)}")
+    history = reader.history(uri)
+    findings = list(reader.findings(FindingQuery(location=uri)))
+    if as_json:
+        write_json(_location_json(served, history, findings))
+    else:
+        click.echo("\n".join(_location_lines(served, history, findings, now)))
+    return _status(findings)
+
+
+def _location_json(
+    served: "Served", history: "Sequence[Sighting]", findings: Sequence[Finding]
+) -> dict[str, object]:
+    return {
+        "location": served.location.uri,
+        "labels": dict(served.location.labels),
+        "owner": served.owner,
+        "collectors": list(served.collectors),
+        "first_seen": iso(served.first_seen),
+        "last_seen": iso(served.last_seen),
+        "last_served": iso(served.last_served),
+        "retired_at": iso(served.retired_at),
+        "error": error_json(served.error),
+        "failing_since": iso(served.failing_since),
+        "facts": dict(served.facts),
+        "chain": [certificate_json(each) for each in served.chain],
+        "history": [
+            {
+                "fingerprint_sha256": each.certificate.fingerprint_sha256.hex(),
+                "subject": each.certificate.subject,
+                "not_after": iso(each.certificate.not_after),
+                "position": each.position,
+                "first_seen": iso(each.first_seen),
+                "last_seen": iso(each.last_seen),
+                "ended_at": iso(each.ended_at),
+            }
+            for each in history
+        ],
+        "findings": [finding_json(each) for each in findings],
+    }
+
+
+def _location_lines(
+    served: "Served", history: "Sequence[Sighting]", findings: Sequence[Finding], now: datetime
+) -> Iterator[str]:
+    labels = " ".join(f"{key}={value}" for key, value in sorted(served.location.labels.items()))
+    yield from lines(
+        [
+            ("location", shown(served.location.uri)),
+            ("state", "retired " + minute(served.retired_at) if served.retired_at is not None else "live"),
+            ("owner", shown(served.owner)),
+            ("collectors", shown(", ".join(served.collectors))),
+            ("labels", shown(labels)),
+            ("last seen", minute(served.last_seen)),
+            ("last served", minute(served.last_served)),
+            (
+                "error",
+                shown(f"{served.error.message} (since {minute(served.failing_since)})")
+                if served.error is not None
+                else "",
+            ),
+        ]
+    )
+    if served.facts:
+        yield "\nfacts"
+        yield from lines([(shown(key), shown(_fact(value))) for key, value in served.facts.items()], indent=2)
+    for position, certificate in enumerate(served.chain):
+        yield f"\nchain [{position}]" if position else "\nchain [0], the leaf"
+        yield from ("  " + line for line in _certificate_lines(certificate, now))
+    yield "\nhistory"
+    for each in history:
+        until = "now" if each.ended_at is None else minute(each.ended_at)
+        yield shown(
+            f"  {minute(each.first_seen)} to {until}  [{each.position}]  {common_name(each.certificate.subject)}"
+            f"  {each.certificate.fingerprint_sha256.hex()[:16]}"
+        )
+    yield from _findings_lines(findings)
+
+
+def _fact(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
