@@ -31,6 +31,8 @@ class Look:
     scope: str
     #: Configured labels and the observation's own, canonical JSON.
     labels: str
+    #: Not to become a location by this look (`Observation.guessed`).
+    only_known: bool = False
 
 
 def prepare(observations: Iterable[Observation], labels: Mapping[str, str]) -> list[Look]:
@@ -59,6 +61,7 @@ def prepare(observations: Iterable[Observation], labels: Mapping[str, str]) -> l
                 error_message=None if error is None else storable(error.message),
                 scope=storable(each.scope),
                 labels=canonical({**labels, **each.labels}) if each.labels else configured,
+                only_known=each.guessed and not each.chain,
             )
         )
     return looks

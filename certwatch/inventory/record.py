@@ -66,6 +66,9 @@ def _record_chunk(
             touched.append((scan, look.error_kind is not None, look.at, served, row[1], collector))
         else:
             changed.append((row[1], look))
+    for uri in [uri for uri, look in new.items() if look.only_known]:
+        del new[uri]
+        counts.unchanged += 1
     connection.executemany(
         "UPDATE looks SET scan = ?, failed = ?, seen = ?, served = ? WHERE location = ? AND collector = ?",
         touched,

@@ -104,7 +104,7 @@ class Writer(Protocol):
         """Record looks of one scan; `labels` are the collector's configured ones (an observation's own win).
 
         Atomic: all or none. Idempotent for the same scan and observation. A look with an error and no chain
-        keeps the last chain and its age. A changed location becomes due in the same transaction, so that a
+        keeps the last chain and its age; one at a place that was only guessed, and is not known, leaves nothing. A changed location becomes due in the same transaction, so that a
         crash between recording and judging loses nothing. A changed chain ends the former sightings. Only new
         certificates are parsed. Older than what is known of the location (clock jumped, late worker): its chain
         is not taken over what is newer.

@@ -72,6 +72,9 @@ class Observation:
     stapled_ocsp: bytes | None = None
     #: The part of the collector's world that this location belongs to: completeness is judged scope by scope.
     scope: str = ""
+    #: Nobody said that there is something (an address of a network, a listening port): as long as no certificate was
+    #: ever seen there, an error makes no location of it.
+    guessed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

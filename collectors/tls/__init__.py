@@ -9,15 +9,16 @@ from pydantic import AfterValidator, Field
 
 from certwatch.doors.dns import Family, Resolver, system_lookup
 from certwatch.doors.tls import Client
-from certwatch.model.observation import Incomplete, Observation
+from certwatch.model.observation import Incomplete, LookError, Observation
 from certwatch.plugins.collector import CollectorConfig, CollectorContext
 from certwatch.telemetry.logs import get_logger
 from collectors.tls.crew import Crew
+from collectors.tls.own_ports import with_own_ports
 from collectors.tls.plan import Plan
 from collectors.tls.probe import Prober
 from collectors.tls.rate import Rate
 from collectors.tls.results import Results
-from collectors.tls.targets import host_name, parse, parse_exclusion
+from collectors.tls.targets import LISTENING, host_name, parse, parse_exclusion
 
 __all__ = ["TLSCollector", "TLSConfig"]
 
@@ -52,7 +53,7 @@ def _affordable(concurrency: int) -> int:
 
 class TLSConfig(CollectorConfig):
     #: `host`, `host:port`, `host:port/smtp`, `10.20.0.0/24:443,8443,9000-9010`, `[2001:db8::1]:443`, an IPv6
-    #: CIDR, `tls://host:port/?sni=name`. Without port: 443, 25 with /smtp.
+    #: CIDR, `tls://host:port/?sni=name`, `listening` (this host's own ports). Without port: 443, 25 with /smtp.
     targets: list[Annotated[str, AfterValidator(_target)]] = Field(min_length=1)
     #: Hosts, addresses, CIDRs, with ports or without, that are never connected to, whoever names them.
     exclude: list[Annotated[str, AfterValidator(_exclusion)]] = Field(default_factory=list)
@@ -89,10 +90,18 @@ class TLSCollector:
 
     async def collect(self) -> AsyncIterator[Observation | Incomplete]:
         config = self._config
+        try:
+            targets = await asyncio.to_thread(with_own_ports, self._targets)
+        except OSError as error:
+            targets = [each for each in self._targets if not each.listening]
+            message = (
+                f"{LISTENING}: this host does not say what listens on it: {error}. Name the ports as targets"
+            )
+            yield Incomplete(scope=LISTENING, error=LookError(kind="other", message=message))
         results: Results[Observation | Incomplete] = Results(_RESULTS)
         resolver = Resolver(family=config.family, timeout=config.timeout, lookup=self.lookup)
         crew = Crew(
-            plan=Plan(self._targets, self._exclusions, config.server_name),
+            plan=Plan(targets, self._exclusions, config.server_name),
             prober=Prober(
                 client=Client(),
                 clock=self._context.clock,

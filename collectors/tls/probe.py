@@ -54,6 +54,7 @@ class Prober:
             error=seen.error,
             stapled_ocsp=seen.stapled_ocsp,
             scope=endpoint.target.text,
+            guessed=endpoint.target.is_guess,
         )
 
     def unresolved(self, endpoint: Endpoint, failure: LookFailed) -> Observation:

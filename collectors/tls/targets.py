@@ -25,6 +25,10 @@ _SHAPE = re.compile(
 )
 
 
+#: The target that stands for this host's own listening ports.
+LISTENING = "listening"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
     #: As it was written: the scope of its observations.
@@ -41,6 +45,13 @@ class Target:
     protocol: str | None = None
     #: SNI that the target itself asks for. None: its name, or the collector's override.
     server_name: str | None = None
+    #: True: what listens on this host, found anew by each scan.
+    listening: bool = False
+
+    @property
+    def is_guess(self) -> bool:
+        """Nobody said that each of its endpoints exists."""
+        return self.listening or (self.network is not None and self.network.num_addresses > 1)
 
     @property
     def probed_ports(self) -> Ports:
@@ -51,11 +62,13 @@ class Target:
 
 
 def parse(text: str) -> Target:
-    """A target or an exclusion: `host`, `host:port`, `host:25,587/smtp`, `10.20.0.0/24:443,9000-9010`,
+    """A target or an exclusion: `listening`, `host`, `host:port`, `host:25,587/smtp`, `10.20.0.0/24:443,9000-9010`,
     `[2001:db8::1]:443`, `2001:db8::/120`, `tls://host:port/?sni=name&protocol=smtp`. Raises ValueError."""
     wanted = text.strip()
     if not wanted:
         raise ValueError('"": an empty target. Write host, host:port, a CIDR or a tls:// URI')
+    if wanted.lower() == LISTENING:
+        return Target(text=text, name=None, network=None, ports=None, listening=True)
     if "://" in wanted:
         return _parse_uri(text, wanted)
     bare = _bare_ipv6(wanted)

@@ -1,6 +1,7 @@
 """Every store: what recording a look does."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -339,3 +340,21 @@ def test_readers_see_what_was_committed_while_a_stream_is_open(tried: Tried) -> 
 
 def sha256_hex(der: bytes) -> str:
     return fingerprint(der).hex()
+
+
+def test_an_error_where_something_was_only_guessed_makes_no_location_until_a_certificate_was_seen(
+    tried: Tried,
+) -> None:
+    """A scan of 10.0.0.0/16 would otherwise leave 65,536 locations that never answered."""
+    refused = LookError(kind="refused", message="refused")
+    guess = replace(tried.look(URI, error=refused), guessed=True)
+    assert tried.record(guess) == Recorded(unchanged=1, changed=0, new_certificates=0)
+    assert tried.reader.counts().locations == 0
+
+    tried.clock.advance(minutes=1)
+    tried.record(replace(tried.look(URI, FIRST), guessed=True))
+    tried.clock.advance(minutes=1)
+    tried.record(replace(tried.look(URI, error=refused), guessed=True))
+    served = tried.served(URI)
+    assert served.error == refused
+    assert served.leaf is not None

@@ -89,7 +89,7 @@ def test_a_leaf_says_what_is_in_it() -> None:
 def test_a_ca_says_so_and_has_no_names_of_hosts() -> None:
     certificate = read(make_ca("Example CA", key_number=105, path_length=0).der)
     assert (certificate.is_ca, certificate.path_length, certificate.names) == (True, 0, ())
-    assert certificate.key_usage == {"keyCertSign", "cRLSign"}
+    assert certificate.key_usage == frozenset({"keyCertSign", "cRLSign"})
     assert certificate.subject_key_id == certificate.authority_key_id
 
 
