@@ -48,7 +48,7 @@ def duration(text: str) -> timedelta:
         raise Failed(USAGE, str(error)) from error
 
 
-class InstantType(click.ParamType):
+class InstantType(click.ParamType[datetime]):
     name = "time"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime:

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 import click
 
 from certwatch.cli.failure import ACTION, FAILED, OK, Failed
-from certwatch.cli.instants import left, minute
+from certwatch.cli.instants import iso, left, minute
 from certwatch.cli.options import clock, config_option, json_option, reader_of
 from certwatch.cli.shapes import (
     certificate_json,
     entry_json,
     error_json,
     finding_json,
-    iso,
     write_json,
 )
 from certwatch.cli.text import common_name, lines, shown
