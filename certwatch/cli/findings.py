@@ -47,7 +47,9 @@ def command(
         found = noted(reader.findings(query))
         if as_json:
             write_json_list("findings", map(finding_json, found))
-        elif not write_table((*COLUMNS, "resolved") if all_ else COLUMNS, (_row(each, all_) for each in found)):
+        elif not write_table(
+            (*COLUMNS, "resolved") if all_ else COLUMNS, (_row(each, all_) for each in found)
+        ):
             click.echo("certwatch: nothing is wrong", err=True)
     return ACTION if urgent else OK
 

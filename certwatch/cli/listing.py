@@ -24,7 +24,7 @@ COLUMNS = ("expires", "left", "state", "names", "issuer", "locations", "owner", 
 
 @click.command(name="list")
 @click.argument("query", required=False)
-@click.option("--where", metavar="CEL", help='A condition: \'cert.key.type == "rsa"\'.')
+@click.option("--where", metavar="CEL", help="A condition: 'cert.key.type == \"rsa\"'.")
 @click.option("--at", type=INSTANT, metavar="TIME", help="What was served then.")
 @click.option("--expiring-in", metavar="DURATION", help="Valid, and not for longer than this (30d).")
 @click.option("--expired", is_flag=True, help="Expired ones.")
