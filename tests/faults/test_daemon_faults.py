@@ -84,7 +84,7 @@ def test_killed_at_any_moment_it_goes_on_from_there(tmp_path: Path, moment: str)
         (certificates / f"{number}.pem").write_bytes(issue(days=1 + number, number=number).pem)
     collectors = f"\n  - {{name: files, kind: file, every: 1s, paths: ['{certificates}/*.pem']}}"
     findings: set[str] = set()
-    live: set[str] = set()
+    live: set[LocationURI] = set()
     for life in range(1, 4):
         with certwatch(tmp_path, collectors, ready=moment == "ready") as daemon:
             if moment != "ready":
