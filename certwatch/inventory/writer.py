@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from certwatch.inventory import clock_faults, retention, scans
 from certwatch.inventory.failures import translate
@@ -16,6 +17,20 @@ from certwatch.inventory.settle import require_judgement, settle
 from certwatch.inventory.store import InventoryError, Judgement, Pruned, Recorded, Settled
 from certwatch.model.observation import Incomplete, LookError, Observation, Scan, ScanID
 from certwatch.telemetry.metrics import INVENTORY_WRITE_FAILURES
+
+
+class _Special(NamedTuple):
+    """What one transaction has and the others do without, switched on before it and off after it."""
+
+    before: str
+    after: str
+
+
+#: On disk when it is over, with all before it (see sqlite.py).
+_DURABLE = _Special("PRAGMA synchronous = FULL", "PRAGMA synchronous = NORMAL")
+
+#: Nothing is deleted that something else still names: the transaction fails instead.
+_REFERENCES = _Special("PRAGMA foreign_keys = ON", "PRAGMA foreign_keys = OFF")
 
 
 class SQLiteWriter:
@@ -48,7 +63,7 @@ class SQLiteWriter:
         *,
         failed: LookError | None = None,
     ) -> Scan:
-        with self._transaction(durable=True) as connection:
+        with self._transaction(_DURABLE) as connection:
             instant = clock_faults.told(connection, to_micros(now))
             return scans.finish(connection, scan, incomplete, instant, failed=failed)
 
@@ -67,8 +82,9 @@ class SQLiteWriter:
             return require_judgement(connection, digest)
 
     def prune(self, before: datetime) -> Pruned:
-        with self._transaction() as connection:
-            return retention.prune(connection, to_micros(before))
+        limit = to_micros(before)
+        with self._transaction(_REFERENCES) as connection:
+            return retention.prune(connection, limit)
 
     def close(self) -> None:
         """May be called twice. Moves the log into the file if no reader is in its way."""
@@ -76,13 +92,13 @@ class SQLiteWriter:
         self._lock.release()
 
     @contextmanager
-    def _transaction(self, *, durable: bool = False) -> Iterator[sqlite3.Connection]:
-        """All or nothing; then on disk if `durable` (see sqlite.py). Raises InventoryError, counted."""
+    def _transaction(self, special: _Special | None = None) -> Iterator[sqlite3.Connection]:
+        """All or nothing. Raises InventoryError, counted."""
         connection = self._connection
         try:
             with translate(self._path):
-                if durable:
-                    connection.execute("PRAGMA synchronous = FULL")
+                if special is not None:
+                    connection.execute(special.before)
                 try:
                     connection.execute("BEGIN IMMEDIATE")
                     yield connection
@@ -95,9 +111,9 @@ class SQLiteWriter:
                             connection.execute("ROLLBACK")
                     raise
                 finally:
-                    if durable:
+                    if special is not None:
                         with suppress(sqlite3.Error):
-                            connection.execute("PRAGMA synchronous = NORMAL")
+                            connection.execute(special.after)
         except InventoryError as error:
             INVENTORY_WRITE_FAILURES.labels(error.kind).inc()
             raise
