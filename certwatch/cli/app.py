@@ -15,6 +15,7 @@ import click
 
 import certwatch
 from certwatch.cli.failure import INTERRUPTED, PIPE_CLOSED, USAGE, failure_of
+from certwatch.cli.options import use_config
 from certwatch.cli.text import shown
 
 #: Verb → module and what the list of verbs says, so that --help loads none of them.
@@ -130,4 +131,4 @@ def app(ctx: click.Context, config: Path | None) -> None:
 
     Exit status: 0 fine, 1 something needs action, 2 usage or config error, 3 it could not be done.
     """
-    ctx.obj = config
+    use_config(ctx, config)

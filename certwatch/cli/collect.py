@@ -10,7 +10,7 @@ import click
 
 from certwatch.cli.failure import ACTION, FAILED, INTERRUPTED, OK, USAGE, Failed
 from certwatch.cli.instants import iso
-from certwatch.cli.options import config_option, json_option
+from certwatch.cli.options import config_option, current_clock, json_option
 from certwatch.cli.shapes import error_json, write_json
 from certwatch.cli.table import write_table
 from certwatch.cli.text import shown
@@ -38,6 +38,7 @@ def command(names: tuple[str, ...], as_json: bool, config: Path | None) -> int:
     from certwatch.config.load import load
     from certwatch.telemetry import logs
 
+    clock = current_clock()
     checked = load(config, env=os.environ)
     logs.set_up(level="warning", style=checked.log.style)
     wanted = _wanted(checked, names)
@@ -47,7 +48,8 @@ def command(names: tuple[str, ...], as_json: bool, config: Path | None) -> int:
     async def work(bar: Any) -> bool:
         """False: it was interrupted."""
         try:
-            scans.extend(await run_once(store, checked, [make(each, bar(each.name)) for each in wanted]))
+            made = [make(each, bar(each.name), clock) for each in wanted]
+            scans.extend(await run_once(store, checked, made, clock))
         except asyncio.CancelledError:
             return False
         return True

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from certwatch.cli.options import config_option
+from certwatch.cli.options import config_option, use_config
 from certwatch.cli.shapes import write_json
 from certwatch.cli.text import shown
 
@@ -15,7 +15,7 @@ from certwatch.cli.text import shown
 @click.pass_context
 def command(ctx: click.Context, config: Path | None) -> None:
     """Check the config, or print its schema."""
-    ctx.obj = config
+    use_config(ctx, config)
 
 
 @command.command(name="check")

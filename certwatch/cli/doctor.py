@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from certwatch.cli.failure import FAILED, OK
-from certwatch.cli.options import clock, config_option, json_option
+from certwatch.cli.options import config_option, current_clock, json_option
 from certwatch.cli.shapes import write_json
 from certwatch.cli.table import write_table
 
@@ -55,7 +55,7 @@ def command(as_json: bool, config: Path | None) -> int:
     from certwatch.telemetry import logs
 
     logs.set_up(level="critical")
-    checks = list(examine(config))
+    checks = list(examine(config, current_clock()()))
     if as_json:
         write_json(
             {"checks": [{"what": each.what, "result": each.result, "said": each.said} for each in checks]}
@@ -65,12 +65,12 @@ def command(as_json: bool, config: Path | None) -> int:
     return FAILED if any(each.result == "fail" for each in checks) else OK
 
 
-def examine(path: Path | None) -> Iterator[Check]:
+def examine(path: Path | None, now: datetime) -> Iterator[Check]:
     """Every check, in the order in which one depends on another."""
     from certwatch.config.load import ConfigError, load
 
     yield from _plugins()
-    yield _clock(clock())
+    yield _clock(now)
     yield _open_files()
     try:
         config = load(path, env=os.environ)
@@ -80,7 +80,7 @@ def examine(path: Path | None) -> Iterator[Check]:
     yield _ok("config", config.name)
     yield from (_warn("config", remark) for remark in config.remarks)
     yield from _trust(config)
-    yield from _inventory(config)
+    yield from _inventory(config, now)
     yield from _port(config)
 
 
@@ -138,7 +138,7 @@ def _trust(config: "Config") -> Iterator[Check]:
             )
 
 
-def _inventory(config: "Config") -> Iterator[Check]:
+def _inventory(config: "Config", now: datetime) -> Iterator[Check]:
     from certwatch.inventory.open import open_inventory
     from certwatch.inventory.store import InventoryError
 
@@ -167,7 +167,7 @@ def _inventory(config: "Config") -> Iterator[Check]:
         if scan.collector not in known or scan.finished_at is None:
             continue
         what = f"scan {scan.collector}"
-        late = clock() - scan.finished_at > 3 * known[scan.collector] + timedelta(minutes=5)
+        late = now - scan.finished_at > 3 * known[scan.collector] + timedelta(minutes=5)
         if scan.status != "complete":
             reason = scan.error.message if scan.error is not None else "it does not say why"
             yield _warn(what, f"the last one was {scan.status}: {reason}")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from certwatch.cli.options import clock, config_option, reader_of
+from certwatch.cli.options import config_option, current_clock, reader_of
 from certwatch.cli.shapes import PLACE_COLUMNS, entry_json, place_rows, write_csv, write_json_list
 from certwatch.inventory.store import Query
 
@@ -21,7 +21,7 @@ def command(format_: str, config: Path | None) -> None:
     csv: a row for each certificate and location that has, or had, it. json: as certwatch list --json.
     """
     with reader_of(config) as reader:
-        entries = reader.list(Query(), clock())
+        entries = reader.list(Query(), current_clock()())
         if format_ == "json":
             write_json_list("certificates", map(entry_json, entries))
         else:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from certwatch.cli.instants import INSTANT, duration, left, minute
-from certwatch.cli.options import clock, config_option, json_option, reader_of
+from certwatch.cli.options import config_option, current_clock, json_option, reader_of
 from certwatch.cli.shapes import ENTRY_COLUMNS, entry_json, entry_row, write_csv, write_json_list
 from certwatch.cli.table import write_table
 from certwatch.cli.text import common_name, first_of
@@ -62,7 +62,7 @@ def command(
         raise click.UsageError("--json and --csv: choose one")
     if expired and expiring_in is not None:
         raise click.UsageError("--expired and --expiring-in: choose one")
-    now = clock()
+    now = current_clock()()
     then = at or now
     asked = Query(
         text=query,

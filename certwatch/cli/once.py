@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import Any, cast
 
-from certwatch.cli.options import clock
 from certwatch.cli.progress import Told
 from certwatch.config.settings import CollectorSettings, Config
 from certwatch.engine.assemble import collector_job, rule_set
@@ -14,6 +13,7 @@ from certwatch.engine.evaluate import Evaluator
 from certwatch.engine.writer import WriterThread
 from certwatch.inventory.open import open_inventory
 from certwatch.inventory.store import Store
+from certwatch.model.clock import Clock
 from certwatch.model.observation import Incomplete, LookError, Observation, Scan
 from certwatch.plugins.collector import Collector, CollectorContext
 from certwatch.plugins.guard import guard
@@ -41,14 +41,16 @@ class Listening:
             yield AD_HOC
 
 
-def make(settings: CollectorSettings, told: Told) -> tuple[CollectorJob, Collector]:
+def make(settings: CollectorSettings, told: Told, clock: Clock) -> tuple[CollectorJob, Collector]:
     """Raises PluginFailed."""
     job = collector_job(settings, clock, CollectorContext(clock=clock, progress=told))
     with guard("collectors", job.kind):
         return job, job.build()
 
 
-async def run_once(store: Store, config: Config, work: Sequence[tuple[CollectorJob, Any]]) -> list[Scan]:
+async def run_once(
+    store: Store, config: Config, work: Sequence[tuple[CollectorJob, Any]], clock: Clock
+) -> list[Scan]:
     """Run each once, all at the same time, into the inventory; then judge what is due. Cancelled: what was seen is
     recorded and judged, then it passes on. Raises InventoryError, TrustError."""
     rules = await asyncio.to_thread(rule_set, config)

@@ -3,28 +3,46 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from certwatch.model.clock import system_clock
+from certwatch.model.clock import Clock, system_clock
 
 if TYPE_CHECKING:
     from certwatch.inventory.store import Reader
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-clock = system_clock
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What one run of the program has from the outside: click's object."""
+
+    #: Named before the verb. None: it was not.
+    config: Path | None = None
+    clock: Clock = system_clock
+
+
+def current_clock() -> Clock:
+    """Of this run. Only in the thread that click runs the verb in."""
+    return _session(click.get_current_context()).clock
+
+
+def _session(ctx: click.Context) -> Session:
+    return ctx.find_object(Session) or Session()
+
+
+def use_config(ctx: click.Context, config: Path | None) -> None:
+    """For the verbs below this one."""
+    ctx.obj = replace(_session(ctx), config=config)
 
 
 def _take(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
     """Before the verb or after it, the same."""
-    parent = ctx.parent
-    while value is None and parent is not None:
-        value = parent.obj if isinstance(parent.obj, Path) else None
-        parent = parent.parent
-    return value
+    return value if value is not None else _session(ctx).config
 
 
 def config_option(function: F) -> F:

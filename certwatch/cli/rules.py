@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from certwatch.cli.failure import FAILED, USAGE, Failed
-from certwatch.cli.options import config_option, json_option
+from certwatch.cli.options import config_option, json_option, use_config
 from certwatch.cli.shapes import write_json
 from certwatch.cli.table import write_table
 from certwatch.cli.text import lines, shown
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.pass_context
 def command(ctx: click.Context, as_json: bool, config: Path | None) -> None:
     """List what is checked, and explain why."""
-    ctx.obj = config
+    use_config(ctx, config)
     if ctx.invoked_subcommand is not None:
         return
     settings, rules = _rules(config)

@@ -11,8 +11,9 @@ from typing import Any, cast
 import click
 
 from certwatch.cli.failure import ACTION, FAILED, INTERRUPTED, OK, USAGE, Failed
-from certwatch.cli.options import clock, config_option, json_option
+from certwatch.cli.options import config_option, current_clock, json_option
 from certwatch.cli.text import shown
+from certwatch.model.clock import Clock
 
 
 @dataclass(slots=True)
@@ -64,6 +65,7 @@ def command(
     from certwatch.telemetry import logs
 
     logs.set_up(level="error")
+    clock = current_clock()
     settings = _settings(targets, protocol, timeout, rate)
     # What it is judged by is not of the config; where --insert puts it is.
     plain = replace(
@@ -77,7 +79,7 @@ def command(
         progress_bar() as bar,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
-        runner.run(_look(settings, seen, bar, configured))
+        runner.run(_look(settings, seen, bar, configured, clock))
     report = judged(seen.heard, rules, clock())
     (write_report_json if as_json else write_report)(report)
     for message in (*report.incomplete, *seen.failures):
@@ -127,15 +129,15 @@ def _collector(kind: str, keys: dict[str, Any]) -> Any:
     )
 
 
-async def _look(settings: Sequence[Any], seen: Seen, bar: Any, configured: Any) -> None:
+async def _look(settings: Sequence[Any], seen: Seen, bar: Any, configured: Any, clock: Clock) -> None:
     """Fills `seen`. Interrupted, it returns with what there is."""
     from certwatch.cli.once import Listening, make, open_store, run_once
 
-    work = [make(each, bar(each.kind)) for each in settings]
+    work = [make(each, bar(each.kind), clock) for each in settings]
     heard = [(job, Listening(collector, seen.heard, ad_hoc=True)) for job, collector in work]
     try:
         if configured is not None:
-            await run_once(open_store(configured), configured, heard)
+            await run_once(open_store(configured), configured, heard, clock)
         else:
             async with asyncio.TaskGroup() as group:
                 for job, collector in heard:

@@ -10,7 +10,7 @@ import click
 
 from certwatch.cli.failure import ACTION, FAILED, OK, Failed
 from certwatch.cli.instants import iso, left, minute
-from certwatch.cli.options import clock, config_option, json_option, reader_of
+from certwatch.cli.options import config_option, current_clock, json_option, reader_of
 from certwatch.cli.shapes import (
     certificate_json,
     entry_json,
@@ -43,7 +43,7 @@ def command(id: str, as_json: bool, config: Path | None) -> int:
     ID is a fingerprint (SHA-256) or its beginning, a location (tls://…, file://…, /path/to/file), or a finding's
     number. Exit status 1: a page or ticket is open.
     """
-    now = clock()
+    now = current_clock()()
     with reader_of(config) as reader:
         if "://" in id or id.startswith("/"):
             return _location(reader, id, now, as_json=as_json)
