@@ -33,6 +33,10 @@ VERBS: dict[str, tuple[str, str]] = {
 }
 
 
+class _PipeClosed(Exception):
+    """Nobody reads standard output any more."""
+
+
 class App(click.Group):
     """Loads a verb's module when the verb is called, and ends every run with an exit status, never a traceback for
     what can be expected."""
@@ -62,6 +66,13 @@ class App(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(verb, text) for verb, (_, text) in VERBS.items()])
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            # click would make it exit status 1, which says something else here.
+            raise _PipeClosed from error
+
     def main(self, args: Sequence[str] | None = None, **extra: Any) -> NoReturn:  # type: ignore[override]
         for stream in (sys.stdout, sys.stderr):
             # A terminal that knows few characters must not end a listing.
@@ -78,7 +89,7 @@ def _ended(run: Callable[[], object]) -> int:
         result = run()
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
-    except BrokenPipeError:
+    except (_PipeClosed, BrokenPipeError):
         # Who read has enough (| head).
         _drop_output()
         return PIPE_CLOSED

@@ -43,7 +43,7 @@ def nearest(key: str, known: list[str]) -> str | None:
     for other, ours in OTHER_WORDS.items():
         if ours in known:
             candidates.setdefault(other, ours)
-    near = difflib.get_close_matches(key.lower(), list(candidates), n=1, cutoff=0.7)
+    near = difflib.get_close_matches(key.lower(), list(candidates), n=1, cutoff=0.65)
     return candidates[near[0]] if near else None
 
 
