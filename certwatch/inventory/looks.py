@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from hashlib import blake2b, sha256
+from hashlib import sha256
 
 import msgspec
 
@@ -56,7 +56,7 @@ def prepare(observations: Iterable[Observation], labels: Mapping[str, str]) -> l
                 chain=each.chain,
                 fingerprints=fingerprints,
                 facts=facts,
-                shown=blake2b(b"".join(fingerprints) + facts.encode(), digest_size=16).digest(),
+                shown=sha256(b"".join(fingerprints) + facts.encode()).digest()[:16],
                 error_kind=None if error is None else error.kind,
                 error_message=None if error is None else storable(error.message),
                 scope=storable(each.scope),
