@@ -48,7 +48,9 @@ def command(
         if as_json:
             write_json_list("findings", map(finding_json, found))
         elif not write_table(
-            (*COLUMNS, "resolved") if all_ else COLUMNS, (_row(each, all_) for each in found)
+            (*COLUMNS, "resolved") if all_ else COLUMNS,
+            (_row(each, all_) for each in found),
+            spare=("opened",),
         ):
             click.echo("certwatch: nothing is wrong", err=True)
     return ACTION if urgent else OK

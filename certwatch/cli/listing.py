@@ -87,7 +87,7 @@ def command(
             write_json_list("certificates", map(entry_json, entries))
         elif as_csv:
             write_csv(ENTRY_COLUMNS, map(entry_row, entries))
-        elif not write_table(COLUMNS, _rows(entries, then)):
+        elif not write_table(COLUMNS, _rows(entries, then), spare=("owner", "issuer", "left")):
             _say_nothing(asked)
     return 0
 

@@ -148,5 +148,6 @@ def _findings(looks: Sequence[Look]) -> list[tuple[str, ...]]:
         for severity in SEVERITIES
         for look in looks
         for each in look.problems
-        if each.problem.severity == severity
+        # That a look failed stands in its row already.
+        if each.problem.severity == severity and (look.chain or severity != "info")
     ]
