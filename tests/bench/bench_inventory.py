@@ -52,6 +52,11 @@ def observations(
     ]
 
 
+def loaded() -> str:
+    """Recording is one thread's work: what others do beside it stands in the figures."""
+    return f"; load of the machine {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+
+
 def scan(
     writer: Writer, certificates: NumberedCertificates, count: int, at: datetime, *, shift: int = 0
 ) -> float:
