@@ -93,7 +93,7 @@ class HTTPServer:
                 interface="asgi3",
                 lifespan="off",
                 log_config=None,
-                log_level="warning",
+                log_level="error",
                 access_log=False,
                 ws="none",
                 # What a proxy claims of the client decides nothing here: /-/reload asks who the peer is.

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 
 from certwatch.engine.view import StoreView
@@ -11,6 +11,8 @@ from certwatch.model.finding import Finding
 from certwatch.model.observation import Scan
 
 SHOWN_EXPIRIES = 20
+#: What expired longer ago and harms anybody is among the findings; the rest (roots in a trust store) is noise.
+EXPIRED_SHOWN = timedelta(days=7)
 SHOWN_FINDINGS = 50
 #: Entries looked at for those that are still served; many that are not may stand before them.
 SEARCHED = 500
@@ -22,7 +24,7 @@ class Status:
     counts: Counts
     #: The last finished scan of each collector.
     scans: Sequence[Scan]
-    #: Served certificates, the first to expire first.
+    #: Served certificates, the first to expire first; with those that expired within `EXPIRED_SHOWN`.
     expiries: Sequence[Entry]
     #: Open ones, gravest first.
     findings: Sequence[Finding]
@@ -31,7 +33,8 @@ class Status:
 def read_status(view: StoreView, now: datetime) -> Status:
     """Raises InventoryError."""
     with view.reading() as reader:
-        candidates = islice(reader.list(Query(limit=SEARCHED), now), SEARCHED)
+        query = Query(expires_after=now - EXPIRED_SHOWN, limit=SEARCHED)
+        candidates = islice(reader.list(query, now), SEARCHED)
         return Status(
             read_at=now,
             counts=reader.counts(),
