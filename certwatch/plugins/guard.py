@@ -1,7 +1,8 @@
 """The one place where everything is caught: where a plug-in is called."""
 
+import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 
 from certwatch.plugins.collector import CollectError
@@ -10,9 +11,39 @@ from certwatch.telemetry.metrics import PLUGIN_FAILURES
 
 log = get_logger(__name__)
 
+#: The same failure at the same line is logged this often, and counted always: a rule that fails, fails at every
+#: one of a million locations.
+REPEAT_SECONDS = 60.0
+#: Failures told apart; beyond it all are logged anew.
+MAX_REMEMBERED = 1000
+
 
 class PluginFailed(Exception):
     """A plug-in raised what it must not; already logged and counted."""
+
+
+class Repeats:
+    """Which failures have just been said. Threads may race: one line too many is said then."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        # When it was said, and how often it came since.
+        self._said: dict[Hashable, tuple[float, int]] = {}
+
+    def came(self, failure: Hashable) -> int | None:
+        """How often it came since it was said last, this time included. None: it was said just now."""
+        now = self._monotonic()
+        if len(self._said) > MAX_REMEMBERED:
+            self._said.clear()
+        said, since = self._said.get(failure, (-REPEAT_SECONDS, 0))
+        if now - said < REPEAT_SECONDS:
+            self._said[failure] = said, since + 1
+            return None
+        self._said[failure] = now, 0
+        return since + 1
+
+
+_repeats = Repeats()
 
 
 @contextmanager
@@ -25,6 +56,16 @@ def guard(group: str, kind: str) -> Iterator[None]:
         raise
     except Exception as error:
         PLUGIN_FAILURES.labels(group, kind, type(error).__name__).inc()
-        frames = traceback.format_list(traceback.extract_tb(error.__traceback__)[1:])
-        log.error("plugin_failed", group=group, kind=kind, error=repr(error), frames="".join(frames[-5:]))
+        frames = traceback.extract_tb(error.__traceback__)[1:]
+        where = (frames[-1].filename, frames[-1].lineno) if frames else ()
+        times = _repeats.came((group, kind, type(error), where))
+        if times is not None:
+            log.error(
+                "plugin_failed",
+                group=group,
+                kind=kind,
+                error=repr(error),
+                times=times,
+                frames="".join(traceback.format_list(frames)[-5:]),
+            )
         raise PluginFailed(f"{group.removesuffix('s')} {kind!r} failed: {error!r}") from error
