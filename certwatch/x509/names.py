@@ -47,6 +47,8 @@ _STRINGS = {
     0x1E: "utf-16-be",
 }
 _PLAIN_HOST = re.compile(rb"[A-Za-z0-9.*_-]+")
+#: Nearly all values: nothing to escape inside, no space at either end, no number sign in front (RFC 4514, 2.4).
+_PLAIN_VALUE = re.compile(r"[A-Za-z0-9.*_'()/:=?@&-](?:[A-Za-z0-9 .*_'()/:=?@&-]*[A-Za-z0-9.*_'()/:=?@&-])?")
 _PLAIN_TEXT = re.compile(rb"[!-\[\]-~]+")
 _SPECIAL = frozenset(',+"\\<>;')
 
@@ -95,7 +97,7 @@ def _value(tag: int, value: bytes) -> str:
     if encoding is None:
         return f"#{tag:02x}{value.hex()}"
     text = value.decode(encoding, "replace")
-    if text.isalnum():
+    if _PLAIN_VALUE.fullmatch(text):
         return text
     return escape(text, special=_SPECIAL, ends=True)
 
