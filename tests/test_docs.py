@@ -1,0 +1,105 @@
+"""The docs are true: what code, config and docs must both say is compared."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from prometheus_client.metrics import MetricWrapperBase
+
+from certwatch.cli.app import app
+from certwatch.plugins import registry
+from certwatch.plugins.rule import explain
+from certwatch.telemetry import metrics
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *DOCS.rglob("*.md")])
+
+
+def text(name: str) -> str:
+    return (DOCS / name).read_text()
+
+
+def anchors(page: Path) -> set[str]:
+    """Anchors as they are made of headings: lower case, spaces to hyphens, other punctuation gone."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        linked = (page.parent / path).resolve() if path else page
+        assert linked.exists(), f"{page.name}: {target}"
+        if anchor and linked.suffix == ".md":
+            assert anchor in anchors(linked), f"{page.name}: {target}"
+
+
+def verbs() -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "certwatch", "--help"], capture_output=True, text=True, check=True, timeout=20
+    )
+    return re.findall(r"^  ([a-z]+)  ", done.stdout.partition("Commands:")[2], re.MULTILINE)
+
+
+def test_every_verb_is_documented() -> None:
+    assert app is not None
+    found = verbs()
+    assert {
+        "scan",
+        "run",
+        "collect",
+        "list",
+        "show",
+        "findings",
+        "rules",
+        "export",
+        "config",
+        "doctor",
+    } <= set(found)
+    for verb in found:
+        assert f"certwatch {verb}" in text("cli.md"), verb
+
+
+@pytest.mark.parametrize("rule", registry.names("rules"))
+def test_every_rule_has_its_page(rule: str) -> None:
+    loaded = registry.load("rules", rule)
+    assert loaded.id == rule
+    page = (DOCS / "rules" / f"{rule}.md").read_text()
+    assert page == explain(loaded), "run: python -m tools.rule_docs"
+
+
+@pytest.mark.parametrize("group", ["collectors", "exporters"])
+def test_every_kind_is_in_the_configuration_page_with_all_its_keys(group: registry.Group) -> None:
+    page = text("configuration.md")
+    for kind in registry.names(group):
+        assert f"kind: {kind}" in page, kind
+        for key in registry.load(group, kind).Config.model_fields:
+            assert f"`{key}`" in page, f"{kind}: {key}"
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [each for each in vars(metrics).values() if isinstance(each, MetricWrapperBase)],
+    ids=lambda each: each._name,
+)
+def test_every_metric_of_our_own_work_is_documented(metric: MetricWrapperBase) -> None:
+    name = metric._name + ("_total" if metric._type == "counter" else "")
+    assert f"`{name}" in text("metrics.md"), name
+
+
+def test_every_metric_of_certificates_is_documented_with_its_labels() -> None:
+    from exporters.prometheus.families import FAMILIES
+
+    rows = {
+        row.split("|")[1].strip().strip("`"): set(re.findall(r"`(\w+)`", row.split("|")[2]))
+        for row in text("metrics.md").splitlines()
+        if row.startswith("| `certwatch_")
+    }
+    for family in FAMILIES:
+        assert rows[family.name] == set(family.labels), family.name
