@@ -235,7 +235,10 @@ def test_what_cannot_be_read_is_told_once() -> None:
 
 
 def test_an_endpoint_that_stops_answering_gets_a_ticket_after_a_while_and_one_that_never_did_none() -> None:
-    failing: dict[str, Any] = {"error": LookError(kind="refused", message="192.0.2.1:443: refused"), "failing_since": EPOCH}
+    failing: dict[str, Any] = {
+        "error": LookError(kind="refused", message="192.0.2.1:443: refused"),
+        "failing_since": EPOCH,
+    }
     assert problems("unreachable", served(GOOD, **failing), EPOCH + timedelta(minutes=14)) == []
     (later,) = problems("unreachable", served(GOOD, **failing), EPOCH + timedelta(minutes=15))
     assert later.severity == "ticket"
