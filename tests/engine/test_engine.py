@@ -135,6 +135,7 @@ async def test_other_rules_are_taken_without_a_scan(tmp_path: Path) -> None:
     async with living(tmp_path) as life:
         await life.engine.start(life.work())
         await life.told("opened expiry x://a/")
+        await life.told("scan edge complete")
 
         def always(served: Served, config: Any, world: Any) -> Iterable[Problem]:
             yield Problem(severity="info", fingerprint=None, summary="always", text="-")
