@@ -46,6 +46,10 @@ class Work:
     retention: timedelta = timedelta(days=400)
 
 
+#: Collectors' names under which `certwatch scan --insert` records.
+BY_HAND = ("scan-tls", "scan-file")
+
+
 class Engine:
     """Runs collectors, rules and exporters until stopped. Owned by the event loop's thread.
 
@@ -120,7 +124,8 @@ class Engine:
 
     async def _abandon(self) -> None:
         """Collectors that are named no more stop watching. Not written: said by the writer, and done by `_probe`."""
-        keep = list(self._named)
+        # What people put in by hand (`certwatch scan --insert`) stays: nobody configured it, so nobody took it out.
+        keep = [*self._named, *BY_HAND]
         with suppress(InventoryError):
             retired = await self.writer.call(lambda it: it.abandon_collectors(keep, self._clock()))
             if retired:

@@ -170,3 +170,14 @@ async def test_a_jump_of_the_clock_is_judged_by_at_once(
         await life.told("scan edge complete")
         life.clock.advance(days=29)
         await life.told("opened expiry x://a/")
+
+
+async def test_what_was_put_in_by_hand_stays_though_no_config_names_it(tmp_path: Path) -> None:
+    async with living(tmp_path) as life:
+        await life.engine.start(life.work(source_job(life.source, name="scan-tls")))
+        await life.told("scan scan-tls complete")
+        await life.engine.use(life.work(source_job(Source(life.clock), name="edge")))
+        await life.told("scan edge complete")
+        served = life.view.served(LocationURI("x://a/"))
+        assert served is not None
+        assert served.retired_at is None
