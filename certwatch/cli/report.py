@@ -34,6 +34,8 @@ class Report:
     looks: tuple[Look, ...]
     #: What could not be looked at as a whole, each a message.
     incomplete: tuple[str, ...]
+    #: Addresses of networks, and ports of this host, where nothing showed a certificate.
+    silent: int
     now: datetime
 
     @property
@@ -45,10 +47,13 @@ class Report:
 
 def judged(heard: Iterable[Observation | Incomplete], rules: RuleSet, now: datetime) -> Report:
     parsed: dict[bytes, Certificate] = {}
-    looks, incomplete = [], []
+    looks, incomplete, silent = [], [], 0
     for said in heard:
         if isinstance(said, Incomplete):
             incomplete.append(said.error.message)
+            continue
+        if said.guessed and not said.chain:
+            silent += 1
             continue
         for der in said.chain:
             if der not in parsed:
@@ -56,7 +61,7 @@ def judged(heard: Iterable[Observation | Incomplete], rules: RuleSet, now: datet
         chain = tuple(parsed[der] for der in said.chain)
         looks.append(Look(observation=said, chain=chain, problems=_problems(said, chain, rules, now)))
     looks.sort(key=lambda each: each.observation.location)
-    return Report(looks=tuple(looks), incomplete=tuple(incomplete), now=now)
+    return Report(looks=tuple(looks), incomplete=tuple(incomplete), silent=silent, now=now)
 
 
 def _problems(

@@ -82,6 +82,8 @@ def command(
         runner.run(_look(settings, seen, bar, configured, clock))
     report = judged(seen.heard, rules, clock())
     (write_report_json if as_json else write_report)(report)
+    if report.silent:
+        click.echo(f"certwatch: {report.silent} of the addresses looked at showed no certificate", err=True)
     for message in (*report.incomplete, *seen.failures):
         click.echo(f"certwatch: {shown(message)}", err=True)
     if seen.interrupted:

@@ -153,3 +153,9 @@ def test_an_interrupted_scan_says_what_it_has(folder: Path) -> None:
     assert process.returncode == 130, err
     assert b"Traceback" not in err
     assert set(json.loads(out)) == {"observations", "findings"}
+
+
+def test_the_empty_addresses_of_a_network_are_counted_and_not_listed() -> None:
+    ran = run("scan", f"127.0.0.0/29:{free_port()}")
+    assert (ran.status, ran.out) == (0, "")
+    assert "certwatch: 8 of the addresses looked at showed no certificate" in ran.err
