@@ -1,10 +1,14 @@
 """Patterns to paths: globs with `**`, folders, plain files. Follows symbolic links, survives their loops."""
 
+import errno
 import fnmatch
 import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+
+#: Nobody keeps certificates deeper; whoever nests further would exhaust the stack.
+MAX_DEPTH = 100
 
 _MAGIC = re.compile(r"[*?\[]")
 
@@ -80,6 +84,8 @@ def _expand(
         status = os.stat(folder)
         if (status.st_dev, status.st_ino) in above:
             return
+        if len(above) >= MAX_DEPTH:
+            raise OSError(errno.ENAMETOOLONG, f"more than {MAX_DEPTH} folders deep")
         above = (*above, (status.st_dev, status.st_ino))
         with os.scandir(folder) as listing:
             entries = sorted(listing, key=lambda entry: entry.name)

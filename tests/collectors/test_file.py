@@ -224,3 +224,21 @@ async def test_a_name_that_is_not_utf8_is_a_place_like_any_other(tmp_path: Path)
     write(Path(os.fsdecode(raw)), LEAF.pem)
     (found,) = await look(tmp_path)
     assert found.location.endswith("/caf%E9%0A.pem")
+
+
+async def test_folders_nested_without_end_cost_their_own_branch_and_nothing_else(tmp_path: Path) -> None:
+    """A thousand folders in one another once ended the whole scan: the walk recursed with them."""
+    write(tmp_path / "good.pem", LEAF.pem)
+    fd = os.open(tmp_path, os.O_RDONLY)
+    try:
+        for _ in range(300):
+            os.mkdir("a", dir_fd=fd)
+            inner = os.open("a", os.O_RDONLY, dir_fd=fd)
+            os.close(fd)
+            fd = inner
+    finally:
+        os.close(fd)
+    results = await collect(FileCollector, {"paths": [str(tmp_path)]})
+    assert [type(each) for each in results if isinstance(each, Observation)] == [Observation]
+    (incomplete,) = [each for each in results if isinstance(each, Incomplete)]
+    assert "more than 100 folders deep" in incomplete.error.message
