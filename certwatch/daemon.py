@@ -72,6 +72,11 @@ def run(config_path: Path | None, *, env: Mapping[str, str] = os.environ, clock:
     return code
 
 
+def _program() -> str:
+    """How this program was called, so that its verbs can be called in the same way."""
+    return sys.argv[0] if os.path.basename(sys.argv[0]) == "certwatch" else "python -m certwatch"
+
+
 def _refuse(code: int, *messages: str) -> int:
     for message in messages:
         sys.stderr.write(f"certwatch: {message}\n")
@@ -234,7 +239,7 @@ class Daemon:
             sys.stderr.write(
                 "\nNo config was found, so certwatch watches this host: its certificate files and listening TLS ports.\n"
                 f"  page       {url}/\n  metrics    {url}/metrics\n  inventory  {inventory}\n"
-                "  ask it     certwatch list · certwatch findings\n"
+                f"  ask it     {_program()} list · {_program()} findings\n"
                 "  stop it    Ctrl-C\n\n"
             )
 
