@@ -73,7 +73,7 @@ class Certwatch:
 
     def wait(self, ready: Any, what: str) -> None:
         try:
-            wait_until(ready, what=what)
+            wait_until(ready, what=what, seconds=40)
         except TimeoutError as error:
             raise TimeoutError(f"{error}\n{self.log}") from error
 
