@@ -8,7 +8,8 @@ import pytest
 
 from certwatch.plugins.exporter import ExporterContext, News
 from exporters.alertmanager import AlertmanagerConfig, AlertmanagerExporter
-from tests.exporters.test_alertmanager import View, finding, running
+from tests.exporters.test_alertmanager import View, finding
+from tests.exporters.test_alertmanager_sending import running
 from tests.support.prometheus import alertmanager, alerts
 from tests.support.servers import free_port, wait_until
 
