@@ -8,7 +8,7 @@ from certwatch.model.sighting import Served
 from certwatch.pki.chains import Assessment, assess
 from certwatch.pki.signatures import signature
 from certwatch.plugins.rule import Rule, RuleConfig, Until, World
-from rules.expiry import TICK
+from rules.expiry import end_of
 
 
 def _assessed(served: Served, world: World) -> Assessment | None:
@@ -16,6 +16,11 @@ def _assessed(served: Served, world: World) -> Assessment | None:
     if not served.chain or served.facts.get("arrangement", "chain") != "chain":
         return None
     return assess(served.chain, world.trust)
+
+
+def _is_explained(found: Assessment) -> bool:
+    """It leads to an anchor, or another rule says why it does not."""
+    return bool(found.anchored) or found.broken is not None or found.unverified is not None
 
 
 def _is_self_signed(leaf: Certificate) -> bool:
@@ -46,7 +51,20 @@ def _self_signed(served: Served, config: RuleConfig, world: World) -> Iterator[P
 
 def _signature(served: Served, config: RuleConfig, world: World) -> Iterator[Problem | Until]:
     found = _assessed(served, world)
-    if found is None or found.broken is None or found.anchored:
+    if found is None or found.anchored:
+        return
+    if found.unverified is not None:
+        certificate, issuer = found.unverified
+        yield _said(
+            certificate,
+            "ticket",
+            f"{certificate.shown}: its signature by {issuer.shown} cannot be verified here",
+            f"It is made with {certificate.signature_algorithm or 'an unreadable algorithm'}, or one of the two breaks "
+            "the format. Whether that issuer signed it is not known, so the chain is not taken for trusted; most "
+            "clients refuse it as well. Reissue it with a common algorithm.",
+        )
+        return
+    if found.broken is None:
         return
     certificate, issuer = found.broken
     yield _said(
@@ -60,7 +78,7 @@ def _signature(served: Served, config: RuleConfig, world: World) -> Iterator[Pro
 
 def _incomplete(served: Served, config: RuleConfig, world: World) -> Iterator[Problem | Until]:
     found = _assessed(served, world)
-    if found is None or found.anchored or found.broken is not None or found.end.is_self_issued:
+    if found is None or _is_explained(found) or found.end.is_self_issued:
         return
     if served.location.kind == "file" and len(served.chain) == 1:
         return  # cert.pem beside chain.pem: its server puts them together
@@ -78,7 +96,7 @@ def _incomplete(served: Served, config: RuleConfig, world: World) -> Iterator[Pr
 
 def _untrusted(served: Served, config: RuleConfig, world: World) -> Iterator[Problem | Until]:
     found = _assessed(served, world)
-    if found is None or found.anchored or found.broken is not None or len(found.path) < 2:
+    if found is None or _is_explained(found) or len(found.path) < 2:
         return
     if served.location.kind == "file" and not world.trust:
         return
@@ -115,9 +133,10 @@ def _superfluous(served: Served, config: RuleConfig, world: World) -> Iterator[P
         if certificate.fingerprint_sha256 in said:
             continue
         said.add(certificate.fingerprint_sha256)
-        expired = certificate.not_after is not None and certificate.not_after + TICK <= world.now
-        if not expired and certificate.not_after is not None:
-            yield Until(instant=certificate.not_after + TICK)
+        end = end_of(certificate)
+        expired = end is not None and end <= world.now
+        if end is not None and not expired:
+            yield Until(instant=end)
         if expired:
             yield _said(
                 certificate,
@@ -152,7 +171,8 @@ SELF_SIGNED = Rule(
 SIGNATURE = Rule(
     id="chain-signature",
     title="Signature in the chain does not verify",
-    why="A certificate is presented with an issuer of the right name whose key did not sign it. Clients refuse it.",
+    why="A certificate is presented with an issuer of the right name whose key did not sign it: clients refuse it, a page. Or the "
+    "signature cannot be verified here at all: the chain is then not taken for trusted, a ticket.",
     fix=CHAIN_FIX,
     severity="page",
     source="RFC 5280, 6.1.3",

@@ -1,7 +1,7 @@
 """Expiry: by leads that follow the lifetime, so that short lives do not flood and long ones are not noticed late."""
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from certwatch.model.certificate import Certificate
 from certwatch.model.finding import Problem, Severity
@@ -15,6 +15,7 @@ from certwatch.plugins.rule import Rule, RuleConfig, Until, World
 TICKET_PART = 4
 PAGE_PART = 12
 TICK = timedelta(seconds=1)
+LAST = datetime.max.replace(tzinfo=UTC)
 
 
 class ExpiryConfig(RuleConfig):
@@ -40,6 +41,15 @@ def concerned(served: Served, world: World) -> Iterator[tuple[int, Certificate]]
             yield index, each
 
 
+def end_of(certificate: Certificate) -> datetime | None:
+    """The first instant at which it is no longer valid: both ends of the validity are inside it (RFC 5280, 4.1.2.5).
+    None: unreadable, or the calendar's last second, 99991231235959Z, by which the same section means that there is no
+    end."""
+    if certificate.not_after is None or certificate.not_after > LAST - TICK:
+        return None
+    return certificate.not_after + TICK
+
+
 def leads(certificate: Certificate, config: ExpiryConfig) -> tuple[timedelta, timedelta]:
     """Page lead and ticket lead."""
     lifetime = certificate.lifetime or timedelta(0)
@@ -51,14 +61,14 @@ def _expiry(served: Served, config: ExpiryConfig, world: World) -> Iterator[Prob
     # A file serves nobody: what it holds is put right in working hours.
     gravest: Severity = "ticket" if served.location.kind == "file" else "page"
     for position, certificate in concerned(served, world):
-        if certificate.not_after is None:
+        end = end_of(certificate)
+        if end is None or certificate.not_after is None:
             continue
         page, ticket = leads(certificate, config)
-        # Both ends of the validity are inside it (RFC 5280, 4.1.2.5).
         bands: list[tuple[datetime, Severity, str]] = [
             (certificate.not_after - ticket, "ticket", "expires"),
             (certificate.not_after - page, gravest, "expires"),
-            (certificate.not_after + TICK, gravest, "expired"),
+            (end, gravest, "expired"),
         ]
         reached = [band for band in bands if band[0] <= world.now]
         if len(reached) < len(bands):

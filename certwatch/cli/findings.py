@@ -7,7 +7,7 @@ import click
 
 from certwatch.cli.failure import ACTION, OK
 from certwatch.cli.instants import minute
-from certwatch.cli.options import config_option, json_option, reader_of
+from certwatch.cli.options import LIMIT, config_option, json_option, reader_of
 from certwatch.cli.shapes import finding_json, write_json_list
 from certwatch.cli.table import write_table
 from certwatch.inventory.store import FindingQuery
@@ -21,7 +21,7 @@ COLUMNS = ("id", "severity", "rule", "summary", "location", "owner", "opened")
 @click.option("--rule", metavar="ID")
 @click.option("--owner", metavar="TEAM")
 @click.option("--all", "all_", is_flag=True, help="Resolved ones too.")
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most so many.")
+@click.option("--limit", type=LIMIT, metavar="N", help="At most so many.")
 @json_option
 @config_option
 def command(

@@ -57,13 +57,13 @@ class InstantType(click.ParamType[datetime]):
         text = str(value).strip()
         try:
             instant = datetime.fromisoformat(text)
-        except ValueError:
+            return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+        except (ValueError, OverflowError):
             self.fail(
                 f"{text!r} is not a time. Write 2026-11-01, 2026-11-01T12:00Z or 2026-11-01T12:00:00+01:00",
                 param,
                 ctx,
             )
-        return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
 
 
 INSTANT = InstantType()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from certwatch.cli.instants import INSTANT, duration, left, minute
-from certwatch.cli.options import config_option, current_clock, json_option, reader_of
+from certwatch.cli.options import LIMIT, config_option, current_clock, json_option, reader_of
 from certwatch.cli.shapes import ENTRY_COLUMNS, entry_json, entry_row, write_csv, write_json_list
 from certwatch.cli.table import write_table
 from certwatch.cli.text import common_name, first_of
@@ -33,7 +33,7 @@ COLUMNS = ("expires", "left", "state", "names", "issuer", "locations", "owner", 
 @click.option("--issuer", metavar="TEXT", help="A part of the issuer's name.")
 @click.option("--sort", type=click.Choice(SORTS), default="not_after", show_default=True)
 @click.option("--reverse", is_flag=True, help="Last first.")
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most so many.")
+@click.option("--limit", type=LIMIT, metavar="N", help="At most so many.")
 @json_option
 @click.option("--csv", "as_csv", is_flag=True, help="CSV, for spreadsheets.")
 @config_option

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+#: How many rows a verb is asked for. More than a store's integers hold is a slip of the finger, and is told as one.
+LIMIT = click.IntRange(min=1, max=1_000_000_000)
+
 
 @dataclass(frozen=True, slots=True)
 class Session:

@@ -12,9 +12,12 @@ from certwatch.pki.trust import TrustStore
 class Assessment:
     #: From the leaf upwards, each issued by the next, as far as what was presented goes.
     path: tuple[Certificate, ...]
-    #: Where the path reaches each trust store: index of the first certificate in it that is an anchor's own, or that
-    #: an anchor issued. Stores that it does not reach are absent.
+    #: Where the path reaches each trust store, every signature up to there verified: index of the first certificate
+    #: in it that is an anchor's own, or that an anchor issued. Stores that it does not reach are absent.
     anchored: Mapping[str, int]
+    #: Certificate and issuer, presented or an anchor, whose signature nobody here can verify (an algorithm or a form
+    #: that the library does not know): nothing above it counts. None: there is none.
+    unverified: tuple[Certificate, Certificate] | None
     #: Certificate and presented issuer whose signature does not verify, where the path broke off. None: it did not.
     broken: tuple[Certificate, Certificate] | None
     #: Presented, but not on the path.
@@ -55,24 +58,35 @@ def assess(chain: tuple[Certificate, ...], trust: Mapping[str, TrustStore]) -> A
 def _assess(chain: tuple[Certificate, ...], trust: Mapping[str, TrustStore]) -> Assessment:
     path = [chain[0]]
     rest = list(chain[1:])
-    broken = None
+    broken = unverified = None
+    #: So many certificates at the beginning of the path are verified by what stands above them.
+    verified = 0
     while not path[-1].is_self_issued:
         candidates = [each for each in rest if _may_issue(each, path[-1])]
         if not candidates:
             break
         # Two issuers of one name (a cross-sign, a renewed CA): the one whose signature is there counts.
         verdicts = [(each, signature(path[-1], each)) for each in candidates]
-        fitting = [each for each, verdict in verdicts if verdict != "bad"]
-        if not fitting:
-            broken = (path[-1], candidates[0])
-            break
-        path.append(fitting[0])
-        rest.remove(fitting[0])
+        chosen = next((each for each, verdict in verdicts if verdict == "good"), None)
+        if chosen is not None:
+            verified += unverified is None
+        else:
+            chosen = next((each for each, verdict in verdicts if verdict == "unsupported"), None)
+            if chosen is None:
+                broken = (path[-1], candidates[0])
+                break
+            unverified = unverified or (path[-1], chosen)
+        path.append(chosen)
+        rest.remove(chosen)
+    # Only what is verified, and the one above it, can lead to an anchor.
+    reachable = path[: verified + 1]
+    anchored = _anchored(reachable, trust)
     on_path = {each.fingerprint_sha256 for each in path}
     return Assessment(
         path=tuple(path),
-        anchored=_anchored(path, trust),
+        anchored=anchored,
         broken=broken,
+        unverified=None if anchored else unverified or _unverifiable_by_anchors(reachable, trust),
         superfluous=tuple(each for each in rest if each.fingerprint_sha256 not in on_path),
         in_order=tuple(path) == chain[: len(path)],
     )
@@ -81,18 +95,33 @@ def _assess(chain: tuple[Certificate, ...], trust: Mapping[str, TrustStore]) -> 
 def _may_issue(issuer: Certificate, certificate: Certificate) -> bool:
     if issuer.subject_der is None or issuer.subject_der != certificate.issuer_der:
         return False
+    # A certificate that is no CA issues nothing, whatever it has signed (RFC 5280, 6.1.4 k). Roots of version 1 have
+    # no extensions to say so with.
+    if not issuer.is_ca and not issuer.is_self_issued:
+        return False
     both = issuer.subject_key_id, certificate.authority_key_id
     # Key identifiers are hints (RFC 5280, 4.2.1.1): they choose between two of one name, absent ones decide nothing.
     return None in both or both[0] == both[1]
 
 
 def _anchored(path: list[Certificate], trust: Mapping[str, TrustStore]) -> dict[str, int]:
+    """Verified alone counts: a signature that cannot be verified is one that anyone can have written."""
     found: dict[str, int] = {}
     for name, store in trust.items():
         for index, certificate in enumerate(path):
             if certificate in store or any(
-                signature(certificate, anchor) != "bad" for anchor in store.issuers_of(certificate)
+                signature(certificate, anchor) == "good" for anchor in store.issuers_of(certificate)
             ):
                 found[name] = index
                 break
     return found
+
+
+def _unverifiable_by_anchors(
+    path: list[Certificate], trust: Mapping[str, TrustStore]
+) -> tuple[Certificate, Certificate] | None:
+    for store in trust.values():
+        for anchor in store.issuers_of(path[-1]):
+            if signature(path[-1], anchor) == "unsupported":
+                return path[-1], anchor
+    return None

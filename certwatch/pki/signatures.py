@@ -4,7 +4,7 @@ from functools import lru_cache
 from typing import Literal
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, InvalidSignature, UnsupportedAlgorithm
 
 from certwatch.model.certificate import Certificate
 
@@ -25,7 +25,7 @@ def _verify(der: bytes, issuer_der: bytes) -> Signature:
         certificate.verify_directly_issued_by(issuer)
     except InvalidSignature:
         return "bad"
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    except (ValueError, TypeError, UnsupportedAlgorithm, InternalError, x509.InvalidVersion):
         # A certificate that it does not load, an algorithm that it does not know.
         return "unsupported"
     return "good"

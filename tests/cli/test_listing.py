@@ -63,7 +63,7 @@ def test_a_list_has_what_was_asked_for(config: Path, args: list[str], expected: 
         (["list", "--json", "--csv"], "choose one"),
         (["list", "--at", "yesterday"], "'yesterday' is not a time. Write 2026-11-01"),
         (["list", "--sort", "colour"], "'colour' is not one of"),
-        (["list", "--limit", "0"], "0 is not in the range x>=1"),
+        (["list", "--limit", "0"], "0 is not in the range 1<=x<="),
         (["findings", "--severity", "bad"], "'bad' is not one of"),
         (["export", "--format", "cyclonedx"], "'cyclonedx' is not one of"),
         (["rules", "explain", "expiri"], 'unknown rule "expiri", did you mean "expiry"?'),
