@@ -40,3 +40,11 @@ def test_an_endless_one_is_refused() -> None:
 @given(st.integers(0, 10**9))
 def test_what_is_shown_reads_back(seconds: int) -> None:
     assert parse_duration(format_duration(timedelta(seconds=seconds))) == timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize(
+    "value", ["500000w", "36501d", 10**12, "9" * 400 + "d", 1e400, timedelta(days=40_000)]
+)
+def test_a_duration_that_leads_past_the_calendar_is_refused(value: object) -> None:
+    with pytest.raises(ValueError, match="too long a duration: at most 36500d"):
+        parse_duration(value)

@@ -1,7 +1,7 @@
 """What each rule says, of chains as real servers and files have them."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -303,3 +303,18 @@ def test_a_world_without_trust_stores_judges_all_the_same() -> None:
     for rule in RULES.values():
         list(rule.evaluate(served(GOOD), rule.Config(), World(now=EPOCH)))
     assert TRUST
+
+
+def test_a_certificate_without_end_neither_expires_nor_breaks_a_rule() -> None:
+    """99991231235959Z says that there is none (RFC 5280, 4.1.2.5); one second later is past the calendar."""
+    endless = make_certificate(issuer=INTERMEDIATE, not_after=datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))
+    unneeded = make_ca("Other", key_number=120, not_after=datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))
+    assert found(served((endless, INTERMEDIATE))) == {}
+    assert set(found(served((LEAF, INTERMEDIATE, unneeded)))) == {"chain-superfluous"}
+
+
+def test_a_signature_that_cannot_be_verified_is_one_ticket_and_no_trust() -> None:
+    der = make_certificate(issuer=ROOT).der.replace(
+        bytes.fromhex("2a8648ce3d040302"), bytes.fromhex("2a8648ce3d04037f")
+    )
+    assert found(served((der,))) == {"chain-signature": "ticket"}
