@@ -8,14 +8,14 @@ from certwatch.model.sighting import Served
 from certwatch.pki.chains import Assessment, assess
 from certwatch.pki.signatures import signature
 from certwatch.plugins.rule import Rule, RuleConfig, Until, World
-from rules.expiry import end_of
+from rules.expiry import end_of, purpose_of
 
 
 def _assessed(served: Served, world: World) -> Assessment | None:
     """None: there is no chain to judge (nothing seen, or a bundle)."""
     if not served.chain or served.facts.get("arrangement", "chain") != "chain":
         return None
-    return assess(served.chain, world.trust)
+    return assess(served.chain, world.trust, world.now, purpose_of(served))
 
 
 def _is_explained(found: Assessment) -> bool:
@@ -73,6 +73,30 @@ def _signature(served: Served, config: RuleConfig, world: World) -> Iterator[Pro
         f"{certificate.shown}: its signature does not verify by the issuer presented with it",
         f"{issuer.shown} has the issuer's name but another key (a CA that was renewed or made anew), or one of the two "
         "was altered. Clients refuse the chain. Present the issuer that signed this certificate, or reissue it.",
+    )
+
+
+def _invalid(served: Served, config: RuleConfig, world: World) -> Iterator[Problem | Until]:
+    found = _assessed(served, world)
+    if found is None or not found.anchored:
+        return
+    fault = found.fault
+    if fault is None:
+        # Its anchor's end is nobody else's matter: it is not presented.
+        for name in found.anchored:
+            ends = [end_of(each) for each in world.trust[name].issuers_of(found.path[found.anchored[name]])]
+            yield from (Until(instant=end) for end in ends if end is not None and end > world.now)
+        return
+    at = fault.certificate or found.path[0]
+    if fault.kind in ("expired", "not-yet-valid") and at in found.path:
+        return  # said of the certificate itself
+    store = ", ".join(found.anchored)
+    yield _said(
+        at if at in served.chain else found.path[0],
+        "ticket" if served.location.kind == "file" else "page",
+        f"{found.path[0].shown}: its chain is refused, {at.shown} {fault.text}",
+        f"Every signature up to the trust store ({store}) is good, and yet OpenSSL, and with it most clients, refuses the "
+        "chain for that. Reissue the certificate at fault, or present another way to a root.",
     )
 
 
@@ -177,6 +201,17 @@ SIGNATURE = Rule(
     severity="page",
     source="RFC 5280, 6.1.3",
     evaluate=_signature,
+)
+INVALID = Rule(
+    id="chain-invalid",
+    title="Chain is refused by clients",
+    why="Its signatures lead to a trusted root, but it breaks a rule of path validation: a CA's name constraints or path "
+    "length, a usage that does not fit, a critical extension that nobody knows, a root in the trust store that has "
+    "itself expired. Judged by OpenSSL over every way that leads to a root, so that an expired cross-sign beside a good one is no matter.",
+    fix=CHAIN_FIX,
+    severity="page",
+    source="RFC 5280, 6.1",
+    evaluate=_invalid,
 )
 INCOMPLETE = Rule(
     id="chain-incomplete",

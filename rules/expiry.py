@@ -7,6 +7,7 @@ from certwatch.model.certificate import Certificate
 from certwatch.model.finding import Problem, Severity
 from certwatch.model.sighting import Served
 from certwatch.pki.chains import assess
+from certwatch.pki.openssl import Purpose
 from certwatch.plugins.duration import Duration
 from certwatch.plugins.rule import Rule, RuleConfig, Until, World
 
@@ -33,12 +34,20 @@ def concerned(served: Served, world: World) -> Iterator[tuple[int, Certificate]]
         return
     if not served.chain:
         return
-    needed = {each.fingerprint_sha256 for each in assess(served.chain, world.trust).needed}
+    needed = {
+        each.fingerprint_sha256
+        for each in assess(served.chain, world.trust, world.now, purpose_of(served)).needed
+    }
     said: set[bytes] = set()
     for index, each in enumerate(served.chain):
         if each.fingerprint_sha256 in needed and each.fingerprint_sha256 not in said:
             said.add(each.fingerprint_sha256)
             yield index, each
+
+
+def purpose_of(served: Served) -> Purpose:
+    """What is presented at an endpoint is a server's; what lies in a file may be anybody's."""
+    return "server" if served.location.kind == "tls" else "any"
 
 
 def end_of(certificate: Certificate) -> datetime | None:

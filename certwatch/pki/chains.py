@@ -1,11 +1,15 @@
 """A chain as it was presented: what of it leads where, without building anything that was not presented."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
 
 from certwatch.model.certificate import Certificate
+from certwatch.pki.openssl import Purpose
 from certwatch.pki.signatures import signature
 from certwatch.pki.trust import TrustStore
+from certwatch.pki.verdict import Fault, Question, Verdict, judge
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,6 +19,8 @@ class Assessment:
     #: Where the path reaches each trust store, every signature up to there verified: index of the first certificate
     #: in it that is an anchor's own, or that an anchor issued. Stores that it does not reach are absent.
     anchored: Mapping[str, int]
+    #: It leads to a store by its signatures, and yet no store accepts it now: why the first one does not.
+    fault: Fault | None
     #: Certificate and issuer, presented or an anchor, whose signature nobody here can verify (an algorithm or a form
     #: that the library does not know): nothing above it counts. None: there is none.
     unverified: tuple[Certificate, Certificate] | None
@@ -41,26 +47,130 @@ class Assessment:
 
 
 # The last assessment: the rules ask for the same one, one after the other. Swapped whole, so threads may race.
-_last: tuple[tuple[Certificate, ...], Mapping[str, TrustStore], Assessment] | None = None
+_last: tuple[tuple[Certificate, ...], Mapping[str, TrustStore], datetime, Purpose, Assessment] | None = None
 
 
-def assess(chain: tuple[Certificate, ...], trust: Mapping[str, TrustStore]) -> Assessment:
+def assess(
+    chain: tuple[Certificate, ...], trust: Mapping[str, TrustStore], now: datetime, purpose: Purpose
+) -> Assessment:
     """`chain`: as presented, leaf first, at least one."""
     global _last
     last = _last
-    if last is not None and last[0] is chain and last[1] is trust:
-        return last[2]
-    assessment = _assess(chain, trust)
-    _last = (chain, trust, assessment)
+    if last is not None and last[0] is chain and last[1] is trust and last[2:4] == (now, purpose):
+        return last[4]
+    assessment = _assess(chain, trust, now, purpose)
+    _last = (chain, trust, now, purpose, assessment)
     return assessment
 
 
-def _assess(chain: tuple[Certificate, ...], trust: Mapping[str, TrustStore]) -> Assessment:
-    path = [chain[0]]
-    rest = list(chain[1:])
-    broken = unverified = None
+def _assess(
+    chain: tuple[Certificate, ...], trust: Mapping[str, TrustStore], now: datetime, purpose: Purpose
+) -> Assessment:
+    way, fault = _accepted_way(chain, trust, now, purpose)
+    climb = _climb(way or chain[:1], [each for each in chain[1:] if each not in way])
+    path = climb.path
+    # Only what is verified, and the one above it, can lead to an anchor.
+    reachable = path[: climb.verified + 1]
+    anchored = _anchored(reachable, trust)
+    on_path = {each.fingerprint_sha256 for each in path}
+    return Assessment(
+        path=path,
+        anchored=anchored,
+        fault=fault if anchored and not way else None,
+        broken=climb.broken,
+        unverified=None if anchored else climb.unverified or _unverifiable_by_anchors(reachable, trust),
+        superfluous=tuple(each for each in climb.rest if each.fingerprint_sha256 not in on_path),
+        in_order=path == chain[: len(path)],
+    )
+
+
+def _accepted_way(
+    chain: tuple[Certificate, ...], trust: Mapping[str, TrustStore], now: datetime, purpose: Purpose
+) -> tuple[tuple[Certificate, ...], Fault | None]:
+    """What was presented of the shortest path that a store accepts. Empty: none does; then why the first one that knows
+    a name in it refuses."""
+    ways: list[tuple[Certificate, ...]] = []
+    fault: Fault | None = None
+    presented = set(chain)
+    for store in trust.values():
+        if not any(each in store or store.issuers_of(each) for each in chain):
+            continue
+        verdict = _remembered(chain, store, now, purpose)
+        if verdict.fault is None:
+            below = verdict.path[:-1] or verdict.path
+            ways.append(tuple(each for each in below if each in presented))
+        else:
+            fault = fault or verdict.fault
+    return (min(ways, key=len), None) if ways else ((), fault)
+
+
+def _remembered(
+    chain: tuple[Certificate, ...], store: TrustStore, now: datetime, purpose: Purpose
+) -> Verdict:
+    """The verdict changes only where a validity begins or ends."""
+    begin, end = _unchanging(chain, store, now)
+    return _judged(tuple(each.der for each in chain), store, purpose, begin, end, _Asked(chain, now))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Asked:
+    """What the memory of verdicts must not tell apart: the same chain, another instant of the same span."""
+
+    chain: tuple[Certificate, ...]
+    now: datetime
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Asked)
+
+    def __hash__(self) -> int:
+        return 0
+
+
+@lru_cache(maxsize=16384)
+def _judged(
+    ders: tuple[bytes, ...],
+    store: TrustStore,
+    purpose: Purpose,
+    begin: datetime | None,
+    end: datetime | None,
+    asked: _Asked,
+) -> Verdict:
+    return judge(asked.chain[0], asked.chain[1:], store, asked.now, Question(purpose=purpose))
+
+
+def _unchanging(
+    chain: tuple[Certificate, ...], store: TrustStore, now: datetime
+) -> tuple[datetime | None, datetime | None]:
+    """The last instant before, and the first after now, at which a certificate that may matter begins or ends to be
+    valid. None: there is none."""
+    begin = end = None
+    for each in (*chain, *(anchor for one in chain for anchor in store.issuers_of(one))):
+        for instant in (each.not_before, each.not_after):
+            if instant is None:
+                continue
+            # The last second is still inside (RFC 5280, 4.1.2.5).
+            if instant < now or (instant == now and instant is each.not_before):
+                begin = instant if begin is None or instant > begin else begin
+            else:
+                end = instant if end is None or instant < end else end
+    return begin, end
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Climb:
+    path: tuple[Certificate, ...]
+    rest: tuple[Certificate, ...]
     #: So many certificates at the beginning of the path are verified by what stands above them.
-    verified = 0
+    verified: int
+    broken: tuple[Certificate, Certificate] | None
+    unverified: tuple[Certificate, Certificate] | None
+
+
+def _climb(begun: tuple[Certificate, ...], others: list[Certificate]) -> _Climb:
+    """From a beginning that is verified, up through what else was presented."""
+    path, rest = list(begun), list(others)
+    broken = unverified = None
+    verified = len(path) - 1
     while not path[-1].is_self_issued:
         candidates = [each for each in rest if _may_issue(each, path[-1])]
         if not candidates:
@@ -78,18 +188,7 @@ def _assess(chain: tuple[Certificate, ...], trust: Mapping[str, TrustStore]) -> 
             unverified = unverified or (path[-1], chosen)
         path.append(chosen)
         rest.remove(chosen)
-    # Only what is verified, and the one above it, can lead to an anchor.
-    reachable = path[: verified + 1]
-    anchored = _anchored(reachable, trust)
-    on_path = {each.fingerprint_sha256 for each in path}
-    return Assessment(
-        path=tuple(path),
-        anchored=anchored,
-        broken=broken,
-        unverified=None if anchored else unverified or _unverifiable_by_anchors(reachable, trust),
-        superfluous=tuple(each for each in rest if each.fingerprint_sha256 not in on_path),
-        in_order=tuple(path) == chain[: len(path)],
-    )
+    return _Climb(path=tuple(path), rest=tuple(rest), verified=verified, broken=broken, unverified=unverified)
 
 
 def _may_issue(issuer: Certificate, certificate: Certificate) -> bool:
@@ -104,7 +203,7 @@ def _may_issue(issuer: Certificate, certificate: Certificate) -> bool:
     return None in both or both[0] == both[1]
 
 
-def _anchored(path: list[Certificate], trust: Mapping[str, TrustStore]) -> dict[str, int]:
+def _anchored(path: Sequence[Certificate], trust: Mapping[str, TrustStore]) -> dict[str, int]:
     """Verified alone counts: a signature that cannot be verified is one that anyone can have written."""
     found: dict[str, int] = {}
     for name, store in trust.items():
@@ -118,7 +217,7 @@ def _anchored(path: list[Certificate], trust: Mapping[str, TrustStore]) -> dict[
 
 
 def _unverifiable_by_anchors(
-    path: list[Certificate], trust: Mapping[str, TrustStore]
+    path: Sequence[Certificate], trust: Mapping[str, TrustStore]
 ) -> tuple[Certificate, Certificate] | None:
     for store in trust.values():
         for anchor in store.issuers_of(path[-1]):

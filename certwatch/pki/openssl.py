@@ -60,8 +60,7 @@ def verify(
     loaded = _load(leaf)
     if loaded is None:
         return Refusal(code=0, depth=0, text="cannot be loaded", certificate=leaf)
-    store = _store(trust, purpose, strict)
-    store.set_time(now)
+    store = _store(trust, purpose, strict, now)
     others = [each for each in map(_load_issuer, untrusted) if each is not None]
     context = crypto.X509StoreContext(store, loaded, others)
     try:
@@ -78,17 +77,22 @@ def verify(
     return tuple(crypto.dump_certificate(crypto.FILETYPE_ASN1, each) for each in path)
 
 
-@lru_cache(maxsize=64)
-def _store(trust: TrustStore, purpose: Purpose, strict: bool) -> crypto.X509Store:
+@lru_cache(maxsize=32)
+def _store(trust: TrustStore, purpose: Purpose, strict: bool, now: datetime) -> crypto.X509Store:
+    """One for each instant: a store keeps the time that it was given first, whatever it is given later."""
     store = crypto.X509Store()
-    for same in trust.anchors.values():
-        for anchor in same:
-            loaded = _load(anchor.der)
-            if loaded is not None:
-                store.add_cert(loaded)
+    for anchor in _anchors(trust):
+        store.add_cert(anchor)
     store.set_flags(_FLAGS.PARTIAL_CHAIN | (_FLAGS.X509_STRICT | _FLAGS.CHECK_SS_SIGNATURE if strict else 0))
     lib.X509_STORE_set_purpose(store._store, _PURPOSES[purpose])
+    store.set_time(now)
     return store
+
+
+@lru_cache(maxsize=32)
+def _anchors(trust: TrustStore) -> tuple[crypto.X509, ...]:
+    loaded = (_load(anchor.der) for same in trust.anchors.values() for anchor in same)
+    return tuple(each for each in loaded if each is not None)
 
 
 def _load(der: bytes) -> crypto.X509 | None:

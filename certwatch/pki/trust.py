@@ -14,6 +14,8 @@ class TrustStore:
     anchors: Mapping[bytes, tuple[Certificate, ...]]
     #: (subject DER, SPKI hash) of every anchor: a cross-signed twin of an anchor is trusted as the anchor is.
     keys: frozenset[tuple[bytes, bytes]]
+    #: Anchors by their own DER.
+    by_der: Mapping[bytes, Certificate]
     #: The same for the same anchors, whatever their order.
     digest: str
 
@@ -34,7 +36,8 @@ class TrustStore:
             if each.spki_sha256 is not None
         )
         digest = hashlib.sha256(b"".join(sorted(fingerprints))).hexdigest()
-        return cls(name=name, anchors=anchors, keys=keys, digest=digest)
+        by_der = {each.der: each for same in anchors.values() for each in same}
+        return cls(name=name, anchors=anchors, keys=keys, by_der=by_der, digest=digest)
 
     def __contains__(self, certificate: Certificate) -> bool:
         """It is an anchor, or has an anchor's name and key."""

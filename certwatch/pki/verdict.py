@@ -75,7 +75,7 @@ def judge(
     if path is None:
         assert refused is not None  # noqa: S101 - one of the two
         return Verdict(path=(), fault=_openssl_fault(refused))
-    found = tuple(read(each) for each in path)
+    found = _known(path, (leaf, *others), trust)
     try:
         fault = _fault(found, pool, trust, now, question)
         objections = (
@@ -84,6 +84,14 @@ def judge(
     except (ValueError, x509.InvalidVersion) as error:
         fault, objections = Fault(kind="malformed", certificate=None, text=f"cannot be read: {error}"), ()
     return Verdict(path=found, fault=fault, objections=objections)
+
+
+def _known(
+    path: Sequence[bytes], presented: Sequence[Certificate], trust: TrustStore
+) -> tuple[Certificate, ...]:
+    """The same certificates, as they were read already."""
+    by_der = {each.der: each for each in presented}
+    return tuple(by_der.get(each) or trust.by_der.get(each) or read(each) for each in path)
 
 
 def _path(

@@ -3,7 +3,7 @@
 from certwatch.model.certificate import Certificate
 from certwatch.pki.chains import assess
 from certwatch.pki.trust import TrustStore
-from certwatch.plugins.testing import Issued, make_ca, make_certificate
+from certwatch.plugins.testing import EPOCH, Issued, make_ca, make_certificate
 from certwatch.x509.der import read
 from tests.support.serving import INTERMEDIATE, ROOT, TRUST
 
@@ -25,42 +25,42 @@ def forged(certificate: Issued) -> bytes:
 
 def test_a_chain_whose_links_verify_leads_to_its_root() -> None:
     leaf = make_certificate(issuer=INTERMEDIATE)
-    found = assess(certificates(leaf, INTERMEDIATE), TRUST)
+    found = assess(certificates(leaf, INTERMEDIATE), TRUST, EPOCH, "server")
     assert found.anchored == {"corp": 1}
     assert (found.broken, found.unverified, found.in_order) == (None, None, True)
 
 
 def test_a_signature_that_nobody_can_verify_leads_to_no_anchor() -> None:
     chain = certificates(forged(make_certificate(issuer=ROOT)))
-    found = assess(chain, TRUST)
+    found = assess(chain, TRUST, EPOCH, "server")
     assert found.anchored == {}
     assert found.unverified == (chain[0], read(ROOT.der))
 
 
 def test_nor_does_it_when_the_real_root_is_presented_with_it() -> None:
     chain = certificates(forged(make_certificate(issuer=ROOT)), ROOT)
-    found = assess(chain, TRUST)
+    found = assess(chain, TRUST, EPOCH, "server")
     assert found.anchored == {}
     assert found.unverified == chain
 
 
 def test_nor_by_what_stands_above_a_link_that_cannot_be_verified() -> None:
     chain = certificates(make_certificate(issuer=INTERMEDIATE), forged(INTERMEDIATE), ROOT)
-    found = assess(chain, TRUST)
+    found = assess(chain, TRUST, EPOCH, "server")
     assert found.anchored == {}
     assert found.unverified == chain[1:]
 
 
 def test_a_good_issuer_is_preferred_to_one_that_cannot_be_verified() -> None:
     chain = certificates(make_certificate(issuer=INTERMEDIATE), forged(INTERMEDIATE), INTERMEDIATE)
-    found = assess(chain, TRUST)
+    found = assess(chain, TRUST, EPOCH, "server")
     assert (found.anchored, found.unverified) == ({"corp": 1}, None)
 
 
 def test_a_leaf_issues_nothing_although_it_signs() -> None:
     leaf = make_certificate(issuer=INTERMEDIATE, names=("dns:legit.example",), key_number=50)
     evil = make_certificate(issuer=leaf, names=("dns:www.example.com",), key_number=51)
-    found = assess(certificates(evil, leaf, INTERMEDIATE), TRUST)
+    found = assess(certificates(evil, leaf, INTERMEDIATE), TRUST, EPOCH, "server")
     assert found.anchored == {}
     assert len(found.path) == 1
 
@@ -69,12 +69,12 @@ def test_an_anchor_of_version_1_may_issue_without_saying_that_it_may() -> None:
     plain = make_certificate(names=(), subject="Old Root", key_number=60)
     leaf = make_certificate(issuer=plain)
     store = TrustStore.from_certificates("old", certificates(plain))
-    assert assess(certificates(leaf, plain), {"old": store}).anchored == {"old": 0}
+    assert assess(certificates(leaf, plain), {"old": store}, EPOCH, "server").anchored == {"old": 0}
 
 
 def test_two_cas_of_one_name_are_told_apart_by_their_signatures() -> None:
     other = make_ca("Test Intermediate", issuer=ROOT, key_number=102)
     leaf = make_certificate(issuer=INTERMEDIATE)
-    found = assess(certificates(leaf, other, INTERMEDIATE), TRUST)
+    found = assess(certificates(leaf, other, INTERMEDIATE), TRUST, EPOCH, "server")
     assert [each.fingerprint_sha256 for each in found.path[1:]] == [read(INTERMEDIATE.der).fingerprint_sha256]
     assert found.broken is None

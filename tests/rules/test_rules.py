@@ -318,3 +318,32 @@ def test_a_signature_that_cannot_be_verified_is_one_ticket_and_no_trust() -> Non
         bytes.fromhex("2a8648ce3d040302"), bytes.fromhex("2a8648ce3d04037f")
     )
     assert found(served((der,))) == {"chain-signature": "ticket"}
+
+
+def test_a_chain_that_clients_refuse_though_its_signatures_are_good_is_a_page() -> None:
+    limits = x509.NameConstraints([x509.DNSName("corp.example")], None)
+    ca = make_ca("Limited", issuer=ROOT, key_number=121, extensions=[(limits, True)])
+    place = served((make_certificate(issuer=ca), ca))
+    assert found(place) == {"chain-invalid": "page"}
+    (problem,) = problems("chain-invalid", place)
+    assert problem.summary == (
+        "www.example.com: its chain is refused, www.example.com has a name that a CA above it does not permit"
+    )
+    assert found(served((make_certificate(issuer=ca), ca), uri=FILE)) == {"chain-invalid": "ticket"}
+
+
+def test_a_root_that_expires_in_the_trust_store_is_found_at_its_hour() -> None:
+    end = EPOCH + timedelta(days=3650)
+    ca = make_ca("Long", issuer=ROOT, key_number=123, not_after=end + timedelta(days=900))
+    place = served((make_certificate(issuer=ca, not_after=end + timedelta(days=300)), ca))
+    assert Until(instant=end + timedelta(seconds=1)) in said("chain-invalid", place)
+    assert found(place, end) == {}
+    (problem,) = problems("chain-invalid", place, end + timedelta(seconds=1))
+    assert problem.severity == "page"
+    assert problem.summary.endswith("its chain is refused, CN=Test Root has expired")
+
+
+def test_an_expired_cross_sign_is_no_page_where_another_way_holds() -> None:
+    old = make_ca("Old Root", key_number=122, not_after=EPOCH - timedelta(days=1))
+    crossed = make_ca("Test Root", issuer=old, key_number=100, not_after=EPOCH - timedelta(days=1))
+    assert found(served((LEAF, INTERMEDIATE, crossed))) == {"chain-superfluous": "ticket"}
