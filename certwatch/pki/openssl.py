@@ -4,7 +4,7 @@ pyOpenSSL hands on the code, the depth and the certificate of the first fault, w
 not let a purpose be set, so that one call goes to the binding below it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -61,6 +61,9 @@ def verify(
     if loaded is None:
         return Refusal(code=0, depth=0, text="cannot be loaded", certificate=leaf)
     store = _store(trust, purpose, strict, now)
+    proven = _proven_above(tuple(untrusted), trust, purpose, strict, now)
+    if proven and _is_accepted(loaded, proven[0]):
+        return (leaf, *proven[0].path)
     others = [each for each in map(_load_issuer, untrusted) if each is not None]
     context = crypto.X509StoreContext(store, loaded, others)
     try:
@@ -74,14 +77,53 @@ def verify(
             text=str(text),
             certificate=None if at is None else crypto.dump_certificate(crypto.FILETYPE_ASN1, at),
         )
-    return tuple(crypto.dump_certificate(crypto.FILETYPE_ASN1, each) for each in path)
+    found = tuple(crypto.dump_certificate(crypto.FILETYPE_ASN1, each) for each in path)
+    if not proven and len(found) > 2 and not any(_NAME_CONSTRAINTS in each for each in found[1:]):
+        proven.append(_Proven(found[1:], _prepared([path[1]], purpose, strict, now)))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Proven:
+    """What stands above a leaf that was accepted. Nothing in it depends on the leaf, name constraints apart, so the next
+    leaf of the same issuer needs one signature looked at and not all of them again."""
+
+    path: tuple[bytes, ...]
+    #: Trusts the path's first alone.
+    store: crypto.X509Store
+
+
+#: DER of the extension's OID. Found elsewhere in a certificate by chance, it costs the short cut only.
+_NAME_CONSTRAINTS = b"\x06\x03\x55\x1d\x1e"
+
+
+@lru_cache(maxsize=4096)
+def _proven_above(
+    untrusted: tuple[bytes, ...], trust: TrustStore, purpose: Purpose, strict: bool, now: datetime
+) -> list[_Proven]:
+    """None or one, filled by the first leaf that is accepted."""
+    return []
+
+
+def _is_accepted(leaf: crypto.X509, proven: _Proven) -> bool:
+    try:
+        crypto.X509StoreContext(proven.store, leaf).verify_certificate()
+    except crypto.X509StoreContextError:
+        return False
+    return True
 
 
 @lru_cache(maxsize=32)
 def _store(trust: TrustStore, purpose: Purpose, strict: bool, now: datetime) -> crypto.X509Store:
     """One for each instant: a store keeps the time that it was given first, whatever it is given later."""
+    return _prepared(_anchors(trust), purpose, strict, now)
+
+
+def _prepared(
+    anchors: Iterable[crypto.X509], purpose: Purpose, strict: bool, now: datetime
+) -> crypto.X509Store:
     store = crypto.X509Store()
-    for anchor in _anchors(trust):
+    for anchor in anchors:
         store.add_cert(anchor)
     store.set_flags(_FLAGS.PARTIAL_CHAIN | (_FLAGS.X509_STRICT | _FLAGS.CHECK_SS_SIGNATURE if strict else 0))
     lib.X509_STORE_set_purpose(store._store, _PURPOSES[purpose])

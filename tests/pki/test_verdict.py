@@ -160,6 +160,23 @@ def test_the_same_trust_store_is_asked_at_one_instant_after_another() -> None:
         assert found.accepted is accepted
 
 
+def test_what_one_leaf_proves_of_its_issuers_is_no_proof_for_another_leaf() -> None:
+    """The second leaf of an issuer has a shorter way; it leads to the same verdicts."""
+    trust = store(ROOT)
+    wanted: list[tuple[Issued, str | None]] = [
+        (LEAF, None),
+        (make_certificate(issuer=INTERMEDIATE, key_number=5), None),
+        (make_certificate(issuer=make_ca("Test Intermediate", key_number=9)), "issuer-missing"),
+        (make_certificate(issuer=INTERMEDIATE, not_after=EPOCH - timedelta(days=1)), "expired"),
+        (make_certificate(issuer=ROOT), None),
+        (make_certificate(), "self-signed"),
+        (LEAF, None),
+    ]
+    for leaf, kind in wanted:
+        found = verdict(leaf, INTERMEDIATE, trust=trust)
+        assert (found.fault and found.fault.kind) == kind
+
+
 def test_the_host_is_held_against_the_names() -> None:
     assert verdict(LEAF, INTERMEDIATE, question=Question(host="www.example.com")).accepted
     assert reason(LEAF, INTERMEDIATE, question=Question(host="example.net"))[0] == "name"
