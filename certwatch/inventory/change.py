@@ -43,7 +43,7 @@ def take(
     ).fetchone()
     is_last = (look.at, scan) >= (last_seen, last_scan)
     now = known._replace(first_seen=min(known.first_seen, look.at), retired_at=None)
-    if chain:
+    if look.saw:
         if last_served is None or look.at > last_served or (is_last and look.at == last_served):
             now = now._replace(chain=json.dumps(chain), facts=look.facts, shown=look.shown)
             sightings.switch(connection, location, chain, at=look.at, last_served=last_served)
@@ -77,10 +77,10 @@ def _failing_since(
     """First look of the present run of looks that saw no chain."""
     since = known.failing_since
     if is_last:
-        return None if look.chain else look.at if since is None else since
+        return None if look.saw else look.at if since is None else since
     if since is None:
         return None
-    if look.chain:
+    if look.saw:
         # Late, and within the run: it broke it. Of the looks after it, only the last is still known.
         return last_seen if look.at >= since else since
     return min(since, look.at) if last_served is None or look.at > last_served else since
@@ -102,7 +102,7 @@ def _watch(connection: sqlite3.Connection, scan: int, collector: int, location: 
             scan,
             look.error_kind is not None,
             look.at,
-            look.at if look.chain else None,
+            look.at if look.saw else None,
         ),
     )
     row = connection.execute(

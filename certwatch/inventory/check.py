@@ -43,10 +43,11 @@ _VIOLATIONS = (
         ),
     ),
     (
-        "has a chain and was never seen to serve one, or the reverse",
+        "has a chain and was never seen to serve one, or serves nothing and says nothing",
         (
-            "SELECT uri FROM locations l WHERE (chain = '[]') <> NOT EXISTS"
-            " (SELECT 1 FROM looks k WHERE k.location = l.id AND k.served IS NOT NULL)"
+            "SELECT uri FROM (SELECT uri, chain, facts, EXISTS (SELECT 1 FROM looks k"
+            " WHERE k.location = l.id AND k.served IS NOT NULL) AS served FROM locations l)"
+            " WHERE iif(chain = '[]', served AND facts = '{}', NOT served)"
         ),
     ),
     (
@@ -60,7 +61,7 @@ _VIOLATIONS = (
         "fails without an error, or serves nothing and does not fail",
         (
             "SELECT uri FROM locations l WHERE (failing_since IS NOT NULL AND error_kind IS NULL)"
-            " OR (chain = '[]' AND failing_since IS NULL)"
+            " OR (chain = '[]' AND failing_since IS NULL AND facts = '{}')"
         ),
     ),
     (

@@ -31,6 +31,8 @@ class Look:
     scope: str
     #: Configured labels and the observation's own, canonical JSON.
     labels: str
+    #: It saw what is there: a chain, or what a place without certificates has to say (a CRL, an OCSP answer).
+    saw: bool = True
     #: Not to become a location by this look (`Observation.guessed`).
     only_known: bool = False
 
@@ -45,7 +47,7 @@ def prepare(observations: Iterable[Observation], labels: Mapping[str, str]) -> l
             {name: value for name, value in each.facts.items() if not name.endswith("_seconds")}
         )
         error = each.error
-        if error is None and not fingerprints:
+        if error is None and not fingerprints and not each.facts:
             error = LookError(
                 kind="no-certificate", message="nothing was seen, and the collector did not say why"
             )
@@ -61,6 +63,7 @@ def prepare(observations: Iterable[Observation], labels: Mapping[str, str]) -> l
                 error_message=None if error is None else storable(error.message),
                 scope=storable(each.scope),
                 labels=canonical({**labels, **each.labels}) if each.labels else configured,
+                saw=bool(fingerprints) or error is None,
                 only_known=each.guessed and not each.chain,
             )
         )

@@ -62,7 +62,7 @@ def _record_chunk(
     for row in connection.execute(_known(len(chunk)), (collector, collector, collector, *chunk)):
         look = new.pop(row[0])
         if _is_unchanged(look, scan, row):
-            served = look.at if look.chain else row[_SERVED]
+            served = look.at if look.saw else row[_SERVED]
             touched.append((scan, look.error_kind is not None, look.at, served, row[1], collector))
         else:
             changed.append((row[1], look))
@@ -125,7 +125,7 @@ def _is_unchanged(look: Look, scan: int, row: tuple[Any, ...]) -> bool:
         and (look.at > seen or (look.at == seen and scan >= last_scan))
         and (others is None or look.at > others)
         # Without a chain the last one is kept, so that there is nothing to compare but the error.
-        and (look.shown == shown or (served is not None and not look.chain))
+        and (look.shown == shown or (served is not None and not look.saw))
         and look.error_kind == error_kind
         and look.error_message == error_message
         and look.labels == labels
@@ -153,7 +153,7 @@ def _add_locations(
                 look.shown,
                 look.error_kind,
                 look.error_message,
-                None if look.chain else look.at,
+                None if look.saw else look.at,
                 look.at,
             )
             for id, look in numbered
@@ -166,7 +166,7 @@ def _add_locations(
     connection.executemany(
         "INSERT INTO looks VALUES (?, ?, ?, ?, ?, ?)",
         [
-            (id, collector, scan, look.error_kind is not None, look.at, look.at if look.chain else None)
+            (id, collector, scan, look.error_kind is not None, look.at, look.at if look.saw else None)
             for id, look in numbered
         ],
     )

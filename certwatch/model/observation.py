@@ -61,7 +61,8 @@ class Observation:
     location: LocationURI
     #: Aware UTC.
     observed_at: datetime
-    #: The certificates as presented, each one's DER, leaf first. Empty: none was seen, then `error` says why.
+    #: The certificates as presented, each one's DER, leaf first. Empty: none was seen, then `error` says why; or the
+    #: place has none to show, and `facts` say what it has instead (a CRL, an OCSP answer).
     chain: tuple[bytes, ...] = ()
     facts: Mapping[str, Fact] = field(default_factory=dict)
     #: With a chain: something beside it could not be read (one of many blocks in a file).

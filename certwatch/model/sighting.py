@@ -40,12 +40,12 @@ class Served:
     facts: Mapping[str, Fact]
     #: Of the last look; beside a chain it says what else could not be read.
     error: LookError | None
-    #: First look of the present run of looks that saw no chain. None: the last look saw one.
+    #: First look of the present run of looks that saw nothing (no chain, nor facts instead). None: the last one did.
     failing_since: datetime | None
     first_seen: datetime
     #: Last look, whatever came of it.
     last_seen: datetime
-    #: Last look that saw a chain. None: never.
+    #: Last look that saw something. None: never.
     last_served: datetime | None
     #: When nobody saw it any more. None: it is live.
     retired_at: datetime | None

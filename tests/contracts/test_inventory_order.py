@@ -68,7 +68,12 @@ def looks(draw: st.DrawFn, *, returning: bool) -> list[tuple[str, Observation]]:
         else:
             stages[uri] = min(stages[uri] + draw(st.integers(0, 1)), len(CERTIFICATES) - 1)
             chain = () if draw(st.integers(0, 4)) == 0 else (CERTIFICATES[stages[uri]],)
-        error = None if chain else draw(st.sampled_from([TIMEOUT, REFUSED]))
+        # Without a chain: an error, or a place that has something else to show.
+        error = (
+            None
+            if chain
+            else draw(st.sampled_from([TIMEOUT, REFUSED, None] if returning else [TIMEOUT, REFUSED]))
+        )
         facts: dict[str, Fact] = {"cipher": draw(st.sampled_from("ab")), "handshake_seconds": float(second)}
         result.append(
             (

@@ -358,3 +358,19 @@ def test_an_error_where_something_was_only_guessed_makes_no_location_until_a_cer
     served = tried.served(URI)
     assert served.error == refused
     assert served.leaf is not None
+
+
+def test_a_place_that_shows_facts_and_no_certificate_is_well(tried: Tried) -> None:
+    """A CRL, or an OCSP answer."""
+    uri = "http://pki.example.com/ca.crl"
+    tried.record(tried.look(uri, facts={"crl_number": "1"}))
+    tried.clock.advance(hours=1)
+    tried.record(tried.look(uri, error=TIMEOUT))
+    (served,) = tried.reader.live()
+    assert (served.chain, served.facts["crl_number"]) == ((), "1")
+    assert served.failing_since == EPOCH + timedelta(hours=1, seconds=1)
+    tried.clock.advance(hours=1)
+    tried.record(tried.look(uri, facts={"crl_number": "2"}))
+    (served,) = tried.reader.live()
+    assert (served.facts["crl_number"], served.error, served.failing_since) == ("2", None, None)
+    assert tried.reader.check() == []
