@@ -8,6 +8,9 @@ from certwatch.model.sighting import Served
 from certwatch.plugins.duration import Duration
 from certwatch.plugins.rule import Rule, RuleConfig, Until, World
 
+#: Responders and CRLs have rules of their own (`rules.revocation`).
+_TOLD_ELSEWHERE = ("ocsp", "http", "https")
+
 
 class UnreachableConfig(RuleConfig):
     #: How long looks must fail before a ticket is opened for a location that once answered.
@@ -16,6 +19,8 @@ class UnreachableConfig(RuleConfig):
 
 def _unreachable(served: Served, config: UnreachableConfig, world: World) -> Iterator[Problem | Until]:
     if served.error is None or served.failing_since is None:
+        return
+    if served.location.kind in _TOLD_ELSEWHERE:
         return
     severity: Severity = "info"
     if served.last_served is not None:

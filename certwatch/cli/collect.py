@@ -36,6 +36,7 @@ def command(names: tuple[str, ...], as_json: bool, config: Path | None) -> int:
     from certwatch.cli.once import make, open_store, run_once
     from certwatch.cli.progress import progress_bar
     from certwatch.config.load import load
+    from certwatch.engine.view import StoreView
     from certwatch.telemetry import logs
 
     clock = current_clock()
@@ -43,12 +44,13 @@ def command(names: tuple[str, ...], as_json: bool, config: Path | None) -> int:
     logs.set_up(level="warning", style=checked.log.style)
     wanted = _wanted(checked, names)
     store = open_store(checked)
+    view = StoreView(store)
     scans: list[Scan] = []
 
     async def work(bar: Any) -> bool:
         """False: it was interrupted."""
         try:
-            made = [make(each, bar(each.name), clock) for each in wanted]
+            made = [make(each, bar(each.name), clock, view) for each in wanted]
             scans.extend(await run_once(store, checked, made, clock))
         except asyncio.CancelledError:
             return False
@@ -59,6 +61,7 @@ def command(names: tuple[str, ...], as_json: bool, config: Path | None) -> int:
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
         done = runner.run(work(bar))
+    view.close()
     _write(scans, as_json=as_json)
     if not done:
         return INTERRUPTED

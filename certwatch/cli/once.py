@@ -17,6 +17,7 @@ from certwatch.model.clock import Clock
 from certwatch.model.observation import Incomplete, LookError, Observation, Scan
 from certwatch.plugins.collector import Collector, CollectorContext
 from certwatch.plugins.guard import guard
+from certwatch.plugins.view import InventoryView
 
 #: Why an ad-hoc scan is never complete: what it was not told to look at is not gone.
 AD_HOC = Incomplete(
@@ -41,9 +42,11 @@ class Listening:
             yield AD_HOC
 
 
-def make(settings: CollectorSettings, told: Told, clock: Clock) -> tuple[CollectorJob, Collector]:
+def make(
+    settings: CollectorSettings, told: Told, clock: Clock, view: InventoryView | None = None
+) -> tuple[CollectorJob, Collector]:
     """Raises PluginFailed."""
-    job = collector_job(settings, clock, CollectorContext(clock=clock, progress=told))
+    job = collector_job(settings, CollectorContext(clock=clock, progress=told, view=view))
     with guard("collectors", job.kind):
         return job, job.build()
 

@@ -27,21 +27,19 @@ from certwatch.plugins.rule import RuleConfig
 def assemble(config: Config, view: InventoryView, clock: Clock) -> Work:
     """Blocking: reads trust stores, imports plug-ins. Raises TrustError."""
     return Work(
-        collectors=tuple(collector_job(each, clock) for each in config.collectors),
+        collectors=tuple(
+            collector_job(each, CollectorContext(clock=clock, view=view)) for each in config.collectors
+        ),
         exporters=tuple(_exporter_job(each, config.external_url, view, clock) for each in config.exporters),
         rules=rule_set(config),
         retention=config.retention,
     )
 
 
-def collector_job(
-    settings: CollectorSettings, clock: Clock, context: CollectorContext | None = None
-) -> CollectorJob:
-    """`context`: of the caller's own, for one that shows progress."""
-
+def collector_job(settings: CollectorSettings, context: CollectorContext) -> CollectorJob:
     def build() -> Collector:
         plugin: type[Collector] = registry.load("collectors", settings.kind)
-        return plugin(settings.name, settings.config, context or CollectorContext(clock=clock))
+        return plugin(settings.name, settings.config, context)
 
     return CollectorJob(
         name=settings.name,

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from certwatch.model.clock import Clock
 from certwatch.model.observation import ErrorKind, Incomplete, Observation
+from certwatch.plugins.view import InventoryView
 
 
 class CollectorConfig(BaseModel):
@@ -36,6 +37,8 @@ class CollectorContext:
     clock: Clock
     #: Called with looks done and, where known, looks in all; cheap, from the event loop.
     progress: Callable[[int, int | None], None] = no_progress
+    #: What is known already, for collectors that follow it (revocation). None: there is no inventory, as in `scan`.
+    view: InventoryView | None = None
 
 
 class Collector(Protocol):

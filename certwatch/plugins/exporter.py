@@ -1,6 +1,6 @@
 """What an exporter promises: it tells, it never decides."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -8,35 +8,18 @@ from pydantic import BaseModel, ConfigDict
 
 from certwatch.model.clock import Clock
 from certwatch.model.finding import Finding
-from certwatch.model.location import LocationURI
 from certwatch.model.observation import Scan
 from certwatch.model.sighting import Served
 from certwatch.model.sli import Sample
+from certwatch.plugins.view import InventoryView
+
+__all__ = ["Exporter", "ExporterConfig", "ExporterContext", "InventoryView", "News"]
 
 
 class ExporterConfig(BaseModel):
     """Base of every exporter's `Config`: its own keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class InventoryView(Protocol):
-    """What an exporter may read: a consistent snapshot, never waiting for the writer. Blocking: call it in a
-    thread (`asyncio.to_thread`), or in `__init__`-time code never."""
-
-    def live(self) -> Iterable[Served]:
-        """Every location that is not retired, in order of id. Streams: holds a page at a time."""
-        ...
-
-    def open_findings(self) -> Iterable[Finding]: ...
-
-    def served(self, uri: LocationURI) -> Served | None:
-        """What is known of one location. None: never seen."""
-        ...
-
-    def last_scans(self) -> Sequence[Scan]:
-        """The last finished scan of each collector."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,25 @@ HANDSHAKE_SECONDS = Histogram(
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
     registry=REGISTRY,
 )
+OCSP_SECONDS = Histogram(
+    "certwatch_ocsp_request_seconds",
+    "Requests to OCSP responders that were answered, from looking the name up to the last byte.",
+    ["responder"],
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2.5, 5, 10),
+    registry=REGISTRY,
+)
+OCSP_REQUESTS = Counter(
+    "certwatch_ocsp_requests",
+    'Requests to OCSP responders, by outcome: "ok", an error kind, or what was wrong with the answer.',
+    ["responder", "outcome"],
+    registry=REGISTRY,
+)
+CRL_FETCHES = Counter(
+    "certwatch_crl_fetches",
+    'Fetches of CRLs, by outcome: "ok", "unchanged" or an error kind.',
+    ["outcome"],
+    registry=REGISTRY,
+)
 SCANS = Counter("certwatch_scans", "Finished scans, by status.", ["collector", "status"], registry=REGISTRY)
 SCAN_SECONDS = Gauge(
     "certwatch_scan_last_duration_seconds", "How long the last scan took.", ["collector"], registry=REGISTRY

@@ -9,6 +9,7 @@ from certwatch.model.clock import Clock
 from certwatch.model.location import tls_location
 from certwatch.model.observation import Fact, Observation
 from collectors.tls.plan import Endpoint
+from collectors.tls.staple import staple_facts
 from collectors.tls.starttls import PROTOCOLS
 
 #: Least that is left for an address after a slow look-up of its name, in seconds.
@@ -44,6 +45,8 @@ class Prober:
         facts: dict[str, Fact] = seen.facts
         if spent is not None:
             facts["dns_seconds"] = spent
+        if seen.stapled_ocsp is not None and seen.chain:
+            facts |= staple_facts(seen.stapled_ocsp, seen.chain, self.clock())
         return Observation(
             location=tls_location(
                 endpoint.host, endpoint.port, server_name=endpoint.server_name, protocol=protocol

@@ -1,0 +1,238 @@
+"""Revocation: asks the OCSP responders and fetches the CRLs that live certificates name."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from itertools import islice
+from typing import Annotated, ClassVar
+from urllib.parse import quote
+
+from pydantic import Field, PlainSerializer, PlainValidator, WithJsonSchema
+
+from certwatch.doors.failure import LookFailed
+from certwatch.doors.fetch import FetchCache, Fetcher, FetchPolicy
+from certwatch.model.certificate import Certificate
+from certwatch.model.location import LocationURI
+from certwatch.model.observation import Fact, Incomplete, Observation
+from certwatch.plugins.collector import CollectError, CollectorConfig, CollectorContext
+from certwatch.plugins.view import InventoryView
+from certwatch.telemetry.metrics import CRL_FETCHES
+from collectors.revocation import lists
+from collectors.revocation.lists import CRLIndex, Listed
+from collectors.revocation.responders import MAX_SHOWN, Answers, ask
+from collectors.revocation.statement import about, instant
+from collectors.revocation.wanted import Authorities, Wanted, authorities, wanted
+
+#: Certificates read from the inventory, and asked about, at a time.
+PAGE = 500
+
+
+def _network(value: object) -> IPv4Network | IPv6Network:
+    return ip_network(str(value), strict=False)
+
+
+Network = Annotated[
+    IPv4Network | IPv6Network,
+    PlainValidator(_network),
+    PlainSerializer(str),
+    WithJsonSchema({"type": "string"}),
+]
+
+
+class RevocationConfig(CollectorConfig):
+    #: Ask OCSP responders.
+    ocsp: bool = True
+    #: Fetch CRLs.
+    crl: bool = True
+    #: Private networks whose responders and CRLs may be asked; the public internet may be without.
+    allowed_networks: tuple[Network, ...] = ()
+    #: Seconds for one request.
+    timeout: float = Field(default=10, gt=0, le=300)
+    #: Most requests under way at once.
+    concurrency: int = Field(default=20, gt=0, le=1000)
+    #: Larger CRLs are not read.
+    max_crl_bytes: int = Field(default=128 << 20, gt=0)
+
+
+class RevocationCollector:
+    """Locations: `ocsp://…?certificate=…` is what a responder says of a certificate; a CRL's URL is the CRL; that URL with
+    `#<SHA-256>` is a certificate that it revokes."""
+
+    Config: ClassVar[type[CollectorConfig]] = RevocationConfig
+
+    def __init__(self, name: str, config: CollectorConfig, context: CollectorContext) -> None:
+        assert isinstance(config, RevocationConfig)  # noqa: S101
+        self._config = config
+        self._context = context
+        # Owned by the running scan; two never run at once.
+        self._answers = Answers()
+        self._bodies = FetchCache(max_bytes=2 * config.max_crl_bytes)
+        self._indexes: dict[str, CRLIndex] = {}
+
+    async def collect(self) -> AsyncIterator[Observation | Incomplete]:
+        view = self._context.view
+        if view is None:
+            raise CollectError(
+                "other", "revocation follows the inventory, and there is none here: use collect or run"
+            )
+        policy = replace(
+            FetchPolicy.certificates(self._config.allowed_networks, max_bytes=self._config.max_crl_bytes),
+            timeout_seconds=self._config.timeout,
+        )
+        known = await asyncio.to_thread(authorities, view)
+        async with Fetcher(policy, cache=self._bodies, connections=self._config.concurrency) as fetcher:
+            run = _Run(self._config, self._context, view, known, fetcher, self._answers, self._indexes)
+            async for each in run.collect():
+                yield each
+        self._indexes = run.indexes
+
+
+class _Run:
+    """One scan."""
+
+    def __init__(
+        self,
+        config: RevocationConfig,
+        context: CollectorContext,
+        view: InventoryView,
+        known: Authorities,
+        fetcher: Fetcher,
+        answers: Answers,
+        before: dict[str, CRLIndex],
+    ) -> None:
+        self._config = config
+        self._context = context
+        self._view = view
+        self._known = known
+        self._fetcher = fetcher
+        self._answers = answers
+        self._before = before
+        self._slots = asyncio.Semaphore(config.concurrency)
+        self._done = 0
+        #: By URL, as far as they were wanted; None: could not be had.
+        self._lists: dict[str, Listed | None] = {}
+        self.indexes: dict[str, CRLIndex] = {}
+
+    async def collect(self) -> AsyncIterator[Observation]:
+        source = wanted(self._view, self._known)
+        while page := await asyncio.to_thread(_take, source):
+            if self._config.ocsp:
+                async for said in self._ask_all(page):
+                    yield said
+            if self._config.crl:
+                async for said in self._fetch_all(page):
+                    yield said
+                for revoked in await asyncio.to_thread(self._revoked, page):
+                    yield revoked
+            self._done += len(page)
+            self._context.progress(self._done, None)
+
+    async def _ask_all(self, page: list[Wanted]) -> AsyncIterator[Observation]:
+        tasks = [
+            asyncio.create_task(self._ask(each, url)) for each in page for url in each.certificate.ocsp_urls
+        ]
+        async for said in _as_they_end(tasks):
+            yield said
+
+    async def _ask(self, each: Wanted, url: str) -> Observation:
+        async with self._slots:
+            return await ask(each, url, self._fetcher, self._answers, self._context.clock())
+
+    async def _fetch_all(self, page: list[Wanted]) -> AsyncIterator[Observation]:
+        new: dict[str, Wanted] = {}
+        for each in page:
+            for url in each.certificate.crl_urls:
+                if url not in self._lists:
+                    new.setdefault(url, each)
+        async for said in _as_they_end(
+            [asyncio.create_task(self._fetch(url, each)) for url, each in new.items()]
+        ):
+            yield said
+
+    async def _fetch(self, url: str, each: Wanted) -> Observation:
+        self._lists[url] = None
+        seen = Observation(
+            location=crl_location(url),
+            observed_at=self._context.clock(),
+            labels=each.at.location.labels,
+            scope="crl",
+        )
+        async with self._slots:
+            try:
+                fetched = await self._fetcher.get(url)
+                index = await self._index(url, fetched.body)
+                signers = self._signers(each.certificate, index)
+                verified = await asyncio.to_thread(lists.is_verified, index, signers)
+            except LookFailed as failed:
+                CRL_FETCHES.labels(failed.kind).inc()
+                return replace(seen, error=failed.error)
+        CRL_FETCHES.labels("unchanged" if fetched.from_cache else "ok").inc()
+        self._lists[url] = listed = Listed(url=url, index=index, verified=verified)
+        return replace(seen, observed_at=self._context.clock(), facts=lists.facts(listed, fetched.seconds))
+
+    async def _index(self, url: str, body: bytes) -> CRLIndex:
+        made = self._before.get(url)
+        if made is None or not await asyncio.to_thread(made.is_of, body):
+            made = await asyncio.to_thread(lists.load, url, body)
+        self.indexes[url] = made
+        return made
+
+    def _signers(self, certificate: Certificate, index: CRLIndex) -> list[Certificate]:
+        """CAs of the CRL's name: the certificate's own issuer first, since it nearly always is."""
+        named = self._known.by_subject.get(index.issuer_der, [])
+        first = self._known.issuer_of(certificate)
+        return sorted(named, key=lambda each: each is not first)
+
+    def _revoked(self, page: list[Wanted]) -> list[Observation]:
+        """Blocking: what the CRLs say of these."""
+        found = []
+        for each in page:
+            for url in each.certificate.crl_urls:
+                listed = self._lists.get(url)
+                if listed is None:
+                    continue
+                signers = self._signers(each.certificate, listed.index)
+                now = self._context.clock()
+                said = lists.status(each.certificate, [listed], signers, now)
+                if said.status != "revoked":
+                    continue
+                facts: dict[str, Fact] = {
+                    **about(each),
+                    "revocation_status": "revoked",
+                    "revocation_reason": said.reason,
+                    "revoked_at": instant(said.revoked_at),
+                }
+                found.append(
+                    Observation(
+                        location=crl_location(url, each.certificate),
+                        observed_at=now,
+                        facts={name: value for name, value in facts.items() if value is not None},
+                        labels=each.at.location.labels,
+                        scope="crl",
+                    )
+                )
+        return found
+
+
+def crl_location(url: str, certificate: Certificate | None = None) -> LocationURI:
+    """The CRL's own URL; with `certificate`, what it says of that one."""
+    shown = quote(url[:MAX_SHOWN], safe="/:[].?=&%+,;@~")
+    return LocationURI(shown if certificate is None else f"{shown}#{certificate.fingerprint_sha256.hex()}")
+
+
+async def _as_they_end(tasks: list[asyncio.Task[Observation]]) -> AsyncIterator[Observation]:
+    """Cancelled, it cancels them."""
+    try:
+        for ended in asyncio.as_completed(tasks):
+            yield await ended
+    finally:
+        for task in tasks:
+            task.cancel()
+        with suppress(asyncio.CancelledError):
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _take(source: Iterator[Wanted]) -> list[Wanted]:
+    return list(islice(source, PAGE))

@@ -1,0 +1,68 @@
+"""Which certificates must be asked about, and who issued them: read from the inventory, page by page."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from certwatch.model.certificate import Certificate
+from certwatch.model.sighting import Served
+from certwatch.pki.signatures import signature
+from certwatch.plugins.view import InventoryView
+
+#: Kinds of location that say what this collector itself found out.
+OWN_KINDS = ("ocsp", "http", "https")
+#: CA certificates of one name that are tried as issuer.
+_MOST_OF_ONE_NAME = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    certificate: Certificate
+    #: None: not known, so that no OCSP request can be made.
+    issuer: Certificate | None
+    #: Where it was met first.
+    at: Served
+
+
+@dataclass(slots=True)
+class Authorities:
+    """CA certificates by name. Filled by one thread, then only read."""
+
+    by_subject: dict[bytes, list[Certificate]] = field(default_factory=dict)
+
+    def add(self, certificate: Certificate) -> None:
+        if certificate.subject_der is None or not (certificate.is_ca or certificate.is_self_issued):
+            return
+        same = self.by_subject.setdefault(certificate.subject_der, [])
+        if certificate not in same and len(same) < _MOST_OF_ONE_NAME:
+            same.append(certificate)
+
+    def issuer_of(self, certificate: Certificate) -> Certificate | None:
+        for each in self.by_subject.get(certificate.issuer_der or b"", ()):
+            if signature(certificate, each) == "good":
+                return each
+        return None
+
+
+def authorities(view: InventoryView) -> Authorities:
+    """Every CA certificate that is seen anywhere. Blocking."""
+    found = Authorities()
+    for served in view.live():
+        for each in served.chain[1:] if served.location.kind != "file" else served.chain:
+            found.add(each)
+    return found
+
+
+def wanted(view: InventoryView, known: Authorities) -> Iterator[Wanted]:
+    """Each certificate once that names an OCSP responder or a CRL and is in force somewhere: leaves and the
+    intermediates above them; of bundles nothing. Blocking, streams."""
+    seen: set[bytes] = set()
+    for served in view.live():
+        if served.location.kind in OWN_KINDS or served.facts.get("arrangement") == "bundle":
+            continue
+        for each in served.chain:
+            # Eight bytes tell them apart well enough, and a million of them are little.
+            short = each.fingerprint_sha256[:8]
+            if short in seen or not (each.ocsp_urls or each.crl_urls):
+                continue
+            seen.add(short)
+            yield Wanted(certificate=each, issuer=known.issuer_of(each), at=served)

@@ -1,0 +1,256 @@
+"""The revocation collector: what it asks, what it remembers, what it makes of the answers."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, cast
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.x509 import ocsp
+from cryptography.x509.oid import AuthorityInformationAccessOID
+
+from certwatch.model.finding import Finding
+from certwatch.model.location import LocationURI
+from certwatch.model.observation import Incomplete, Observation, Scan
+from certwatch.model.sighting import Served
+from certwatch.plugins.collector import CollectError, CollectorContext
+from certwatch.plugins.testing import EPOCH, FakeClock, Issued, make_certificate
+from collectors.revocation import RevocationCollector, RevocationConfig
+from tests.support.raw_http import RawServer, answer, raw_http
+from tests.support.serving import INTERMEDIATE, ROOT, served
+
+pytestmark = pytest.mark.anyio
+HOUR = timedelta(hours=1)
+
+
+@dataclass
+class View:
+    """An inventory that holds just these."""
+
+    places: list[Served] = field(default_factory=list)
+
+    def live(self) -> Iterable[Served]:
+        return list(self.places)
+
+    def open_findings(self) -> Iterable[Finding]:
+        return ()
+
+    def served(self, uri: LocationURI) -> Served | None:
+        return None
+
+    def last_scans(self) -> Sequence[Scan]:
+        return ()
+
+
+def leaf(port: int, *, by_ocsp: bool = False, by_crl: bool = False, serial: int = 4711) -> Issued:
+    extensions: list[tuple[x509.ExtensionType, bool]] = []
+    if by_ocsp:
+        url = x509.UniformResourceIdentifier(f"http://127.0.0.1:{port}/ocsp")
+        described = x509.AccessDescription(AuthorityInformationAccessOID.OCSP, url)
+        extensions.append((x509.AuthorityInformationAccess([described]), False))
+    if by_crl:
+        uri = x509.UniformResourceIdentifier(f"http://127.0.0.1:{port}/ca.crl")
+        point = x509.DistributionPoint([uri], None, None, None)
+        extensions.append((x509.CRLDistributionPoints([point]), False))
+    return make_certificate(issuer=INTERMEDIATE, serial_number=serial, extensions=extensions)
+
+
+def ocsp_answer(of: Issued, *, good: bool = True, next_update: datetime | None = EPOCH + 10 * HOUR) -> bytes:
+    builder = ocsp.OCSPResponseBuilder().add_response(
+        cert=of.certificate,
+        issuer=INTERMEDIATE.certificate,
+        algorithm=hashes.SHA1(),  # noqa: S303
+        cert_status=ocsp.OCSPCertStatus.GOOD if good else ocsp.OCSPCertStatus.REVOKED,
+        this_update=EPOCH,
+        next_update=next_update,
+        revocation_time=None if good else EPOCH - HOUR,
+        revocation_reason=None if good else x509.ReasonFlags.superseded,
+    )
+    builder = builder.responder_id(ocsp.OCSPResponderEncoding.NAME, INTERMEDIATE.certificate)
+    signed = builder.sign(cast("Any", INTERMEDIATE.key), hashes.SHA256())
+    return signed.public_bytes(serialization.Encoding.DER)
+
+
+def crl(*serials: int, signer: Issued = INTERMEDIATE, number: int = 1) -> bytes:
+    builder = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(signer.certificate.subject)
+        .last_update(EPOCH - HOUR)
+        .next_update(EPOCH + 24 * HOUR)
+        .add_extension(x509.CRLNumber(number), critical=False)
+    )
+    for serial in serials:
+        entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(EPOCH - HOUR)
+        builder = builder.add_revoked_certificate(entry.build())
+    return builder.sign(cast("Any", signer.key), hashes.SHA256()).public_bytes(serialization.Encoding.DER)
+
+
+def collector(view: View | None, clock: FakeClock, **config: Any) -> RevocationCollector:
+    keys = {"allowed_networks": ["127.0.0.0/8"], "timeout": 5, **config}
+    return RevocationCollector(
+        "revocation", RevocationConfig.model_validate(keys), CollectorContext(clock=clock, view=view)
+    )
+
+
+async def said(it: RevocationCollector) -> dict[str, Observation]:
+    async with aclosing(cast("AsyncGenerator[Observation | Incomplete, None]", it.collect())) as stream:
+        return {str(each.location): each async for each in stream if isinstance(each, Observation)}
+
+
+class Answering:
+    """A web server whose pages the test changes."""
+
+    def __init__(self) -> None:
+        self.pages: dict[bytes, bytes] = {}
+
+    async def __call__(self, head: bytes, writer: asyncio.StreamWriter) -> None:
+        path = head.split(b" ")[1]
+        found = next((page for name, page in self.pages.items() if path.startswith(name)), None)
+        writer.write(answer("404 Not Found") if found is None else answer("200 OK", found))
+        await writer.drain()
+
+
+async def test_a_responders_answer_is_told_and_remembered_for_half_of_its_life() -> None:
+    pages, clock = Answering(), FakeClock()
+    async with raw_http(pages) as server:
+        certificate = leaf(server.port, by_ocsp=True)
+        pages.pages[b"/ocsp"] = ocsp_answer(certificate)
+        it = collector(View([served((certificate, INTERMEDIATE))]), clock)
+        first = await said(it)
+        ((uri, told),) = first.items()
+        fingerprint = certificate.certificate.fingerprint(hashes.SHA256()).hex()
+        assert uri == f"ocsp://127.0.0.1:{server.port}/ocsp?certificate={fingerprint}"
+        assert told.facts["revocation_status"] == "good"
+        assert told.facts["certificate_name"] == "www.example.com"
+        assert cast("float", told.facts["ocsp_seconds"]) > 0
+
+        clock.advance(hours=4)
+        again = await said(it)
+        assert "ocsp_seconds" not in again[uri].facts
+        assert len(server.requests) == 1
+
+        clock.advance(hours=2)
+        await said(it)
+        assert len(server.requests) == 2
+
+
+async def test_a_request_is_a_get_that_the_responder_can_read() -> None:
+    pages = Answering()
+    async with raw_http(pages) as server:
+        certificate = leaf(server.port, by_ocsp=True)
+        pages.pages[b"/ocsp"] = ocsp_answer(certificate)
+        await said(collector(View([served((certificate, INTERMEDIATE))]), FakeClock()))
+        import base64
+        from urllib.parse import unquote
+
+        path = server.requests[0].split(b" ")[1].decode()
+        asked = ocsp.load_der_ocsp_request(base64.b64decode(unquote(path.removeprefix("/ocsp/"))))
+        assert asked.serial_number == 4711
+
+
+async def test_a_revocation_is_told_by_ocsp_and_by_crl() -> None:
+    pages = Answering()
+    async with raw_http(pages) as server:
+        certificate = leaf(server.port, by_ocsp=True, by_crl=True)
+        pages.pages = {b"/ocsp": ocsp_answer(certificate, good=False), b"/ca.crl": crl(1, 4711, 9)}
+        found = await said(collector(View([served((certificate, INTERMEDIATE))]), FakeClock()))
+        url = f"http://127.0.0.1:{server.port}/ca.crl"
+        fingerprint = certificate.certificate.fingerprint(hashes.SHA256()).hex()
+        assert found[url].facts["crl_verified"] is True
+        assert (found[url].facts["crl_entries"], found[url].facts["crl_kind"]) == (3, "full")
+        by_crl = found[f"{url}#{fingerprint}"].facts
+        assert (by_crl["revocation_status"], by_crl["revoked_at"]) == ("revoked", "2026-11-01T11:00:00Z")
+        by_ocsp = next(each for uri, each in found.items() if uri.startswith("ocsp:")).facts
+        assert (by_ocsp["revocation_status"], by_ocsp["revocation_reason"]) == ("revoked", "superseded")
+
+
+async def test_a_crl_that_no_known_ca_signed_revokes_nothing() -> None:
+    pages = Answering()
+    async with raw_http(pages) as server:
+        certificate = leaf(server.port, by_crl=True)
+        forged = crl(4711, signer=make_certificate(names=(), subject="Test Intermediate", key_number=66))
+        pages.pages = {b"/ca.crl": forged}
+        found = await said(collector(View([served((certificate, INTERMEDIATE))]), FakeClock()))
+        (only,) = found.values()
+        assert only.facts["crl_verified"] is False
+
+
+async def test_a_crl_is_fetched_once_for_all_its_certificates_and_asked_for_changes_only() -> None:
+    async def give(head: bytes, writer: asyncio.StreamWriter) -> None:
+        same = b"If-None-Match" in head
+        writer.write(
+            b'HTTP/1.1 304 Same\r\nETag: "1"\r\n\r\n' if same else answer("200 OK", crl(5), 'ETag: "1"')
+        )
+
+    async with raw_http(give) as server:
+        places = [served((leaf(server.port, by_crl=True, serial=n), INTERMEDIATE), id=n) for n in range(3, 7)]
+        it = collector(View(places), FakeClock())
+        first = await said(it)
+        assert len(server.requests) == 1
+        second = await said(it)
+    assert first.keys() == second.keys()
+    assert len(first) == 2
+    assert len(server.requests) == 2
+    assert b"If-None-Match" in server.requests[1]
+
+
+@pytest.mark.parametrize(
+    ("url", "kind"),
+    [
+        ("http://169.254.169.254/latest", "permission"),
+        ("http://localhost:1/", "permission"),
+        ("http://[x/", "malformed"),
+        ("ldap://ldap.example.com/cn=a b", "malformed"),
+        ("http://10.1.2.3/", "permission"),
+        ("file:///etc/passwd", "malformed"),
+    ],
+)
+async def test_what_a_certificate_names_is_asked_within_bounds(url: str, kind: str) -> None:
+    described = x509.AccessDescription(
+        AuthorityInformationAccessOID.OCSP, x509.UniformResourceIdentifier(url)
+    )
+    hostile = make_certificate(
+        issuer=INTERMEDIATE, extensions=[(x509.AuthorityInformationAccess([described]), False)]
+    )
+    found = await said(collector(View([served((hostile, INTERMEDIATE))]), FakeClock()))
+    (only,) = found.values()
+    assert only.error is not None
+    assert only.error.kind == kind
+
+
+async def test_without_its_issuer_nothing_can_be_asked_and_that_is_said() -> None:
+    async with raw_http(Answering()) as server:
+        place = served((leaf(server.port, by_ocsp=True),))
+        (only,) = (await said(collector(View([place]), FakeClock()))).values()
+        assert only.error is not None
+        assert "its issuer's certificate is seen nowhere" in only.error.message
+        elsewhere = served((INTERMEDIATE, ROOT), id=2, uri=LocationURI("file:///etc/ssl/ca.pem"))
+        (only,) = (await said(collector(View([place, elsewhere]), FakeClock()))).values()
+        assert only.error is not None
+        assert only.error.kind == "not-found"
+        assert "404" in only.error.message
+
+
+async def test_what_it_says_itself_is_not_asked_about_again() -> None:
+    async with raw_http(Answering()) as server:
+        own = served(
+            (leaf(server.port, by_ocsp=True), INTERMEDIATE), uri=LocationURI("ocsp://x/?certificate=00")
+        )
+        assert await said(collector(View([own]), FakeClock())) == {}
+
+
+async def test_there_is_nothing_to_follow_without_an_inventory() -> None:
+    with pytest.raises(CollectError, match="follows the inventory"):
+        await said(collector(None, FakeClock()))
+
+
+async def test_switched_off_it_asks_neither() -> None:
+    async with raw_http(Answering()) as server:
+        view = View([served((leaf(server.port, by_ocsp=True, by_crl=True), INTERMEDIATE))])
+        assert await said(collector(view, FakeClock(), ocsp=False, crl=False)) == {}
+        assert isinstance(server, RawServer)
+        assert server.requests == []
