@@ -11,9 +11,11 @@ from certwatch.pki.openssl import Purpose
 from certwatch.plugins.duration import Duration
 from certwatch.plugins.rule import Rule, RuleConfig, Until, World
 
-#: A lead is never more than this part of the lifetime. Renewal is expected with a third of it left (half, below ten
-#: days), so a certificate that renews in time never comes near either.
-TICKET_PART = 4
+#: Renewal is expected with a third of the lifetime left, below this with half of it (what ACME servers suggest, RFC
+#: 9773).
+SHORT = timedelta(days=10)
+#: It is overdue a twelfth of the lifetime later, and urgent when a twelfth is left: what renews in time comes near neither.
+GRACE_PART = 12
 PAGE_PART = 12
 TICK = timedelta(seconds=1)
 LAST = datetime.max.replace(tzinfo=UTC)
@@ -22,7 +24,8 @@ LAST = datetime.max.replace(tzinfo=UTC)
 class ExpiryConfig(RuleConfig):
     #: Page this long before the end; at most a twelfth of the lifetime.
     page: Duration = timedelta(hours=48)
-    #: Ticket this long before the end; at most a quarter of the lifetime.
+    #: Ticket this long before the end; at most when its renewal is overdue: a quarter of the lifetime, five twelfths below ten
+    #: days.
     ticket: Duration = timedelta(days=30)
 
 
@@ -63,7 +66,8 @@ def leads(certificate: Certificate, config: ExpiryConfig) -> tuple[timedelta, ti
     """Page lead and ticket lead."""
     lifetime = certificate.lifetime or timedelta(0)
     page = min(config.page, lifetime / PAGE_PART)
-    return page, max(page, min(config.ticket, lifetime / TICKET_PART))
+    overdue = lifetime / (2 if lifetime < SHORT else 3) - lifetime / GRACE_PART
+    return page, max(page, min(config.ticket, overdue))
 
 
 def _expiry(served: Served, config: ExpiryConfig, world: World) -> Iterator[Problem | Until]:
@@ -124,9 +128,9 @@ RULE = Rule(
     id="expiry",
     title="Certificate expires soon or has expired",
     why="From the second after notAfter, clients refuse the connection. Certificates are renewed when a third of "
-    "their lifetime is left (half, below ten days); one that has less is overdue. So the leads follow the lifetime: a "
-    "ticket at 30 days or a quarter of the lifetime before the end, whichever is less, a page at 48 hours or a twelfth "
-    "of it. A six-day certificate opens a ticket 36 hours before its end and pages at 12; a 90-day one at 22.5 days "
+    "their lifetime is left (half, below ten days); one that is a twelfth past that is overdue. So the leads follow the "
+    "lifetime: a ticket at 30 days before the end or when its renewal is overdue, whichever is later, a page at 48 hours "
+    "or a twelfth of the lifetime. A six-day certificate opens a ticket 60 hours before its end and pages at 12; a 90-day one at 22.5 days "
     "and 48 hours; a 398-day one at 30 days and 48 hours. Every certificate that clients need counts, intermediates "
     "too; members of the chain that they do not need, and CAs in a trust store, do not. A file pages nobody. The last "
     "certificate seen counts while an endpoint does not answer.",

@@ -4,6 +4,8 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import certifi
+
 from certwatch.model.certificate import Certificate
 from certwatch.pki.trust import TrustStore
 from certwatch.telemetry.logs import get_logger
@@ -12,8 +14,10 @@ from certwatch.x509.der import read
 
 log = get_logger(__name__)
 
-#: The word for what this host trusts.
+#: The words for what this host trusts, and for Mozilla's roots (by certifi).
 SYSTEM = "system"
+MOZILLA = "mozilla"
+PUBLIC = (SYSTEM, MOZILLA)
 
 #: Where hosts keep it: Debian and Alpine, Fedora and RHEL, SUSE, BSD and macOS.
 SYSTEM_FILES = (
@@ -41,7 +45,9 @@ def load_trust(
     of its own ("system") is told of in the log, and has an empty one."""
     return {
         name: TrustStore.from_certificates(
-            name, [each for path in paths for each in _certificates(name, path, system_files)]
+            name,
+            [each for path in paths for each in _certificates(name, path, system_files)],
+            public=all(path in PUBLIC for path in paths),
         )
         for name, paths in trust.items()
     }
@@ -55,6 +61,8 @@ def _certificates(name: str, path: str, system_files: Sequence[str]) -> Iterator
             log.warning("system_trust_missing", store=name, looked_at=", ".join(system_files))
             return
         path = found
+    if path == MOZILLA:
+        path = certifi.where()
     files = sorted(_files(name, Path(path)))
     count = 0
     for file in files:

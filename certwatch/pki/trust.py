@@ -10,6 +10,8 @@ from certwatch.model.certificate import Certificate, Fingerprint
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TrustStore:
     name: str
+    #: It is what the public internet trusts: the Web PKI's rules hold for what leads to it.
+    public: bool = False
     #: Anchors by the DER of their subject.
     anchors: Mapping[bytes, tuple[Certificate, ...]]
     #: (subject DER, SPKI hash) of every anchor: a cross-signed twin of an anchor is trusted as the anchor is.
@@ -20,7 +22,9 @@ class TrustStore:
     digest: str
 
     @classmethod
-    def from_certificates(cls, name: str, certificates: Iterable[Certificate]) -> "TrustStore":
+    def from_certificates(
+        cls, name: str, certificates: Iterable[Certificate], *, public: bool = False
+    ) -> "TrustStore":
         """Certificates whose subject cannot be read anchor nothing and are left out."""
         anchors: dict[bytes, tuple[Certificate, ...]] = {}
         fingerprints: set[Fingerprint] = set()
@@ -37,7 +41,7 @@ class TrustStore:
         )
         digest = hashlib.sha256(b"".join(sorted(fingerprints))).hexdigest()
         by_der = {each.der: each for same in anchors.values() for each in same}
-        return cls(name=name, anchors=anchors, keys=keys, by_der=by_der, digest=digest)
+        return cls(name=name, public=public, anchors=anchors, keys=keys, by_der=by_der, digest=digest)
 
     def __contains__(self, certificate: Certificate) -> bool:
         """It is an anchor, or has an anchor's name and key."""

@@ -44,7 +44,10 @@ def test_every_plugin_of_ours_loads(group: registry.Group) -> None:
 def test_an_unknown_kind_names_the_nearest_and_all() -> None:
     with pytest.raises(PluginError) as refused:
         registry.load("collectors", "tsl")
-    assert str(refused.value) == "unknown collector kind 'tsl', did you mean 'tls'? (known: file, tls)"
+    assert (
+        str(refused.value)
+        == "unknown collector kind 'tsl', did you mean 'tls'? (known: file, revocation, tls)"
+    )
 
 
 def test_two_distributions_claiming_one_name_are_refused_by_name(

@@ -51,7 +51,7 @@ def test_a_good_chain_has_nothing_to_be_said_of() -> None:
 
 @pytest.mark.parametrize(
     ("days", "ticket_hours", "page_hours"),
-    [(1, 6, 2), (6, 36, 12), (47, 282, 48), (90, 540, 48), (398, 720, 48), (3650, 720, 48)],
+    [(1, 10, 2), (6, 60, 12), (10, 60, 20), (47, 282, 48), (90, 540, 48), (398, 720, 48), (3650, 720, 48)],
 )
 def test_the_leads_follow_the_lifetime(days: int, ticket_hours: float, page_hours: float) -> None:
     place = served((leaf_of(days), INTERMEDIATE))
@@ -309,7 +309,7 @@ def test_a_certificate_without_end_neither_expires_nor_breaks_a_rule() -> None:
     """99991231235959Z says that there is none (RFC 5280, 4.1.2.5); one second later is past the calendar."""
     endless = make_certificate(issuer=INTERMEDIATE, not_after=datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))
     unneeded = make_ca("Other", key_number=120, not_after=datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))
-    assert found(served((endless, INTERMEDIATE))) == {}
+    assert found(served((endless, INTERMEDIATE))) == {"ca-horizon": "ticket"}  # it outlives its issuer
     assert set(found(served((LEAF, INTERMEDIATE, unneeded)))) == {"chain-superfluous"}
 
 
@@ -335,8 +335,11 @@ def test_a_chain_that_clients_refuse_though_its_signatures_are_good_is_a_page() 
 def test_a_root_that_expires_in_the_trust_store_is_found_at_its_hour() -> None:
     end = EPOCH + timedelta(days=3650)
     ca = make_ca("Long", issuer=ROOT, key_number=123, not_after=end + timedelta(days=900))
-    place = served((make_certificate(issuer=ca, not_after=end + timedelta(days=300)), ca))
-    assert Until(instant=end + timedelta(seconds=1)) in said("chain-invalid", place)
+    leaf = make_certificate(
+        issuer=ca, not_before=end - timedelta(days=9), not_after=end + timedelta(days=300)
+    )
+    place = served((leaf, ca))
+    assert Until(instant=end + timedelta(seconds=1)) in said("chain-invalid", place, end - timedelta(days=1))
     assert found(place, end) == {}
     (problem,) = problems("chain-invalid", place, end + timedelta(seconds=1))
     assert problem.severity == "page"
