@@ -56,7 +56,7 @@ def judge(due: Due, rules: RuleSet, now: datetime) -> tuple[Judgement, Served]:
     problems: list[RuleProblem] = []
     silent = set(rules.broken)
     due_at: datetime | None = None
-    world = World(now=now, trust=rules.trust)
+    world = World(now=now, trust=rules.trust, neighbours=due.neighbours)
     for active in rules.rules:
         rule = active.rule
         try:
@@ -112,4 +112,5 @@ def _judgement(
         problems=problems,
         silent=silent,
         due_at=due_at,
+        wakes=frozenset(each.location_id for each in due.neighbours) if due.changed else frozenset(),
     )

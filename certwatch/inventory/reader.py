@@ -11,6 +11,7 @@ from certwatch.inventory.entries import Entries
 from certwatch.inventory.failures import translate
 from certwatch.inventory.findings import read_findings
 from certwatch.inventory.instants import from_micros, to_micros
+from certwatch.inventory.neighbours import load_neighbours
 from certwatch.inventory.query import by_fingerprint, finding_conditions, matching
 from certwatch.inventory.scans import read_scans
 from certwatch.inventory.served import CertificateCache, load_served
@@ -47,11 +48,18 @@ class SQLiteReader:
                     (instant, limit),
                 )
             }
-            return [
-                Due(served=served, revision=revision, changed=judged != revision)
-                for served in load_served(connection, self._cache, list(revisions))
-                for revision, judged in (revisions[served.id],)
-            ]
+            places = load_served(connection, self._cache, list(revisions))
+            neighbours = load_neighbours(connection, self._cache, places)
+        return [
+            Due(
+                served=served,
+                revision=revision,
+                changed=judged != revision,
+                neighbours=neighbours.get(served.id, ()),
+            )
+            for served in places
+            for revision, judged in (revisions[served.id],)
+        ]
 
     def next_due(self) -> datetime | None:
         with self._snapshot() as connection:

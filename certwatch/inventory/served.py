@@ -44,7 +44,9 @@ class CertificateCache:
         return found
 
 
-def in_chunks(connection: sqlite3.Connection, sql: str, ids: Sequence[int]) -> list[tuple[Any, ...]]:
+def in_chunks(
+    connection: sqlite3.Connection, sql: str, ids: Sequence[int] | Sequence[str]
+) -> list[tuple[Any, ...]]:
     """Rows of a SELECT with `{}` in place of a list of ids."""
     rows: list[tuple[Any, ...]] = []
     for start in range(0, len(ids), 500):

@@ -45,6 +45,8 @@ def settle(connection: sqlite3.Connection, judgements: Sequence[Judgement], now:
                 if key not in wanted and former.rule not in judgement.silent
             ]
         _mark_judged(connection, chunk)
+    # After all are marked: one of these may wake another of these.
+    _wake(connection, {each for judgement in judgements for each in judgement.wakes}, now)
     _write(connection, altered, resolved)
     return Settled(opened=tuple(opened), altered=tuple(altered), resolved=tuple(resolved))
 
@@ -145,6 +147,13 @@ def _mark_judged(connection: sqlite3.Connection, judgements: Iterable[Judgement]
             )
             for judgement in judgements
         ],
+    )
+
+
+def _wake(connection: sqlite3.Connection, locations: Iterable[int], now: int) -> None:
+    connection.executemany(
+        "UPDATE judgements SET due_at = min(ifnull(due_at, ?), ?) WHERE location = ?",
+        [(now, now, location) for location in sorted(locations)],
     )
 
 

@@ -13,6 +13,7 @@ from certwatch.model.certificate import Certificate, Fingerprint
 from certwatch.model.finding import Finding, FindingID, Problem, Severity
 from certwatch.model.lifecycle import Presence, Validity
 from certwatch.model.location import LocationURI
+from certwatch.model.neighbour import Neighbour
 from certwatch.model.observation import Incomplete, LookError, Observation, Scan, ScanID
 from certwatch.model.sighting import Served, Sighting
 
@@ -50,6 +51,8 @@ class Due:
     revision: int
     #: True: it has changed since it was last judged. False: time has passed, or the rules are others.
     changed: bool
+    #: Other live places whose leaf shares a name with this one's.
+    neighbours: tuple[Neighbour, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +75,8 @@ class Judgement:
     silent: frozenset[str] = frozenset()
     #: When the answer may change by time alone. None: never.
     due_at: datetime | None
+    #: Locations whose judgement depends on this one, which has changed: they become due.
+    wakes: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 """What a rule promises: it judges what is known, at an instant, without I/O."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from certwatch.model.finding import Problem, Severity
+from certwatch.model.neighbour import Neighbour
 from certwatch.model.sighting import Served
 
 
@@ -31,6 +32,9 @@ class World:
     now: datetime
     #: Trust stores by name (`certwatch.pki.trust.TrustStore`), in the configured order.
     trust: Mapping[str, Any] = field(default_factory=dict)
+    #: Other live places whose leaf shares a name with this location's and is another certificate; some dozens at most. When
+    #: one of them changes, this location is judged anew.
+    neighbours: Sequence[Neighbour] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
