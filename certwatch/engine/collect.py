@@ -195,7 +195,7 @@ async def _record(
     try:
         while batch := await batches.take():
             done = await writer.call(partial(_write, scan, batch, job.labels))
-            _count(job.name, batch)
+            _count(job, batch)
             if done.changed:
                 changed()
     finally:
@@ -206,11 +206,11 @@ def _write(scan: ScanID, batch: Sequence[Observation], labels: Mapping[str, str]
     return writer.record(scan, batch, labels)
 
 
-def _count(name: str, batch: Sequence[Observation]) -> None:
+def _count(job: CollectorJob, batch: Sequence[Observation]) -> None:
     outcomes = Counter("ok" if each.error is None else each.error.kind for each in batch)
     for outcome, count in outcomes.items():
-        OBSERVATIONS.labels(name, outcome).inc(count)
-    handshakes = HANDSHAKE_SECONDS.labels(name)
+        OBSERVATIONS.labels(job.name, job.kind, outcome).inc(count)
+    handshakes = HANDSHAKE_SECONDS.labels(job.name)
     for each in batch:
         seconds = each.facts.get("handshake_seconds")
         if each.chain and isinstance(seconds, int | float):

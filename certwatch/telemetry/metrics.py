@@ -10,7 +10,7 @@ REGISTRY = CollectorRegistry()
 OBSERVATIONS = Counter(
     "certwatch_observations",
     'Looks at locations, by outcome: "ok" or an error kind.',
-    ["collector", "outcome"],
+    ["collector", "kind", "outcome"],
     registry=REGISTRY,
 )
 HANDSHAKE_SECONDS = Histogram(
@@ -37,6 +37,12 @@ CRL_FETCHES = Counter(
     "certwatch_crl_fetches",
     'Fetches of CRLs, by outcome: "ok", "unchanged" or an error kind.',
     ["outcome"],
+    registry=REGISTRY,
+)
+RENEWALS = Counter(
+    "certwatch_renewals",
+    "Leaves that were replaced by later ones at a location: before the lead of a page ran out, or late.",
+    ["owner", "environment", "outcome"],
     registry=REGISTRY,
 )
 SCANS = Counter("certwatch_scans", "Finished scans, by status.", ["collector", "status"], registry=REGISTRY)

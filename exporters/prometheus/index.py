@@ -3,18 +3,22 @@
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 from itertools import count
 
 from certwatch.model.certificate import Certificate, Fingerprint
 from certwatch.model.finding import Finding, FindingID
 from certwatch.model.observation import Scan
 from certwatch.model.sighting import Served
+from certwatch.telemetry.metrics import RENEWALS
 from exporters.prometheus import families
 from exporters.prometheus.exposition import Buckets, Piece, head, line
 from exporters.prometheus.families import FAMILIES, Family
 
 #: So many locations, or certificates, share a bucket: neighbours in order of arrival, which change together.
 A_BUCKET = 64
+#: As the expiry rule has it.
+PAGE_LEAD = timedelta(hours=48)
 #: Names shown of one certificate.
 MAX_NAMES = 10
 
@@ -29,6 +33,8 @@ class _Counted:
     failing: bool
     fingerprints: tuple[Fingerprint, ...]
     expiry: tuple[tuple[str, str, str], float] | None
+    #: From when on a renewal of the leaf is late, seconds since 1970.
+    late_from: float = 0.0
 
 
 class Index:
@@ -58,6 +64,7 @@ class Index:
         if served.retired_at is None:
             self._add(served)
         if before is not None:
+            _count_renewal(before, self._counted.get(served.id), served)
             self._subtract(served.id, before)
         if self._per_certificate:
             self._show(served)
@@ -71,7 +78,9 @@ class Index:
         if leaf is not None and leaf.not_after is not None and served.facts.get("arrangement") != "bundle":
             presence = "stored" if served.location.kind == "file" else "served"
             expiry = ((served.owner, environment, presence), leaf.not_after.timestamp())
-        counted = _Counted(group, served.error is not None, tuple(certificates), expiry)
+        counted = _Counted(
+            group, served.error is not None, tuple(certificates), expiry, _late_from(leaf) if leaf else 0.0
+        )
         self._counted[served.id] = counted
         self._locations[group] += 1
         self._failing[group] += counted.failing
@@ -221,3 +230,20 @@ class Index:
             if samples:
                 parts += (head(family, openmetrics=openmetrics), *samples)
         return parts
+
+
+def _late_from(leaf: Certificate) -> float:
+    """When somebody would be paged for it: what comes later was not renewed by itself."""
+    if leaf.not_after is None:
+        return 0.0
+    return (leaf.not_after - min(PAGE_LEAD, (leaf.lifetime or PAGE_LEAD) / 12)).timestamp()
+
+
+def _count_renewal(before: _Counted, now: _Counted | None, served: Served) -> None:
+    if now is None or before.expiry is None or now.expiry is None or served.last_served is None:
+        return
+    if before.fingerprints[:1] == now.fingerprints[:1] or now.expiry[1] <= before.expiry[1]:
+        return
+    outcome = "in-time" if served.last_served.timestamp() < before.late_from else "late"
+    owner, environment, _ = now.expiry[0]
+    RENEWALS.labels(owner, environment, outcome).inc()

@@ -181,8 +181,8 @@ async def test_outcomes_and_handshakes_are_counted(tmp_path: Path) -> None:
             look("x://b", chain=(), error=refused, facts={"handshake_seconds": 9.0}),
         ]
         await run(life, Scripted(*script), name="counted")
-        assert OBSERVATIONS.labels("counted", "ok")._value.get() == 1
-        assert OBSERVATIONS.labels("counted", "refused")._value.get() == 1
+        assert OBSERVATIONS.labels("counted", "scripted", "ok")._value.get() == 1
+        assert OBSERVATIONS.labels("counted", "scripted", "refused")._value.get() == 1
         assert HANDSHAKE_SECONDS.labels("counted")._sum.get() == 0.02
         assert SCANS.labels("counted", "complete")._value.get() == 1
 

@@ -20,7 +20,8 @@ from certwatch.model.location import Location, LocationURI, file_location, tls_l
 from certwatch.model.observation import LookError, Scan, ScanID
 from certwatch.model.sighting import Served
 from certwatch.plugins.exporter import ExporterContext, News
-from certwatch.plugins.testing import EPOCH, FakeClock, make_certificate
+from certwatch.plugins.testing import EPOCH, FakeClock, Issued, make_certificate
+from certwatch.telemetry.metrics import RENEWALS
 from exporters.prometheus import PrometheusConfig, PrometheusExporter, wants_openmetrics
 from exporters.prometheus.exposition import escape, line
 from exporters.prometheus.families import FAMILIES, UP
@@ -301,3 +302,28 @@ def test_names_follow_the_conventions() -> None:
         assert family.name.startswith("certwatch_")
         assert not family.name.endswith("_total")
         assert family.help.endswith(".")
+
+
+def test_a_renewal_is_counted_as_in_time_or_late() -> None:
+    RENEWALS.clear()
+    index = Index(per_certificate=True)
+    old, new = (
+        make_certificate(not_after=EPOCH + timedelta(days=days), key_number=days) for days in (60, 150)
+    )
+
+    def put(id: int, issued: Issued, days: float) -> None:
+        at = EPOCH + timedelta(days=days)
+        uri = tls_location(f"192.0.2.{id}", 443)
+        index.put(served((issued,), id=id, uri=uri, last_served=at, last_seen=at))
+
+    def counted(outcome: str) -> float:
+        return float(RENEWALS.labels("", "", outcome)._value.get())
+
+    for id, days in ((1, 30), (2, 59)):
+        put(id, old, 0)
+        put(id, old, 1)
+        put(id, new, days)
+    assert (counted("in-time"), counted("late")) == (1, 1)
+    # Turned back: no renewal.
+    put(1, old, 61)
+    assert (counted("in-time"), counted("late")) == (1, 1)
