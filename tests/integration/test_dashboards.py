@@ -1,0 +1,100 @@
+"""Every query of every panel and of every alert, asked of a real Prometheus that scrapes a real certwatch with data in it."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from certwatch.plugins.testing import make_certificate
+from tests.integration.test_revocation import NOW, ROOT, leaf, responder, write_index
+from tests.support.nginx import NginxServer, nginx
+from tests.support.prometheus import prometheus, query
+from tests.support.servers import accepts, free_port, running, wait_until
+from tests.test_alerts import ALERTS
+from tests.test_dashboards import expressions
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
+
+
+#: On counters that are not there before the first failure; promtool proves them.
+ONLY_IN_TROUBLE = {
+    "CertwatchCollectorFailing",
+    "CertwatchInventoryWriteFailing",
+    "CertwatchPluginFailing",
+    "CertwatchNotificationsFailing",
+}
+
+
+def recorded() -> dict[str, str]:
+    """What is recorded, by name, with its expression."""
+    groups = yaml.safe_load((ALERTS / "recording.yml").read_text())["groups"]
+    return {rule["record"]: rule["expr"] for group in groups for rule in group["rules"]}
+
+
+def alerting() -> list[tuple[str, str]]:
+    """Each alert's expression with what is recorded written out, and without its threshold: that alone may be empty."""
+    found = []
+    for name in ("alerts.yml", "findings.yml"):
+        for group in yaml.safe_load((ALERTS / name).read_text())["groups"]:
+            for rule in group["rules"]:
+                expression = rule["expr"]
+                if rule["alert"] in ONLY_IN_TROUBLE:
+                    continue
+                for record, meant in recorded().items():
+                    expression = re.sub(
+                        rf"{re.escape(record)}(?![a-z0-9_:])(\{{[^}}]*\}})?", f"({meant})", expression
+                    )
+                for part in re.split(r"\band certwatch|\band \(", expression):
+                    left = re.split(r" (?:[<>]=?|==) (?=[\d ])", part)[0].split(" or absent")[0]
+                    found.append((rule["alert"], left.strip()))
+                    break
+    return found
+
+
+def test_every_query_returns_series(tmp_path: Path) -> None:
+    ocsp_port, web_port, port = free_port(), free_port(), free_port()
+    old = leaf(ocsp_port, web_port)
+    renewed = make_certificate(
+        issuer=ROOT, names=("ip:127.0.0.1",), not_before=NOW, not_after=NOW.replace(year=NOW.year + 2)
+    )
+    (tmp_path / "root.pem").write_bytes(ROOT.pem)
+    config = tmp_path / "certwatch.yaml"
+    write_index(tmp_path, revoked=False)
+    with (
+        nginx(tmp_path, [NginxServer(chain_pem=old.pem + ROOT.pem, key_pem=old.key_pem)]) as server,
+        responder(tmp_path, ocsp_port),
+    ):
+        config.write_text(
+            f"inventory: sqlite://{tmp_path}/inventory.db\n"
+            f"trust: {{corp: [{tmp_path}/root.pem]}}\n"
+            "collectors:\n"
+            f"  - {{name: edge, kind: tls, every: 1s, targets: ['127.0.0.1:{server.port}', '127.0.0.1:1',"
+            f" 'tls://127.0.0.1:{server.port}/?sni=other.example.com'],"
+            " labels: {environment: prod, team: web}}\n"
+            "  - {name: revocation, kind: revocation, every: 2s, allowed_networks: [127.0.0.0/8]}\n"
+            "exporters:\n"
+            f"  - {{kind: prometheus, listen: '127.0.0.1:{port}'}}\n"
+        )
+        command = [sys.executable, "-m", "certwatch", "run", "-c", str(config)]
+        with (
+            running(command, ready=lambda: accepts(port), log=tmp_path / "certwatch.log"),
+            prometheus(tmp_path / "prometheus", f"127.0.0.1:{port}") as scraper,
+        ):
+            answered = "certwatch_ocsp_request_seconds_count"
+            wait_until(lambda: bool(query(scraper, answered)), what="the responder was asked", seconds=60)
+            server.swap(0, renewed.pem + ROOT.pem, renewed.key_pem)
+            renewals = "increase(certwatch_renewals_total[30d])"
+            wait_until(lambda: bool(query(scraper, renewals)), what="the renewal was scraped", seconds=60)
+            empty: list[str] = []
+
+            def all_answer() -> bool:
+                asked = [*expressions(), *recorded().items(), *alerting()]
+                empty[:] = [f"{name}: {each}" for name, each in asked if not query(scraper, each)]
+                return not empty
+
+            try:
+                wait_until(all_answer, what="every query has series", seconds=60)
+            except TimeoutError:
+                pytest.fail("no series: " + "\n".join(empty))
