@@ -27,6 +27,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "show": ("show", "Show a certificate, a location or a finding."),
     "findings": ("findings", "List what is wrong."),
     "rules": ("rules", "List what is checked, and explain why."),
+    "slo": ("slo", "Show the SLIs against their targets."),
     "export": ("export", "Write the inventory for other tools."),
     "config": ("config", "Check the config, or print its schema."),
     "doctor": ("doctor", "Find out why it does not work."),

@@ -26,6 +26,11 @@ def left(instant: datetime | None, now: datetime) -> str:
     return f"in {text}" if distance >= timedelta(0) else f"{text} ago"
 
 
+def rough(span: timedelta) -> str:
+    """A span as people say it: "12d", "3h"; "-2d" if it is over."""
+    return ("-" if span < timedelta(0) else "") + _rough(abs(span))
+
+
 def _rough(span: timedelta) -> str:
     seconds = int(span.total_seconds())
     if seconds >= 3 * 365 * 86400:
