@@ -59,15 +59,15 @@ def judged(heard: Iterable[Observation | Incomplete], rules: RuleSet, now: datet
             if der not in parsed:
                 parsed[der] = read(der)
         chain = tuple(parsed[der] for der in said.chain)
-        looks.append(Look(observation=said, chain=chain, problems=_problems(said, chain, rules, now)))
+        looks.append(Look(observation=said, chain=chain, problems=problems_of(said, chain, rules, now)))
     looks.sort(key=lambda each: each.observation.location)
     return Report(looks=tuple(looks), incomplete=tuple(incomplete), silent=silent, now=now)
 
 
-def _problems(
+def problems_of(
     observation: Observation, chain: tuple[Certificate, ...], rules: RuleSet, now: datetime
 ) -> tuple[RuleProblem, ...]:
-    """As a location that was seen for the first time, now."""
+    """As a location that was seen for the first time, now; gravest first."""
     at = observation.observed_at
     served = Served(
         id=1,

@@ -72,6 +72,17 @@ def explain(id: str, as_json: bool, config: Path | None) -> None:
     click.echo("\n".join(lines([(name, shown(value)) for name, value in rows])))
 
 
+@command.command(name="test")
+@click.argument("file", type=click.Path(path_type=Path))
+@json_option
+@config_option
+def test(file: Path, as_json: bool, config: Path | None) -> int:
+    """Hold the rules of a config against fixtures, for your CI. Exit status 1: a test failed."""
+    from certwatch.cli.rules_test import run_tests
+
+    return run_tests(file, config, as_json=as_json)
+
+
 def _json(rule: "Rule") -> dict[str, Any]:
     return {
         "id": rule.id,
