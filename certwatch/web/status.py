@@ -1,19 +1,18 @@
-"""What the page and `/api/v1/status` show, read from the inventory in one go. Blocking."""
+"""What the overview and `/api/v1/status` show, read from the inventory in one go. Blocking."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
 
-from certwatch.engine.view import StoreView
-from certwatch.inventory.store import Counts, Entry, FindingQuery, Query
+from certwatch.inventory.store import Counts, Entry, FindingQuery, OwnerCount, Query, Reader
 from certwatch.model.finding import Finding
 from certwatch.model.observation import Scan
 
 SHOWN_EXPIRIES = 20
 #: What expired longer ago and harms anybody is among the findings; the rest (roots in a trust store) is noise.
 EXPIRED_SHOWN = timedelta(days=7)
-SHOWN_FINDINGS = 50
+SHOWN_FINDINGS = 10
 #: Entries looked at for those that are still served; many that are not may stand before them.
 SEARCHED = 500
 
@@ -28,17 +27,18 @@ class Status:
     expiries: Sequence[Entry]
     #: Open ones, gravest first.
     findings: Sequence[Finding]
+    owners: Sequence[OwnerCount] = ()
 
 
-def read_status(view: StoreView, now: datetime) -> Status:
+def read_status(reader: Reader, now: datetime) -> Status:
     """Raises InventoryError."""
-    with view.reading() as reader:
-        query = Query(expires_after=now - EXPIRED_SHOWN, limit=SEARCHED)
-        candidates = islice(reader.list(query, now), SEARCHED)
-        return Status(
-            read_at=now,
-            counts=reader.counts(),
-            scans=reader.last_scans(),
-            expiries=list(islice((each for each in candidates if each.presence == "served"), SHOWN_EXPIRIES)),
-            findings=list(reader.findings(FindingQuery(limit=SHOWN_FINDINGS))),
-        )
+    query = Query(expires_after=now - EXPIRED_SHOWN, limit=SEARCHED)
+    candidates = islice(reader.list(query, now), SEARCHED)
+    return Status(
+        read_at=now,
+        counts=reader.counts(),
+        scans=reader.last_scans(),
+        expiries=list(islice((each for each in candidates if each.presence == "served"), SHOWN_EXPIRIES)),
+        findings=list(reader.findings(FindingQuery(limit=SHOWN_FINDINGS))),
+        owners=reader.count_by_owner(),
+    )
