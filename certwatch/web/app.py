@@ -27,7 +27,7 @@ def make_app(site: Site, routes: Sequence[BaseRoute] = ()) -> Starlette:
     """`routes`: those of the exporters; ours come first."""
     reads = Reads(site)
     process = _Process(site)
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/-/healthy", process.healthy, methods=["GET"]),
             Route("/-/ready", process.ready, methods=["GET"]),
@@ -40,6 +40,9 @@ def make_app(site: Site, routes: Sequence[BaseRoute] = ()) -> Starlette:
         exception_handlers={404: _not_found, 405: _wrong_method},
         max_body_size=MAX_BODY_BYTES,
     )
+    # An address is right or it is not; a redirect would send people to whatever host the request claims.
+    app.router.redirect_slashes = False
+    return app
 
 
 def _page_routes(pages: Pages) -> list[Route]:

@@ -7,7 +7,7 @@ from datetime import datetime
 from hashlib import sha256
 from importlib.resources import files
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, unquote, urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -77,6 +77,14 @@ def called(certificate: Certificate) -> str:
     return common_name(certificate.subject) or "(no name)"
 
 
+def place(uri: str, certificate: Certificate) -> str:
+    """The location beside its certificate: the name asked for is left out where the certificate's own says it."""
+    address, mark, query = uri.partition("/?sni=")
+    if mark and unquote(query) == called(certificate):
+        return address
+    return uri
+
+
 def key_text(certificate: Certificate) -> str:
     key = certificate.key
     names = {
@@ -130,6 +138,7 @@ def _environment() -> Environment:
         "left": left,
         "minute": minute_of,
         "paragraphs": paragraphs,
+        "place": place,
         "spent": spent,
         "urgency": urgency,
     }

@@ -64,7 +64,7 @@ Flag = Annotated[
     Field(strict=True),
     WithJsonSchema({"type": "string", "enum": ["true", "false"]}),
 ]
-Limit = Annotated[int, BeforeValidator(_whole), Field(ge=1, le=MAX_LIMIT)]
+Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT), BeforeValidator(_whole)]
 Moment = Annotated[
     datetime, BeforeValidator(_instant), WithJsonSchema({"type": "string", "format": "date-time"})
 ]
@@ -123,7 +123,7 @@ class FindingsAsked(Parameters):
     )
     all: Flag = Field(False, description="Resolved ones too")
     limit: Limit = Field(100, description="At most so many")
-    cursor: Annotated[int, BeforeValidator(_whole), Field(ge=1, le=2**63 - 1)] | None = Field(
+    cursor: Annotated[int, Field(ge=1, le=2**63 - 1), BeforeValidator(_whole)] | None = Field(
         None, description="`next` of the answer before"
     )
 

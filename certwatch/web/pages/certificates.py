@@ -14,12 +14,12 @@ from certwatch.expressions import ExpressionError
 from certwatch.inventory.store import Entry, FindingQuery, InventoryError, Query, Reader
 from certwatch.inventory.where import where_filter
 from certwatch.model.certificate import Certificate, Fingerprint
-from certwatch.web.pages.page import Missing, Pages
+from certwatch.web.pages.page import ASKED_TOO_MUCH, Missing, Pages
 from certwatch.web.render import query_path
 from certwatch.web.reply import reply
 
 PER_PAGE = 50
-SHOWN_NAMES = 20
+SHOWN_NAMES = 10
 #: Behind the disclosure.
 MOST_NAMES = 5_000
 SHOWN_PLACES = 200
@@ -149,9 +149,9 @@ class Certificates:
             except Unasked as error:
                 return "certificates.html", {**values, "error": str(error)}, 400
             except InventoryError as error:
-                if error.kind not in ("too-long", "gone"):
+                if error.kind not in ASKED_TOO_MUCH:
                     raise
-                return "certificates.html", {**values, "error": error.message}, 503
+                return "certificates.html", {**values, "error": error.message}, ASKED_TOO_MUCH[error.kind]
             shown = entries[:PER_PAGE]
             if len(entries) > PER_PAGE:
                 after = shown[-1].certificate.fingerprint_sha256.hex()

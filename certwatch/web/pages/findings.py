@@ -9,7 +9,7 @@ from starlette.responses import Response
 from certwatch.inventory.store import FindingQuery, InventoryError, Reader
 from certwatch.model.finding import SEVERITIES, FindingID
 from certwatch.web.pages.certificates import MAX_FIELD, Unasked
-from certwatch.web.pages.page import Missing, Pages
+from certwatch.web.pages.page import ASKED_TOO_MUCH, Missing, Pages
 from certwatch.web.render import query_path
 
 PER_PAGE = 100
@@ -81,9 +81,9 @@ class Findings:
             except Unasked as error:
                 return "findings.html", {**values, "error": str(error)}, 400
             except InventoryError as error:
-                if error.kind not in ("too-long", "gone"):
+                if error.kind not in ASKED_TOO_MUCH:
                     raise
-                return "findings.html", {**values, "error": error.message}, 503
+                return "findings.html", {**values, "error": error.message}, ASKED_TOO_MUCH[error.kind]
             shown = found[:PER_PAGE]
             if len(found) > PER_PAGE:
                 values["more"] = query_path("/findings", **{**asdict(asked), "after": shown[-1].id})
