@@ -23,6 +23,7 @@ from certwatch.config.mistakes import ConfigError
 from certwatch.config.settings import Config
 from certwatch.engine.assemble import assemble
 from certwatch.engine.engine import Engine
+from certwatch.engine.known_rules import KnownRule, known_rules
 from certwatch.engine.trust_files import TrustError
 from certwatch.engine.view import StoreView
 from certwatch.inventory import open_inventory
@@ -31,10 +32,10 @@ from certwatch.model.clock import Clock, system_clock
 from certwatch.plugins import registry
 from certwatch.telemetry import logs
 from certwatch.telemetry.metrics import BUILD_INFO, RELOAD_OK, RELOAD_TIME
-from certwatch.web.app import Site, make_app
+from certwatch.web.app import make_app
 from certwatch.web.exporter_routes import guarded
 from certwatch.web.server import HTTPServer, PortError, bind, split
-from certwatch.web.status import read_status
+from certwatch.web.site import Site
 
 log = logs.get_logger(__name__)
 
@@ -119,6 +120,7 @@ class Daemon:
             await self._open()
             assert self._engine is not None and self._view is not None  # noqa: S101
             work = await asyncio.to_thread(assemble, config, self._view, self._clock)
+            rules, _ = await asyncio.to_thread(known_rules, config)
             self._listen(config)
         except InventoryError as error:
             return _refuse(FAILED, error.message)
@@ -131,7 +133,7 @@ class Daemon:
         if self._server is not None:
             self._server.start()
         await self._engine.start(work)
-        self._answer(config)
+        self._answer(config, rules)
         self._taken(config)
         self._say_where()
         return None
@@ -187,11 +189,12 @@ class Daemon:
                 [f"{config.name}: inventory: another one is taken by a restart alone. Restart certwatch"]
             )
         work = await asyncio.to_thread(assemble, config, self._view, self._clock)
+        rules, _ = await asyncio.to_thread(known_rules, config)
         former = self._server
         self._listen(config)
         logs.set_up(level=config.log.level, style=config.log.style)
         await self._engine.use(work)
-        self._answer(config)
+        self._answer(config, rules)
         if self._server is not former:
             if self._server is not None:
                 self._server.start()
@@ -213,7 +216,7 @@ class Daemon:
             self._server = HTTPServer(bind(address)) if address is not None else None
             self._address = address
 
-    def _answer(self, config: Config) -> None:
+    def _answer(self, config: Config, rules: Sequence[KnownRule]) -> None:
         """From now on by this config and the exporters that there are now."""
         engine, view = self._engine, self._view
         if self._server is None or engine is None or view is None:
@@ -222,7 +225,10 @@ class Daemon:
             version=certwatch.__version__,
             not_ready=engine.not_ready,
             broken=engine.broken,
-            status=lambda: read_status(view, self._clock()),
+            clock=self._clock,
+            collectors=engine.collectors,
+            rules=rules,
+            reading=view.reading,
             reload=self.reload,
             host_names=_host_names(config, self._address),
         )

@@ -1,45 +1,13 @@
-"""Instants: as people type them, as tables and JSON show them."""
+"""Instants and durations as people type them on the command line."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import click
 
 from certwatch.cli.failure import USAGE, Failed
+from certwatch.model.instants import iso, left, minute, parse_instant, rough
 
-
-def iso(instant: datetime | None) -> str | None:
-    """RFC 3339 with Z."""
-    return None if instant is None else instant.isoformat().replace("+00:00", "Z")
-
-
-def minute(instant: datetime | None) -> str:
-    """For tables."""
-    return "—" if instant is None else instant.strftime("%Y-%m-%d %H:%MZ")
-
-
-def left(instant: datetime | None, now: datetime) -> str:
-    """How long until then, or since then: "in 12d", "3h ago"."""
-    if instant is None:
-        return "unreadable"
-    distance = instant - now
-    text = _rough(abs(distance))
-    return f"in {text}" if distance >= timedelta(0) else f"{text} ago"
-
-
-def rough(span: timedelta) -> str:
-    """A span as people say it: "12d", "3h"; "-2d" if it is over."""
-    return ("-" if span < timedelta(0) else "") + _rough(abs(span))
-
-
-def _rough(span: timedelta) -> str:
-    seconds = int(span.total_seconds())
-    if seconds >= 3 * 365 * 86400:
-        return f"{seconds // (365 * 86400)}y"
-    if seconds >= 2 * 86400:
-        return f"{seconds // 86400}d"
-    if seconds >= 2 * 3600:
-        return f"{seconds // 3600}h"
-    return f"{seconds // 60}m" if seconds >= 60 else f"{seconds}s"
+__all__ = ["INSTANT", "duration", "iso", "left", "minute", "rough"]
 
 
 def duration(text: str) -> timedelta:
@@ -59,16 +27,10 @@ class InstantType(click.ParamType[datetime]):
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
         if isinstance(value, datetime):
             return value
-        text = str(value).strip()
         try:
-            instant = datetime.fromisoformat(text)
-            return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
-        except (ValueError, OverflowError):
-            self.fail(
-                f"{text!r} is not a time. Write 2026-11-01, 2026-11-01T12:00Z or 2026-11-01T12:00:00+01:00",
-                param,
-                ctx,
-            )
+            return parse_instant(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 INSTANT = InstantType()

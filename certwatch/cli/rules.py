@@ -1,8 +1,9 @@
 """`certwatch rules`."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,8 +14,7 @@ from certwatch.cli.table import write_table
 from certwatch.cli.text import lines, shown
 
 if TYPE_CHECKING:
-    from certwatch.config.settings import Config
-    from certwatch.plugins.rule import Rule
+    from certwatch.engine.known_rules import KnownRule
 
 
 @click.group(name="rules", invoke_without_command=True)
@@ -26,16 +26,23 @@ def command(ctx: click.Context, as_json: bool, config: Path | None) -> None:
     use_config(ctx, config)
     if ctx.invoked_subcommand is not None:
         return
-    settings, rules = _rules(config)
-    off = settings.rules.off
+    from certwatch.engine.known_rules import rule_listed
+
+    listed = list(map(rule_listed, _rules(config)))
     if as_json:
-        write_json({"rules": [{**_json(each), "checked": each.id not in off} for each in rules]})
+        write_json({"rules": listed})
     else:
         write_table(
             ("id", "severity", "what", "source", "checked"),
             [
-                (each.id, each.severity, each.title, each.source, "no" if each.id in off else "yes")
-                for each in rules
+                (
+                    each["id"],
+                    each["severity"],
+                    each["title"],
+                    each["source"],
+                    "yes" if each["checked"] else "no",
+                )
+                for each in listed
             ],
         )
 
@@ -46,19 +53,20 @@ def command(ctx: click.Context, as_json: bool, config: Path | None) -> None:
 @config_option
 def explain(id: str, as_json: bool, config: Path | None) -> None:
     """Explain one rule: why it matters, what to do."""
-    settings, rules = _rules(config)
-    rule = next((each for each in rules if each.id == id), None)
-    if rule is None:
+    from certwatch.engine.known_rules import rule_explained
+
+    rules = _rules(config)
+    found = next((each for each in rules if each.rule.id == id), None)
+    if found is None:
         import difflib
 
-        known = [each.id for each in rules]
+        known = [each.rule.id for each in rules]
         near = difflib.get_close_matches(id, known, n=1)
         hint = f', did you mean "{near[0]}"?' if near else f" (known: {', '.join(known)})"
         raise Failed(USAGE, f'unknown rule "{id}"{hint}')
-    configured = settings.rules.configured.get(id)
-    values = _settings(configured if configured is not None else rule.Config())
+    rule = found.rule
     if as_json:
-        write_json({**_json(rule), "why": rule.why, "fix": rule.fix, "settings": values})
+        write_json(rule_explained(found))
         return
     click.echo(shown(f"{rule.id}: {rule.title}") + "\n")
     click.echo(f"{rule.why}\n\nWhat to do: {rule.fix}\n")
@@ -66,8 +74,8 @@ def explain(id: str, as_json: bool, config: Path | None) -> None:
         ("severity", f"{rule.severity} at most"),
         ("source", rule.source),
         ("runbook", rule.runbook),
-        ("checked", "no: switched off" if id in settings.rules.off else "yes"),
-        *((f"setting {key}", str(value)) for key, value in values.items()),
+        ("checked", "yes" if found.checked else "no: switched off"),
+        *((f"setting {key}", str(value)) for key, value in found.settings.items()),
     ]
     click.echo("\n".join(lines([(name, shown(value)) for name, value in rows])))
 
@@ -83,40 +91,14 @@ def test(file: Path, as_json: bool, config: Path | None) -> int:
     return run_tests(file, config, as_json=as_json)
 
 
-def _json(rule: "Rule") -> dict[str, Any]:
-    return {
-        "id": rule.id,
-        "title": rule.title,
-        "severity": rule.severity,
-        "source": rule.source,
-        "runbook": rule.runbook,
-    }
-
-
-def _settings(config: Any) -> dict[str, Any]:
-    return dict(config.model_dump(mode="json"))
-
-
-def _rules(path: Path | None) -> "tuple[Config, list[Rule]]":
-    """The config, and all rules: those installed, then the user's own."""
+def _rules(path: Path | None) -> "Sequence[KnownRule]":
+    """All rules: those installed, then the user's own."""
     from certwatch.config.load import load
-    from certwatch.expressions.custom_rule import custom_rule
-    from certwatch.plugins import registry
+    from certwatch.engine.known_rules import known_rules
 
-    config = load(path, env=os.environ)
-    rules: list[Rule] = []
-    failures = []
-    for id in registry.names("rules"):
-        try:
-            rules.append(registry.load("rules", id))
-        except registry.PluginError as error:
-            failures.append(str(error))
-    rules += [
-        custom_rule(each.id, severity=each.severity, when=each.when, summary=each.summary, text=each.text)
-        for each in config.rules.custom
-    ]
+    rules, failures = known_rules(load(path, env=os.environ))
     for failure in failures:
         click.echo(f"certwatch: {shown(failure)}", err=True)
     if not rules:
         raise Failed(FAILED, "no rule is installed")
-    return config, rules
+    return rules

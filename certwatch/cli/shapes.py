@@ -1,92 +1,31 @@
-"""What programs read: the shapes of JSON and CSV. They are a contract: add to them, change nothing."""
+"""What programs read: JSON (shapes: inventory/shapes.py) and CSV. A contract: add to it, change nothing."""
 
 import csv
 import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from certwatch.cli.instants import iso
+from certwatch.inventory.shapes import (
+    certificate_json,
+    entry_json,
+    error_json,
+    finding_json,
+    observation_json,
+    place_json,
+)
 from certwatch.model.certificate import Certificate
-from certwatch.model.finding import Finding
-from certwatch.model.observation import LookError, Observation
+from certwatch.model.instants import iso
 
 if TYPE_CHECKING:
-    from certwatch.inventory.store import Entry, Place
+    from certwatch.inventory.store import Entry
 
-
-def certificate_json(certificate: Certificate) -> dict[str, Any]:
-    key = certificate.key
-    return {
-        "fingerprint_sha256": certificate.fingerprint_sha256.hex(),
-        "subject": certificate.subject,
-        "issuer": certificate.issuer,
-        "serial_number": certificate.serial_hex,
-        "not_before": iso(certificate.not_before),
-        "not_after": iso(certificate.not_after),
-        "names": list(certificate.names),
-        "key": {"type": key.type, "bits": key.bits, "curve": key.curve},
-        "signature_algorithm": certificate.signature_algorithm,
-        "is_ca": certificate.is_ca,
-    }
-
-
-def error_json(error: LookError | None) -> dict[str, str] | None:
-    return None if error is None else {"kind": error.kind, "message": error.message}
-
-
-def observation_json(observation: Observation, chain: Sequence[Certificate]) -> dict[str, Any]:
-    return {
-        "location": observation.location,
-        "observed_at": iso(observation.observed_at),
-        "error": error_json(observation.error),
-        "chain": [certificate_json(each) for each in chain],
-        "facts": dict(observation.facts),
-    }
-
-
-def finding_json(finding: Finding) -> dict[str, Any]:
-    return {
-        "id": finding.id,
-        "rule": finding.rule,
-        "severity": finding.severity,
-        "location": finding.location,
-        "fingerprint_sha256": finding.fingerprint.hex() if finding.fingerprint is not None else None,
-        "summary": finding.summary,
-        "text": finding.text,
-        "runbook": finding.runbook,
-        "owner": finding.owner,
-        "opened_at": iso(finding.opened_at),
-        "resolved_at": iso(finding.resolved_at),
-    }
-
-
-def place_json(place: "Place") -> dict[str, Any]:
-    return {
-        "location": place.location,
-        "position": place.position,
-        "first_seen": iso(place.first_seen),
-        "last_seen": iso(place.last_seen),
-        "ended_at": iso(place.ended_at),
-        "owner": place.owner,
-        "collectors": list(place.collectors),
-        "labels": dict(place.labels),
-        "error": error_json(place.error),
-    }
-
-
-def entry_json(entry: "Entry") -> dict[str, Any]:
-    return {
-        **certificate_json(entry.certificate),
-        "validity": entry.validity,
-        "presence": entry.presence,
-        "first_seen": iso(entry.first_seen),
-        "last_seen": iso(entry.last_seen),
-        "locations": entry.locations,
-        "places": [place_json(each) for each in entry.places],
-    }
+__all__ = [
+    "ENTRY_COLUMNS", "PLACE_COLUMNS", "certificate_json", "csv_cell", "entry_json", "entry_row", "error_json",
+    "finding_json", "observation_json", "place_json", "place_rows", "write_csv", "write_json", "write_json_list",
+]  # fmt: skip
 
 
 def write_json(value: object) -> None:

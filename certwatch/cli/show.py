@@ -9,16 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from certwatch.cli.failure import ACTION, FAILED, OK, Failed
-from certwatch.cli.instants import iso, left, minute
+from certwatch.cli.instants import left, minute
 from certwatch.cli.options import config_option, current_clock, json_option, reader_of
-from certwatch.cli.shapes import (
-    certificate_json,
-    entry_json,
-    error_json,
-    finding_json,
-    write_json,
-)
+from certwatch.cli.shapes import finding_json, write_json
 from certwatch.cli.text import common_name, lines, shown
+from certwatch.inventory.shapes import certificate_shown, location_json
 from certwatch.inventory.store import FindingQuery
 from certwatch.model.certificate import Certificate
 from certwatch.model.finding import Finding, FindingID
@@ -107,7 +102,7 @@ def _certificate(reader: "Reader", prefix: str, now: datetime, *, as_json: bool)
     (entry,) = found
     findings = list(reader.findings(FindingQuery(fingerprint=entry.certificate.fingerprint_sha256)))
     if as_json:
-        write_json({**entry_json(entry), "findings": [finding_json(each) for each in findings]})
+        write_json(certificate_shown(entry, findings))
     else:
         click.echo("\n".join(_entry_lines(entry, findings, now)))
     return _status(findings)
@@ -174,42 +169,10 @@ def _location(reader: "Reader", id: str, now: datetime, *, as_json: bool) -> int
     history = reader.history(uri)
     findings = list(reader.findings(FindingQuery(location=uri)))
     if as_json:
-        write_json(_location_json(served, history, findings))
+        write_json(location_json(served, history, findings))
     else:
         click.echo("\n".join(_location_lines(served, history, findings, now)))
     return _status(findings)
-
-
-def _location_json(
-    served: "Served", history: "Sequence[Sighting]", findings: Sequence[Finding]
-) -> dict[str, object]:
-    return {
-        "location": served.location.uri,
-        "labels": dict(served.location.labels),
-        "owner": served.owner,
-        "collectors": list(served.collectors),
-        "first_seen": iso(served.first_seen),
-        "last_seen": iso(served.last_seen),
-        "last_served": iso(served.last_served),
-        "retired_at": iso(served.retired_at),
-        "error": error_json(served.error),
-        "failing_since": iso(served.failing_since),
-        "facts": dict(served.facts),
-        "chain": [certificate_json(each) for each in served.chain],
-        "history": [
-            {
-                "fingerprint_sha256": each.certificate.fingerprint_sha256.hex(),
-                "subject": each.certificate.subject,
-                "not_after": iso(each.certificate.not_after),
-                "position": each.position,
-                "first_seen": iso(each.first_seen),
-                "last_seen": iso(each.last_seen),
-                "ended_at": iso(each.ended_at),
-            }
-            for each in history
-        ],
-        "findings": [finding_json(each) for each in findings],
-    }
 
 
 def _location_lines(

@@ -1,37 +1,18 @@
 """`--where`: a condition on entries of the inventory."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime
 
 from certwatch.cli.failure import USAGE, Failed
 from certwatch.inventory.store import Entry
-from certwatch.model.location import Location
 
 
 def where_filter(text: str, now: datetime) -> Callable[[Entry], bool]:
-    """Holds for a certificate if the condition holds at one of its places: those that serve it; if none does, those
-    that did. A condition that does not speak of a location is asked once."""
-    from certwatch.expressions import ExpressionError, compile
-    from certwatch.expressions.fields import Subject
+    # Only who gives a condition pays for the library.
+    from certwatch.expressions import ExpressionError
+    from certwatch.inventory import where
 
     try:
-        expression = compile(text, scope="list")
+        return where.where_filter(text, now)
     except ExpressionError as error:
         raise Failed(USAGE, f"--where: {error.message}") from error
-
-    def subjects(entry: Entry) -> Iterator[Subject]:
-        if not expression.reads_location:
-            yield Subject(certificate=entry.certificate, location=None, now=now)
-            return
-        live = [place for place in entry.places if place.ended_at is None] or entry.places
-        for place in live:
-            yield Subject(
-                certificate=entry.certificate,
-                location=Location(uri=place.location, labels=place.labels),
-                collectors=place.collectors,
-                owner=place.owner,
-                error=place.error.kind if place.error is not None else "",
-                now=now,
-            )
-
-    return lambda entry: any(map(expression.matches, subjects(entry)))

@@ -46,6 +46,20 @@ class Work:
     retention: timedelta = timedelta(days=400)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectorState:
+    """A configured collector, as it is now."""
+
+    name: str
+    kind: str
+    every: timedelta
+    running: bool
+    #: None: not planned (it could not be made, or it stops).
+    next_run: datetime | None
+    #: Why it could not be made. Empty: it could.
+    broken: str
+
+
 #: Collectors' names under which `certwatch scan --insert` records.
 BY_HAND = ("scan-tls", "scan-file")
 
@@ -72,6 +86,7 @@ class Engine:
         self.schedule = Schedule(self._scan, clock)
         self._clock_watch = ClockWatch(clock, monotonic)
         self._collectors: dict[str, tuple[CollectorJob, Collector]] = {}
+        self._jobs: tuple[CollectorJob, ...] = ()
         self._named: tuple[str, ...] = ()
         # Collectors that could not be made, by name.
         self._broken: dict[str, str] = {}
@@ -119,6 +134,7 @@ class Engine:
                 self._broken[job.name] = str(error)
         await self.schedule.use([job for job, _ in self._collectors.values()])
         # Those that could not be made too: what they saw before is not gone.
+        self._jobs = work.collectors
         self._named = tuple(job.name for job in work.collectors)
         await self._abandon()
 
@@ -177,6 +193,20 @@ class Engine:
         return [
             *(f"collector {name}: {why}" for name, why in self._broken.items()),
             *(f"exporter {name}: {why}" for name, why in self.publisher.broken.items()),
+        ]
+
+    def collectors(self) -> list[CollectorState]:
+        """As configured, in that order."""
+        return [
+            CollectorState(
+                name=job.name,
+                kind=job.kind,
+                every=job.every,
+                running=job.name in self.schedule.running,
+                next_run=self.schedule.next_run(job.name),
+                broken=self._broken.get(job.name, ""),
+            )
+            for job in self._jobs
         ]
 
     async def stop(self) -> None:

@@ -137,6 +137,11 @@ class Schedule:
         """Collectors at work."""
         return frozenset(self._running)
 
+    def next_run(self, name: str) -> datetime | None:
+        """When a collector runs next. None: not planned."""
+        planned = self._scheduler.get_job(name) if name in self._jobs else None
+        return None if planned is None else planned.next_run_time
+
     async def _cancel(self, names: Sequence[str]) -> None:
         tasks = [self._running[name] for name in names if name in self._running]
         for task in tasks:

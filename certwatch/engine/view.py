@@ -25,15 +25,17 @@ class StoreView:
         self._closed = False
 
     @contextmanager
-    def reading(self) -> Iterator[Reader]:
-        """A reader for the calling thread. Raises InventoryError."""
+    def reading(self, seconds: float | None = None) -> Iterator[Reader]:
+        """A reader for the calling thread, for so long at most. Raises InventoryError."""
         with self._lock:
             reader = self._idle.pop() if self._idle else None
         if reader is None:
             reader = self._store.reader()
         try:
+            reader.limit_time(seconds)
             yield reader
         finally:
+            reader.limit_time(None)
             with self._lock:
                 keep = not self._closed and len(self._idle) < IDLE_READERS
                 if keep:

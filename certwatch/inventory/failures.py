@@ -18,6 +18,7 @@ _KINDS: dict[int, InventoryErrorKind] = {
     sqlite3.SQLITE_NOTADB: "not-inventory",
     sqlite3.SQLITE_BUSY: "locked",
     sqlite3.SQLITE_LOCKED: "locked",
+    sqlite3.SQLITE_INTERRUPT: "too-long",
 }
 
 _ADVICE: dict[InventoryErrorKind, str] = {
@@ -28,6 +29,8 @@ _ADVICE: dict[InventoryErrorKind, str] = {
     "locked": "another program holds a lock on it. Close that program (an SQLite shell?) and try again",
     "not-found": "there is no such file. Check `inventory:` in the config, or let `certwatch run` or `collect` create it",
     "newer": "was written by a newer certwatch. Use that version, or restore a backup from before the upgrade",
+    "too-long": "that takes too long to find. Ask for less: a whole name, an owner, a shorter time",
+    "gone": "that page's beginning has been forgotten since. Begin again without it",
     "other": "the database refused. Run certwatch doctor",
 }
 
@@ -36,11 +39,17 @@ def inventory_error(path: Path, kind: InventoryErrorKind, why: str = "") -> Inve
     return InventoryError(kind, f"inventory {path}: {_ADVICE[kind]}" + (f" ({why})" if why else ""))
 
 
+class Gone(Exception):
+    """What a page was to go on after is no more."""
+
+
 @contextmanager
 def translate(path: Path) -> Iterator[None]:
     """Raises InventoryError in place of what SQLite or the file system raise."""
     try:
         yield
+    except Gone as error:
+        raise inventory_error(path, "gone") from error
     except sqlite3.Error as error:
         raise inventory_error(path, _kind(path, error), _reason(error)) from error
     except OSError as error:

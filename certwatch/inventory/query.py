@@ -10,6 +10,7 @@ from datetime import datetime
 from ipaddress import ip_address
 from typing import Any
 
+from certwatch.inventory.failures import Gone
 from certwatch.inventory.instants import to_micros
 from certwatch.inventory.reversed_names import reverse
 from certwatch.inventory.store import FindingQuery, Query
@@ -69,10 +70,11 @@ def matching(connection: sqlite3.Connection, query: Query) -> Sequence[int]:
             query.collector,
             *instants,
         )
+    direction = "DESC" if query.descending else "ASC"
+    if query.after is not None:
+        _after(connection, where, query)
     # "+": few are left by a text, sort those; do not walk all by date to meet them (SQLite has no statistics here).
-    order = (
-        "+" * (query.text is not None) + f"{_ORDER[query.sort]} {'DESC' if query.descending else 'ASC'}, c.id"
-    )
+    order = "+" * (query.text is not None) + f"{_ORDER[query.sort]} {direction}, c.id {direction}"
     limit = -1 if query.limit is None or query.where is not None else query.limit
     issuers = "JOIN issuers i ON i.id = c.issuer" if query.sort == "issuer" else ""
     rows = connection.execute(
@@ -81,6 +83,18 @@ def matching(connection: sqlite3.Connection, query: Query) -> Sequence[int]:
         [*where.parameters, limit],
     )
     return array("q", [id for (id,) in rows])
+
+
+def _after(connection: sqlite3.Connection, where: _Where, query: Query) -> None:
+    """What comes after that certificate, by the value that is sorted by and then by id. Raises Gone."""
+    row = connection.execute(
+        f"SELECT {_ORDER[query.sort]}, c.id FROM certificates c JOIN issuers i ON i.id = c.issuer"
+        " WHERE c.fingerprint = ?",
+        (query.after,),
+    ).fetchone()
+    if row is None or row[0] is None:  # None: seen nowhere any more
+        raise Gone
+    where.add(f"({_ORDER[query.sort]}, c.id) {'<' if query.descending else '>'} (?, ?)", *row)
 
 
 def _present(at: datetime | None) -> tuple[str, list[int]]:
@@ -156,8 +170,8 @@ def by_fingerprint(connection: sqlite3.Connection, prefix: str, *, limit: int) -
     ]
 
 
-def finding_conditions(query: FindingQuery) -> tuple[str, list[Any]]:
-    """SQL over findings `f`, and its parameters."""
+def finding_conditions(connection: sqlite3.Connection, query: FindingQuery) -> tuple[str, list[Any]]:
+    """SQL over findings `f`, and its parameters. Raises Gone."""
     where = _Where(["TRUE" if query.all else "f.resolved_at IS NULL"], [])
     if query.severity is not None:
         where.add("f.severity = ?", SEVERITIES.index(query.severity))
@@ -169,4 +183,11 @@ def finding_conditions(query: FindingQuery) -> tuple[str, list[Any]]:
         where.add("f.location = (SELECT id FROM locations WHERE uri = ?)", query.location)
     if query.fingerprint is not None:
         where.add("f.fingerprint = ?", query.fingerprint)
+    if query.after is not None:
+        row = connection.execute(
+            "SELECT severity, opened_at, id FROM findings WHERE id = ?", (query.after,)
+        ).fetchone()
+        if row is None:
+            raise Gone
+        where.add("(f.severity, f.opened_at, f.id) > (?, ?, ?)", *row)
     return " AND ".join(where.conditions), where.parameters

@@ -1,6 +1,7 @@
 """The reader: read-only, each page of a call one short snapshot, so that the log is never kept from shrinking."""
 
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -8,21 +9,24 @@ from pathlib import Path
 
 from certwatch.inventory.check import check
 from certwatch.inventory.entries import Entries
-from certwatch.inventory.failures import translate
+from certwatch.inventory.failures import inventory_error, translate
 from certwatch.inventory.findings import read_findings
 from certwatch.inventory.instants import from_micros, to_micros
 from certwatch.inventory.neighbours import load_neighbours
 from certwatch.inventory.query import by_fingerprint, finding_conditions, matching
 from certwatch.inventory.scans import read_scans
 from certwatch.inventory.served import CertificateCache, load_served
-from certwatch.inventory.store import Counts, Due, Entry, FindingQuery, Query
-from certwatch.model.finding import SEVERITIES, Finding, FindingID
+from certwatch.inventory.store import Counts, Due, Entry, FindingQuery, OwnerCount, Query
+from certwatch.model.finding import SEVERITIES, Finding, FindingID, Severity
 from certwatch.model.location import LocationURI
 from certwatch.model.observation import Scan
 from certwatch.model.sighting import Served, Sighting
 
 #: Rows built at once when a call streams.
 PAGE = 500
+
+#: Instructions of SQLite's machine between two looks at the clock: well below a millisecond.
+PROGRESS = 20_000
 
 #: Entries built at once: each may have `MAX_PLACES`.
 ENTRIES = 100
@@ -36,6 +40,15 @@ class SQLiteReader:
         self._path = path
         self._connection = connection
         self._cache = CertificateCache()
+        # By time.monotonic. None: there is time.
+        self._deadline: float | None = None
+
+    def limit_time(self, seconds: float | None) -> None:
+        self._deadline = None if seconds is None else time.monotonic() + seconds
+        self._connection.set_progress_handler(None if seconds is None else self._late, PROGRESS)
+
+    def _late(self) -> bool:
+        return self._deadline is not None and time.monotonic() > self._deadline
 
     def due(self, now: datetime, limit: int) -> list[Due]:
         instant = to_micros(now)
@@ -163,8 +176,8 @@ class SQLiteReader:
         ]
 
     def findings(self, query: FindingQuery) -> Iterator[Finding]:
-        conditions, parameters = finding_conditions(query)
         with self._snapshot() as connection:
+            conditions, parameters = finding_conditions(connection, query)
             ids = [
                 id
                 for (id,) in connection.execute(
@@ -187,8 +200,8 @@ class SQLiteReader:
     def counts(self) -> Counts:
         with self._snapshot() as connection:
             (certificates,) = connection.execute("SELECT count(*) FROM certificates").fetchone()
-            (locations,) = connection.execute(
-                "SELECT count(*) FROM locations WHERE retired_at IS NULL"
+            locations, failing = connection.execute(
+                "SELECT count(*), count(failing_since) FROM locations WHERE retired_at IS NULL"
             ).fetchone()
             open_findings = connection.execute(
                 "SELECT severity, count(*) FROM findings WHERE resolved_at IS NULL GROUP BY severity"
@@ -197,7 +210,19 @@ class SQLiteReader:
             certificates=certificates,
             locations=locations,
             open_findings={SEVERITIES[severity]: count for severity, count in open_findings},
+            failing=failing,
         )
+
+    def count_by_owner(self) -> Sequence[OwnerCount]:
+        counts: dict[str, dict[Severity, int]] = {}
+        with self._snapshot() as connection:
+            for owner, severity, count in connection.execute(
+                "SELECT owner, severity, count(*) FROM findings WHERE resolved_at IS NULL GROUP BY owner, severity"
+            ):
+                counts.setdefault(owner, {})[SEVERITIES[severity]] = count
+        result = [OwnerCount(owner=owner, open_findings=found) for owner, found in counts.items()]
+        result.sort(key=lambda each: ([-each.open_findings.get(it, 0) for it in SEVERITIES], each.owner))
+        return result
 
     def check(self) -> Sequence[str]:
         with self._snapshot() as connection:
@@ -210,6 +235,8 @@ class SQLiteReader:
     def _snapshot(self) -> Iterator[sqlite3.Connection]:
         """What is read within is of one instant. Raises InventoryError."""
         with translate(self._path):
+            if self._late():  # what is done between the pages of a call takes time as well
+                raise inventory_error(self._path, "too-long")
             self._connection.execute("BEGIN")
             try:
                 yield self._connection

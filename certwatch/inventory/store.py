@@ -18,7 +18,16 @@ from certwatch.model.observation import Incomplete, LookError, Observation, Scan
 from certwatch.model.sighting import Served, Sighting
 
 InventoryErrorKind = Literal[
-    "locked", "read-only", "full", "corrupt", "newer", "not-found", "not-inventory", "other"
+    "locked",
+    "read-only",
+    "full",
+    "corrupt",
+    "newer",
+    "not-found",
+    "not-inventory",
+    "too-long",
+    "gone",
+    "other",
 ]
 
 
@@ -173,6 +182,8 @@ class Query:
     sort: Literal["not_after", "not_before", "subject", "issuer", "first_seen", "locations"] = "not_after"
     descending: bool = False
     limit: int | None = None
+    #: Only what comes after this certificate in the order asked for: how a page goes on. Forgotten since: "gone".
+    after: Fingerprint | None = None
     #: A last filter over finished entries (a compiled expression).
     where: Callable[["Entry"], bool] | None = None
 
@@ -221,6 +232,8 @@ class FindingQuery:
     #: Resolved ones too.
     all: bool = False
     limit: int | None = None
+    #: Only what comes after this finding. Forgotten since: "gone".
+    after: FindingID | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,6 +241,15 @@ class Counts:
     certificates: int
     locations: int
     open_findings: Mapping[Severity, int] = field(default_factory=dict)
+    #: Live locations whose last looks saw nothing.
+    failing: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnerCount:
+    #: Empty: nobody answers for them.
+    owner: str
+    open_findings: Mapping[Severity, int]
 
 
 class Reader(Protocol):
@@ -264,6 +286,15 @@ class Reader(Protocol):
     def finding(self, id: FindingID) -> Finding | None: ...
 
     def counts(self) -> Counts: ...
+
+    def count_by_owner(self) -> Sequence[OwnerCount]:
+        """Open findings by owner: who has the most of the gravest first."""
+        ...
+
+    def limit_time(self, seconds: float | None) -> None:
+        """From now on all calls together may take so long: what takes longer raises InventoryError "too-long".
+        None: no limit."""
+        ...
 
     def check(self) -> Sequence[str]:
         """Verify everything that must hold between the tables; each violation one sentence. Empty: sound."""

@@ -1,7 +1,7 @@
 import asyncio
-import json
 from collections.abc import Sequence
-from datetime import timedelta
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,68 +11,38 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from certwatch.inventory.store import Counts, InventoryError
-from certwatch.model.finding import Finding, FindingID
-from certwatch.model.location import LocationURI
-from certwatch.model.observation import LookError, Scan, ScanID
-from certwatch.plugins.testing import EPOCH, make_certificate
+from certwatch.inventory.store import InventoryError, Reader
+from certwatch.plugins.testing import FakeClock
 from certwatch.telemetry.metrics import PLUGIN_FAILURES
 from certwatch.web.access import TimeLimit
-from certwatch.web.app import Site, make_app
+from certwatch.web.app import make_app
 from certwatch.web.exporter_routes import guarded
-from certwatch.web.status import Status, read_status
-from tests.engine.stage import stage
+from certwatch.web.site import Site
+from tests.support.filled import filled_site
 
 pytestmark = pytest.mark.anyio
 
 EVIL = '<script>alert("x")</script>'
 
 
-def status(**more: Any) -> Status:
-    values: dict[str, Any] = {
-        "read_at": EPOCH,
-        "counts": Counts(certificates=2, locations=3, open_findings={"page": 1}),
-        "scans": [
-            Scan(
-                id=ScanID(1),
-                collector="edge",
-                started_at=EPOCH,
-                finished_at=EPOCH + timedelta(seconds=3),
-                status="failed",
-                error=LookError(kind="permission", message=EVIL),
-                observations=1200,
-                errors=4,
-            )
-        ],
-        "expiries": [],
-        "findings": [
-            Finding(
-                id=FindingID(1),
-                rule="expiry",
-                severity="page",
-                location=LocationURI(f"x://{EVIL}"),
-                fingerprint=None,
-                summary=EVIL,
-                text="",
-                runbook="",
-                owner=EVIL,
-                opened_at=EPOCH,
-                resolved_at=None,
-            )
-        ],
-    }
-    return Status(**{**values, **more})
+def refusing(seconds: float | None = None) -> AbstractContextManager[Reader]:
+    raise InventoryError("corrupt", "inventory x.db: the file is damaged")
 
 
 def site(**more: Any) -> Site:
+    """Without an inventory: whoever reads it is told that it is damaged."""
+
     async def reload() -> Sequence[str]:
         return ()
 
     values: dict[str, Any] = {
         "version": "1.2.3",
+        "clock": FakeClock(),
         "not_ready": list,
         "broken": list,
-        "status": status,
+        "collectors": list,
+        "rules": (),
+        "reading": refusing,
         "reload": reload,
     }
     return Site(**{**values, **more})
@@ -172,51 +142,16 @@ async def test_another_server_answers_to_any_name() -> None:
     assert (await ask(site(), "/-/healthy", host="certwatch.monitoring.svc:9719")).status_code == 200
 
 
-async def test_nothing_from_outside_is_markup_on_the_page() -> None:
-    answer = await ask(site(not_ready=lambda: [EVIL], broken=lambda: [EVIL]), "/")
-    assert answer.status_code == 200
-    assert "<script" not in answer.text
-    assert answer.text.count("&lt;script&gt;") == 6
-    assert answer.headers["content-security-policy"].startswith("default-src 'none'; style-src 'sha256-")
-
-
-async def test_the_page_of_an_empty_inventory_says_so() -> None:
-    empty = status(counts=Counts(certificates=0, locations=0), scans=[], findings=[])
-    answer = await ask(site(status=lambda: empty), "/")
-    for sentence in ("No certificate has been seen yet.", "No scan has ended yet.", 'href="/metrics"'):
-        assert sentence in answer.text
-
-
-async def test_the_page_shows_what_expires_next_and_where(tmp_path: Path) -> None:
-    issued = make_certificate(
-        names=("dns:a.example.com", "dns:<b>"), not_after=EPOCH + timedelta(days=3), subject="a & b"
-    )
-    async with stage(tmp_path) as life:
-        life.source.serve("x://a/", issued)
-        await life.scan_and_judge()
-        read = await asyncio.to_thread(read_status, life.view, EPOCH)
-    answer = await ask(site(status=lambda: read), "/")
-    assert "CN=a &amp; b" in answer.text
-    assert "a.example.com, &lt;b&gt;" in answer.text
-    assert "2026-11-04 12:00 UTC" in answer.text
-    assert "x://a/" in answer.text
-    assert "<td>edge</td>" in answer.text
-
-
-async def test_the_status_is_json() -> None:
-    answer = await ask(site(not_ready=lambda: ["oh"]), "/api/v1/status")
-    told = json.loads(answer.text)
-    assert (told["ready"], told["certificates"], told["open_findings"]) == (False, 2, {"page": 1})
-    assert told["scans"][0]["finished_at"] == "2026-11-01T12:00:03Z"
-    assert told["scans"][0]["error"] == {"kind": "permission", "message": EVIL}
-
-
 async def test_an_inventory_that_cannot_be_read_is_said() -> None:
-    def refuse() -> Status:
-        raise InventoryError("corrupt", "inventory x.db: the file is damaged")
-
-    for path in ("/", "/api/v1/status"):
-        answer = await ask(site(status=refuse), path)
+    for path in (
+        "/",
+        "/certificates",
+        "/findings/1",
+        "/collectors",
+        "/api/v1/status",
+        "/api/v1/certificates",
+    ):
+        answer = await ask(site(), path)
         assert answer.status_code == 503
         assert "the file is damaged" in answer.text
 
@@ -257,16 +192,18 @@ async def test_a_request_is_bounded_in_time() -> None:
         assert (await http.get("/")).status_code == 503
 
 
-async def test_reading_happens_once_for_many() -> None:
+async def test_reading_happens_once_for_many(tmp_path: Path) -> None:
     reads = 0
+    with filled_site(tmp_path, 3) as filled:
 
-    def read() -> Status:
-        nonlocal reads
-        reads += 1
-        return status()
+        def counted(seconds: float | None) -> AbstractContextManager[Reader]:
+            nonlocal reads
+            reads += 1
+            return filled.reading(seconds)
 
-    app = make_app(site(status=read))
-    transport = httpx.ASGITransport(app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:
-        await asyncio.gather(*[http.get("/") for _ in range(5)])
+        app = make_app(replace(filled, reading=counted))
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:
+            answers = await asyncio.gather(*[http.get("/") for _ in range(5)])
+    assert [each.status_code for each in answers] == [200] * 5
     assert reads == 1

@@ -1,0 +1,1 @@
+"""The pages for people: read-only HTML, without a script."""
