@@ -1,6 +1,7 @@
 """What a scan saw, judged without an inventory, as a table or as JSON."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -123,6 +124,8 @@ def _row(look: Look, now: datetime) -> tuple[str, ...]:
     location = look.observation.location
     if not look.chain:
         error = look.observation.error
+        if error is None and "crl_kind" in look.observation.facts:
+            return (location, *_crl(look, now), _counted(look.problems))
         said = f"{error.kind}: {error.message}" if error is not None else "nothing was presented"
         return (location, "—", "—", said, "—", _counted(look.problems))
     leaf = look.chain[0]
@@ -138,6 +141,15 @@ def _row(look: Look, now: datetime) -> tuple[str, ...]:
         common_name(leaf.issuer),
         _counted(look.problems),
     )
+
+
+def _crl(look: Look, now: datetime) -> tuple[str, str, str, str]:
+    facts = look.observation.facts
+    end = None
+    with suppress(KeyError, ValueError):
+        end = datetime.fromisoformat(str(facts["crl_next_update"]))
+    said = f"CRL, {facts.get('crl_kind')}, {facts.get('crl_entries', '?')} revoked"
+    return minute(end), left(end, now), said, common_name(str(facts.get("crl_issuer", "")))
 
 
 def _counted(problems: Sequence[RuleProblem]) -> str:

@@ -88,7 +88,9 @@ def command(
         click.echo(f"certwatch: {shown(message)}", err=True)
     if seen.interrupted:
         return INTERRUPTED
-    if seen.failures or (report.looks and not any(each.chain for each in report.looks)):
+    if seen.failures or (
+        report.looks and not any(each.chain or each.observation.error is None for each in report.looks)
+    ):
         return FAILED
     return ACTION if report.urgent else OK
 

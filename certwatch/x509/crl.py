@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from certwatch.x509 import ber
 from certwatch.x509.ber import OCTETS, SEQUENCE, Element
@@ -52,6 +52,16 @@ class CRL:
     def is_delta(self) -> bool:
         return self.base_number is not None
 
+    @property
+    def kind(self) -> Literal["full", "delta", "partition", "indirect"]:
+        """delta: adds to another list (5.2.4). indirect: of several issuers; partition: of some certificates or reasons
+        only (5.2.5)."""
+        if self.is_delta:
+            return "delta"
+        if "indirect" in self.covers_only:
+            return "indirect"
+        return "partition" if self.distribution_points or self.covers_only else "full"
+
 
 @dataclass(slots=True)
 class _Parts:
@@ -70,6 +80,19 @@ def looks_like(data: bytes) -> bool:
     try:
         tbs = ber.parts(ber.only(data), 2, "CertificateList")[0]
         return _split(tbs).this_update is not None
+    except Unreadable:
+        return False
+
+
+def begins(head: bytes) -> bool:
+    """Is this the beginning of a list, in DER, whose end is somewhere else? 4 KiB tell, whatever its size."""
+    try:
+        position = ber.inside(head, ber.inside(head))
+        first = ber.element(head, position)
+        if first.tag == ber.INTEGER:
+            first = ber.element(head, first.after)
+        issuer = ber.element(head, first.after)
+        return (first.tag, issuer.tag) == (SEQUENCE, SEQUENCE) and _is_time(ber.element(head, issuer.after))
     except Unreadable:
         return False
 

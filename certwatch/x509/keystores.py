@@ -7,6 +7,9 @@ from certwatch.x509 import crl, jks, kubeconfig, openvpn, pem, pkcs7, pkcs12
 from certwatch.x509.containers import Container, Entry, Problem, malformed, unique
 
 _CRL_LABEL = "X509 CRL"
+_CRL_BEGIN = f"-----BEGIN {_CRL_LABEL}-----".encode()
+#: So much of a file is looked at to tell what it begins with.
+_HEAD = 4096
 _PEM_BEGINNINGS = tuple(
     f"-----BEGIN {label}-----".encode() for label in (_CRL_LABEL, *sorted(pkcs7.PEM_LABELS))
 )
@@ -23,6 +26,9 @@ def read(data: bytes, passphrases: Sequence[str] = ()) -> Container | None:
         if pkcs7.looks_like(data):
             return pkcs7.read(data)
         return Container(format="crl", crls=(data,)) if crl.looks_like(data) else None
+    # A list of a million entries is not searched for everything else that it could be.
+    if data[:1] == b"-" and begins_as_crl(data[:_HEAD]):
+        return _pem(data)
     # Before PEM, which these carry inside them.
     if openvpn.looks_like(data):
         return openvpn.read(data, passphrases)
@@ -33,6 +39,11 @@ def read(data: bytes, passphrases: Sequence[str] = ()) -> Container | None:
         if found is not None:
             return found
     return pkcs7.read_mail(data) if pkcs7.looks_like_mail(data) else None
+
+
+def begins_as_crl(head: bytes) -> bool:
+    """Does a file with this beginning (4 KiB are enough) hold a list, in DER or PEM?"""
+    return crl.begins(head) if head[:1] == b"\x30" else head.lstrip().startswith(_CRL_BEGIN)
 
 
 def _pem(data: bytes) -> Container | None:

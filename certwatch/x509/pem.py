@@ -14,7 +14,10 @@ _CERTIFICATE_LABELS = frozenset({"CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CER
 _KEY_LABELS = frozenset(
     {"PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY", "DSA PRIVATE KEY", "ENCRYPTED PRIVATE KEY"}
 )
+#: Longer blocks are decoded so many bytes at a time.
+_PIECE = 1 << 20
 #: Base64 that is padded or broken across lines oddly is taken; what is no base64 at all is not.
+_BLANKS = b" \t\r\n\v\f"
 _SPACE = re.compile(rb"\s+")
 _HEADER_LINE = re.compile(rb"\s*[A-Za-z0-9-]+:[^\n]*\n(?:[ \t][^\n]*\n)*")
 
@@ -27,7 +30,7 @@ class Block:
     line: int
     #: What is inside. Empty: damaged.
     data: bytes
-    #: The whole block as it stands, with its own BEGIN and END. For keys, whose headers matter.
+    #: Of a key the whole block as it stands, with its own BEGIN and END, since its headers matter. Else empty.
     pem: bytes
     #: Why it is damaged, one sentence. None: it is not.
     problem: str | None = None
@@ -74,7 +77,32 @@ def blocks(data: bytes) -> Iterator[Block]:
         if end_label != label:
             yield _damaged(label, line, f"ends as {end_label[:40]!r}")
             continue
-        yield _block(label, line, data[body:end_marker], data[begin:stop])
+        if end_marker - body > _PIECE and _HEADER_LINE.match(data, body) is None:
+            yield _large_block(label, line, memoryview(data)[body:end_marker])
+            continue
+        is_key = label in _KEY_LABELS
+        yield _block(label, line, data[body:end_marker], data[begin:stop] if is_key else b"")
+
+
+def _large_block(label: str, line: int, body: memoryview) -> Block:
+    """As `_block`, for what has many megabytes (a CRL) and no header lines: a piece at a time, so that it neither takes
+    several times its size nor keeps the interpreter's lock for long."""
+    decoded: list[bytes] = []
+    rest, ended = b"", False
+    for start in range(0, len(body), _PIECE):
+        packed = rest + bytes(body[start : start + _PIECE]).translate(None, _BLANKS)
+        # Padding that was lost in a copy is put back.
+        last = start + _PIECE >= len(body)
+        whole = len(packed) if last else len(packed) // 4 * 4
+        if ended and packed:
+            return _damaged(label, line, "is not base64")
+        try:
+            decoded.append(base64.b64decode(packed[:whole] + b"=" * (-whole % 4), validate=True))
+        except (binascii.Error, ValueError):
+            return _damaged(label, line, "is not base64")
+        ended = packed[:whole].endswith(b"=")
+        rest = packed[whole:]
+    return Block(label=label, line=line, data=b"".join(decoded), pem=b"")
 
 
 def _block(label: str, line: int, body: bytes, pem: bytes) -> Block:

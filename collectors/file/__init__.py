@@ -15,7 +15,7 @@ from certwatch.plugins.collector import CollectorConfig, CollectorContext
 from collectors.file.container import may_have_entries
 from collectors.file.contents import Contents
 from collectors.file.passphrases import Passphrase, Secrets
-from collectors.file.read import contents
+from collectors.file.read import Limits, contents
 from collectors.file.walk import Found, Unwalkable, absolute, walk
 
 #: Files looked at before the event loop hears of them, by number and by seconds.
@@ -32,6 +32,8 @@ class FileConfig(CollectorConfig):
     exclude: tuple[str, ...] = ()
     #: Larger files are not read.
     max_bytes: int = Field(default=4 << 20, gt=0)
+    #: Larger files are not read that begin with a revocation list.
+    max_crl_bytes: int = Field(default=128 << 20, gt=0)
     #: Tried on every keystore and every encrypted key, after those of `passphrases` that are for its path.
     passphrase: SecretStr | None = None
     passphrases: tuple[Passphrase, ...] = ()
@@ -164,7 +166,8 @@ class FileCollector:
     def _read(self, found: Found, passphrases: tuple[str, ...]) -> tuple[Contents, ...]:
         self._forget(found.path)
         before = _stamp(found.path)
-        held = contents(found.path, self._config.max_bytes, named=found.named, passphrases=passphrases)
+        limits = Limits(bytes=self._config.max_bytes, crl_bytes=self._config.max_crl_bytes)
+        held = contents(found.path, limits, named=found.named, passphrases=passphrases)
         beside = tuple(dict.fromkeys(path for each in held for path in each.beside))
         known = _Remembered((before, *map(_stamp, beside)), held, beside, found.named)
         # Errors are looked at anew each time, but for those that cost work; so is what changed while it was read.

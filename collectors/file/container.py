@@ -8,6 +8,7 @@ from certwatch.model.observation import ErrorKind, Fact, LookError
 from certwatch.x509 import inline, pkcs12, private_keys
 from certwatch.x509.containers import Container, Entry, Problem
 from certwatch.x509.pbe import Work
+from collectors.file import crls
 from collectors.file.contents import Contents, failed, one_line
 
 #: Endings of files that hold several places: that one cannot be read is told, whatever found it.
@@ -15,7 +16,7 @@ SUFFIXES = (".p12", ".pfx", ".jks", ".jceks", ".keystore", ".truststore", ".ovpn
 #: Of these, the endings that hold nothing but keystores.
 STORE_SUFFIXES = (".p12", ".pfx", ".jks", ".jceks")
 #: Endings of other containers.
-PLAIN_SUFFIXES = (".p7b", ".p7c", ".spc")
+PLAIN_SUFFIXES = (".p7b", ".p7c", ".spc", ".crl")
 
 #: Files that one file may name.
 MAX_REFERENCES = 1000
@@ -35,8 +36,11 @@ _KEY_FACTS: dict[private_keys.Match | None, dict[str, Fact]] = {
 }
 
 
-def contents(path: str, found: Container, passphrases: Sequence[str], load: Load) -> list[Contents]:
-    """Each entry by itself. What could not be read is told at the file's own place."""
+def contents(
+    path: str, found: Container, passphrases: Sequence[str], load: Load, *, bare: bool = False
+) -> list[Contents]:
+    """Each entry by itself. What could not be read is told at the file's own place. `bare`: there are certificates in
+    the file beside the container."""
     parts: list[Contents] = []
     references = 0
     # One purse for all the keys that one file names.
@@ -50,6 +54,8 @@ def contents(path: str, found: Container, passphrases: Sequence[str], load: Load
             parts.append(failed("malformed", f"{path}: names more than {MAX_REFERENCES} files. Exclude it"))
             break
         parts += _referenced(path, found, entry, passphrases, load, work)
+    # Bare certificates beside them are the caller's to see.
+    parts += crls.contents(path, found.crls, alone=not (parts or bare), container=found.format)
     error = _error(path, found.problems)
     if error is not None:
         own = next((at for at, part in enumerate(parts) if not part.entry), None)
@@ -62,7 +68,7 @@ def contents(path: str, found: Container, passphrases: Sequence[str], load: Load
 
 def may_have_entries(path: str, held: Iterable[Contents]) -> bool:
     """Whether there could be more places in a file than the file itself: by what was seen, or else by its name."""
-    return path.lower().endswith(SUFFIXES) or any("container" in each.facts for each in held)
+    return path.lower().endswith(SUFFIXES) or any(each.entry or "container" in each.facts for each in held)
 
 
 def _part(

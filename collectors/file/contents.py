@@ -17,7 +17,7 @@ class Contents:
     beside: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.chain) or self.error is not None
+        return bool(self.chain) or self.error is not None or "crl_kind" in self.facts
 
 
 def failed(kind: ErrorKind, message: str, *, entry: str = "", beside: tuple[str, ...] = ()) -> Contents:

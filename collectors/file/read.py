@@ -4,7 +4,7 @@ import itertools
 import os
 import stat
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from certwatch.model.certificate import Certificate
 from certwatch.model.observation import Fact, LookError
@@ -25,31 +25,47 @@ class NotARegularFile(OSError):
     """A device, a pipe or a socket: opening it could wait for ever, reading it has no end."""
 
 
-def load(path: str, max_bytes: int) -> bytes:
-    """Raises OSError; of more than `max_bytes` it reads one byte more, so that the caller sees that there is more."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    #: Of a file.
+    bytes: int
+    #: Of a file that begins with a revocation list.
+    crl_bytes: int
+
+
+def load(path: str, max_bytes: int, max_crl_bytes: int = 0) -> bytes:
+    """Raises OSError; of more than `max_bytes` it reads one byte more, so that the caller sees that there is more.
+    `max_crl_bytes`: the limit of what begins with a revocation list, if that is more."""
     # O_NONBLOCK: a pipe without a writer would hold the open for ever.
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
             raise NotARegularFile(f"{path}: not a regular file")
         parts = []
         left = max_bytes + 1
+        if max_crl_bytes > max_bytes and status.st_size > max_bytes:
+            if keystores.begins_as_crl(os.pread(fd, 4096, 0)):
+                left = max_crl_bytes + 1
+                # In one piece, since it may be large; what is missing comes below.
+                parts.append(os.read(fd, min(left, status.st_size)))
+                left -= len(parts[0])
         while left and (part := os.read(fd, min(left, 1 << 20))):
             parts.append(part)
             left -= len(part)
-        return b"".join(parts)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
     finally:
         os.close(fd)
 
 
 def contents(
-    path: str, max_bytes: int, *, named: bool, passphrases: Sequence[str] = ()
+    path: str, limits: Limits, *, named: bool, passphrases: Sequence[str] = ()
 ) -> tuple[Contents, ...]:
     """What a file holds, place by place. Empty: nothing that concerns certificates. `named`: it was configured by its
     very name. `passphrases` are for what is encrypted in it."""
     expected = named or path.lower().endswith(SUFFIXES)
     try:
-        data = load(path, max_bytes)
+        data = load(path, limits.bytes, limits.crl_bytes)
     except FileNotFoundError:
         if not named and not os.path.islink(path):
             return ()  # gone between listing and opening
@@ -67,14 +83,15 @@ def contents(
         return (failed("other", f"{path}: not a regular file. Name a file"),) if named else ()
     except OSError as error:
         return (failed("other", f"{path}: {error.strerror}"),) if expected else ()
-    if len(data) > max_bytes:
-        if not expected:
-            return ()
-        return (
-            failed("malformed", f"{path}: larger than {max_bytes} bytes. Raise max_bytes, or exclude it"),
-        )
+    if len(data) > limits.bytes:
+        is_crl = keystores.begins_as_crl(data[:4096])
+        if not is_crl or len(data) > limits.crl_bytes:
+            key, limit = ("max_crl_bytes", limits.crl_bytes) if is_crl else ("max_bytes", limits.bytes)
+            if not expected and not is_crl:
+                return ()
+            return (failed("malformed", f"{path}: larger than {limit} bytes. Raise {key}, or exclude it"),)
     holder = keystores.read(data, passphrases)
-    found = tuple(each for each in _parts(path, data, holder, max_bytes, passphrases) if each)
+    found = tuple(each for each in _parts(path, data, holder, limits.bytes, passphrases) if each)
     if found or not expected:
         return found
     if holder is None and path.lower().endswith(container.STORE_SUFFIXES):
@@ -98,20 +115,21 @@ def _parts(
             raise ValueError(f"{named}: larger than {max_bytes} bytes")
         return found
 
-    parts = container.contents(path, holder, passphrases, whole)
-    if holder.format in ("pkcs7", "crl"):
-        # A chain whose key is beside it as beside PEM, and PEM that holds more than the container.
+    bare = None
+    if holder.format in ("pkcs7", "crl") and b"CERTIFICATE-----" in data:
+        bare = _parse(path, data, passphrases)
+    parts = container.contents(path, holder, passphrases, whole, bare=bool(bare))
+    if holder.format == "pkcs7":
+        # A chain whose key is beside it as beside PEM.
         parts = [_with_key_beside(path, each, passphrases) for each in parts]
-        if b"-----BEGIN " in data:
-            parts = _merged(_parse(path, data, passphrases), parts)
-    return parts
+    return _merged(bare, parts) if bare else parts
 
 
 def _merged(bare: Contents, parts: list[Contents]) -> list[Contents]:
     """Bare certificates are the file's own; what the container has to say of the file itself goes with them."""
     own = next((each for each in parts if not each.entry), None)
-    if not bare or own is None:
-        return [*parts, bare]
+    if own is None:
+        return [bare, *parts]
     return [replace(bare, error=bare.error or own.error), *(each for each in parts if each is not own)]
 
 

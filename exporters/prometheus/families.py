@@ -33,6 +33,11 @@ LAST_SERVED = Family(
     help="While looks fail: when a certificate was last seen there, the age of what else is said of it.",
     labels=("location",),
 )
+CRL_NEXT_UPDATE = Family(
+    name="certwatch_crl_next_update_timestamp_seconds",
+    help="By when there is to be a newer CRL than the one seen at a location; the last one seen while looks fail.",
+    labels=("location", "issuer", "owner", "environment", "collector"),
+)
 NOT_BEFORE = Family(
     name="certwatch_certificate_not_before_timestamp_seconds",
     help="Beginning of validity of a certificate.",
@@ -86,6 +91,6 @@ LAST_SCAN = Family(
 )
 
 #: One series or more for each certificate or location.
-PER_CERTIFICATE = (NOT_AFTER, UP, FAILING_SINCE, LAST_SERVED, NOT_BEFORE, INFO)
+PER_CERTIFICATE = (NOT_AFTER, UP, FAILING_SINCE, LAST_SERVED, CRL_NEXT_UPDATE, NOT_BEFORE, INFO)
 AGGREGATES = (LOCATIONS, LOCATIONS_FAILING, CERTIFICATES, EARLIEST, FINDINGS, LAST_SCAN)
 FAMILIES = PER_CERTIFICATE + AGGREGATES

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import count
 
 from certwatch.model.certificate import Certificate, Fingerprint
@@ -127,7 +127,7 @@ class Index:
 
     def _show(self, served: Served) -> None:
         bucket = served.id // A_BUCKET
-        not_after, up, failing_since, last_served = b"", b"", b"", b""
+        not_after, up, failing_since, last_served, next_update = b"", b"", b"", b"", b""
         if served.retired_at is None:
             uri = served.location.uri
             environment = served.location.labels.get("environment", "")
@@ -149,6 +149,11 @@ class Index:
                         collector,
                     )
                     not_after += line(families.NOT_AFTER, values, int(certificate.not_after.timestamp()))
+            ends = _next_update(served)
+            if ends is not None:
+                issuer = str(served.facts.get("crl_issuer") or "")
+                values_of_crl = (uri, issuer, served.owner, environment, collector)
+                next_update = line(families.CRL_NEXT_UPDATE, values_of_crl, ends)
             if served.failing_since is not None:
                 failing_since = line(families.FAILING_SINCE, (uri,), served.failing_since.timestamp())
                 if served.last_served is not None:
@@ -158,6 +163,7 @@ class Index:
             (families.UP, up),
             (families.FAILING_SINCE, failing_since),
             (families.LAST_SERVED, last_served),
+            (families.CRL_NEXT_UPDATE, next_update),
         )
         for family, samples in shown:
             self._buckets[family.name].put(bucket, served.id, samples)
@@ -247,3 +253,11 @@ def _count_renewal(before: _Counted, now: _Counted | None, served: Served) -> No
     outcome = "in-time" if served.last_served.timestamp() < before.late_from else "late"
     owner, environment, _ = now.expiry[0]
     RENEWALS.labels(owner, environment, outcome).inc()
+
+
+def _next_update(served: Served) -> int | None:
+    """Of a CRL that is seen there. None: there is none, or it does not say."""
+    try:
+        return int(datetime.fromisoformat(str(served.facts["crl_next_update"])).timestamp())
+    except (KeyError, ValueError):
+        return None

@@ -3,7 +3,7 @@
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -145,6 +145,28 @@ def test_a_failed_look_keeps_the_last_known_end_with_its_age() -> None:
     index.put(PLACE)
     assert only(index, "certwatch_location_up") == 1
     assert samples(index, "certwatch_location_failing_since_timestamp_seconds") == {}
+
+
+def test_a_crl_has_its_next_update_while_it_is_seen_and_says_one() -> None:
+    facts: dict[str, Any] = {
+        "crl_issuer": "CN=Root",
+        "crl_kind": "full",
+        "crl_next_update": "2026-11-08T12:00:00Z",
+    }
+    place = served((), id=9, uri=file_location("/srv/root.crl"), owner="pki", facts=facts)
+    index = filled(place)
+    name = "certwatch_crl_next_update_timestamp_seconds"
+    ((labels, value),) = samples(index, name).items()
+    assert value == datetime(2026, 11, 8, 12, tzinfo=UTC).timestamp()
+    assert dict(labels) == {
+        "location": "file:///srv/root.crl",
+        "issuer": "CN=Root",
+        "owner": "pki",
+        "collector": "edge",
+    }
+    for gone in ({}, {"crl_next_update": "never"}, {"crl_next_update": None}):
+        index.put(replace(place, facts=gone))
+        assert samples(index, name) == {}
 
 
 def test_a_renewed_certificates_old_series_goes_and_a_retired_locations_all() -> None:

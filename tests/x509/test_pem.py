@@ -1,6 +1,7 @@
 """Blocks of PEM in the files that people have."""
 
 import base64
+import hashlib
 import time
 
 import pytest
@@ -98,3 +99,23 @@ def test_no_bytes_make_it_raise(data: bytes) -> None:
 @given(prefix=st.binary(max_size=50), suffix=st.binary(max_size=50))
 def test_a_good_block_is_found_whatever_stands_around_it(prefix: bytes, suffix: bytes) -> None:
     assert LEAF.der in [block.data for block in blocks(prefix + b"\n" + LEAF.pem + suffix)]
+
+
+@pytest.mark.parametrize("width", [64, 63, 76, 10_000_000])
+@pytest.mark.parametrize("size", [786_432, 1_500_000, 2_400_001])
+def test_a_block_of_megabytes_is_decoded_in_pieces_as_a_small_one(width: int, size: int) -> None:
+    data = b"\x30\x82" + hashlib.shake_128(b"pem").digest(size)
+    text = base64.b64encode(data)
+    body = b"\r\n".join(text[at : at + width] for at in range(0, len(text), width))
+    for end in (body, body.rstrip(b"=")):
+        (block,) = blocks(b"-----BEGIN X509 CRL-----\n" + end + b"\n-----END X509 CRL-----\n")
+        assert (block.problem, block.data == data) == (None, True)
+
+
+@pytest.mark.parametrize("at", [5, 1_400_000, -2])
+@pytest.mark.parametrize("wrong", [b"?", b"="])
+def test_what_is_no_base64_in_megabytes_is_damaged(at: int, wrong: bytes) -> None:
+    body = base64.b64encode(hashlib.shake_128(b"pem").digest(1_500_000))
+    body = body[:at] + wrong + body[at:]
+    (block,) = blocks(b"-----BEGIN X509 CRL-----\n" + body + b"\n-----END X509 CRL-----\n")
+    assert (block.problem, block.data) == ("X509 CRL at line 1 is not base64", b"")
