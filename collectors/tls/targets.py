@@ -14,6 +14,8 @@ Ports = tuple[range, ...]
 DEFAULT_PORT = 443
 #: Most addresses of one CIDR: an IPv4 /8, an IPv6 /104.
 MOST_ADDRESSES = 1 << 24
+#: Of a target: a name has 253 at most; the rest is for ports.
+MAX_CHARACTERS = 2048
 
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 _SHAPE = re.compile(
@@ -67,6 +69,10 @@ def parse(text: str) -> Target:
     wanted = text.strip()
     if not wanted:
         raise ValueError('"": an empty target. Write host, host:port, a CIDR or a tls:// URI')
+    if len(text) > MAX_CHARACTERS:
+        raise ValueError(
+            f"{text[:60]!r}…: {len(text)} characters are too many for a target (at most {MAX_CHARACTERS})"
+        )
     if wanted.lower() == LISTENING:
         return Target(text=text, name=None, network=None, ports=None, listening=True)
     if "://" in wanted:

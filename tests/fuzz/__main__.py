@@ -26,8 +26,8 @@ def run_here(name: str, arguments: list[str]) -> None:
     atheris.Fuzz()
 
 
-def run_apart(name: str, seconds: int) -> bool:
-    """Whether nothing was found."""
+def run_apart(name: str, seconds: int, runs: int) -> bool:
+    """Whether nothing was found. `runs`: stop after so many, always the same ones; 0: no such bound."""
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
         corpus, found = Path(folder, "corpus"), Path(folder, "found")
         corpus.mkdir()
@@ -38,6 +38,7 @@ def run_apart(name: str, seconds: int) -> bool:
         done = subprocess.run(
             [
                 *(sys.executable, "-m", "tests.fuzz", "--here", name),
+                *((f"-runs={runs}", "-seed=1") if runs else ()),
                 *(f"-max_total_time={seconds}", f"-max_len={MAX_BYTES}", f"-timeout={MAX_SECONDS}"),
                 *(f"-rss_limit_mb={MAX_MEBIBYTES}", f"-artifact_prefix={found}/", "-print_final_stats=1"),
                 str(corpus),
@@ -54,8 +55,8 @@ def run_apart(name: str, seconds: int) -> bool:
             kept_as.parent.mkdir(exist_ok=True)
             kept_as.write_bytes(data)
             print(f"{name}: found {kept_as.name}, {len(data)} bytes")
-        runs = [line for line in done.stdout.splitlines() if "number_of_executed_units" in line]
-        print(f"{name}: {runs[0].split()[-1] if runs else '?'} runs, status {done.returncode}", flush=True)
+        count = [line for line in done.stdout.splitlines() if "number_of_executed_units" in line]
+        print(f"{name}: {count[0].split()[-1] if count else '?'} runs, status {done.returncode}", flush=True)
         if done.returncode:
             print(done.stdout[-4000:])
         return done.returncode == 0
@@ -67,11 +68,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(fuzz.NAMES)}; default: all")
     parser.add_argument("--seconds", type=int, default=60, help="for each")
+    parser.add_argument("--runs", type=int, default=0, help="for each at most, the same ones every time")
     asked = parser.parse_args()
     unknown = set(asked.names) - set(fuzz.NAMES)
     if unknown:
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
-    clean = [run_apart(name, asked.seconds) for name in asked.names or fuzz.NAMES]
+    clean = [run_apart(name, asked.seconds, asked.runs) for name in asked.names or fuzz.NAMES]
     return 0 if all(clean) else 1
 
 
