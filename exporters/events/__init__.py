@@ -5,9 +5,9 @@ import random
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from importlib.metadata import version
 from typing import Any, ClassVar
 
+import certwatch
 from certwatch.model.finding import Finding
 from certwatch.model.location import LocationURI
 from certwatch.model.sighting import Served
@@ -58,7 +58,7 @@ class EventsExporter:
             folder = context.state_folder / "spool"
         self._spool = Spool(folder, max_bytes=config.spool_bytes, lost=self._lost)
         self._sink = self._make_sink(config)
-        self._origin = Origin(hostname=socket.gethostname(), version=version("certwatch"))
+        self._origin = Origin(hostname=socket.gethostname(), version=certwatch.__version__)
         # Set by publish, waited for by run; on the event loop.
         self._arrived = asyncio.Event()
         self._stopping = asyncio.Event()

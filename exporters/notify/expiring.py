@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from certwatch.model.clock import Clock
 from certwatch.plugins.view import InventoryView
-from exporters.notify.message import MAX_TEXT, Expiring, clean
+from exporters.notify.message import MAX_TEXT, Expiring, clean, unicode
 
 #: Receivers of one digest are served from one pass.
 KEPT = timedelta(minutes=5)
@@ -52,7 +52,7 @@ class Horizon:
                 issuer=clean(leaf.issuer, MAX_TEXT),
                 not_after=leaf.not_after,
                 fingerprint_sha256=leaf.fingerprint_sha256.hex(),
-                owner=before.owner if before is not None else served.owner,
+                owner=before.owner if before is not None else unicode(served.owner),
                 location=before.location if before is not None else clean(served.location.uri, MAX_TEXT),
                 locations=before.locations + 1 if before is not None else 1,
             )

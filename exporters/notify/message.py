@@ -66,7 +66,7 @@ class Message:
     @property
     def id(self) -> str:
         """The same for the same content, whenever it is sent."""
-        parts = [self.kind, self.route]
+        parts = [self.kind, unicode(self.route)]
         parts += [f"{name}{each.id}" for name in ("new", "open", "resolved") for each in getattr(self, name)]
         parts += [each.fingerprint_sha256 for each in self.expiring]
         if self.kind == "digest":
@@ -95,13 +95,18 @@ def item(finding: Finding, external_url: str) -> Item:
         id=finding.id,
         rule=finding.rule,
         severity=finding.severity,
-        owner=finding.owner,
+        owner=unicode(finding.owner),
         location=clean(finding.location, MAX_TEXT),
         summary=clean(finding.summary, MAX_TEXT),
         text=clean(finding.text, 2 * MAX_TEXT),
         runbook=f"{external_url}/{finding.runbook}" if external_url and finding.runbook else finding.runbook,
         opened_at=finding.opened_at,
     )
+
+
+def unicode(text: str) -> str:
+    """Without lone surrogates, which neither JSON nor mail can hold."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def ordered(items: Iterable[Item]) -> tuple[Item, ...]:

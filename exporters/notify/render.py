@@ -7,7 +7,7 @@ from itertools import groupby
 
 import msgspec
 
-from exporters.notify.message import MAX_SHOWN, Expiring, Item, Message, clean
+from exporters.notify.message import MAX_SHOWN, Expiring, Item, Message, clean, unicode
 
 #: Of the JSON; a field that goes or changes its meaning counts it up, a new field does not.
 SCHEMA_VERSION = 1
@@ -25,7 +25,7 @@ def as_json(message: Message) -> bytes:
             "version": SCHEMA_VERSION,
             "id": message.id,
             "kind": message.kind,
-            "route": message.route,
+            "route": unicode(message.route),
             "sent_at": message.sent_at.astimezone(UTC),
             "title": message.title,
             "external_url": message.external_url,

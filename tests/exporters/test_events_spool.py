@@ -108,7 +108,7 @@ def test_damage_is_counted_and_what_stands_beside_it_is_delivered(tmp_path: Path
 
 def test_beyond_its_bound_the_oldest_are_dropped_and_counted(tmp_path: Path) -> None:
     lost = Lost()
-    records = [b'{"n":%06d,"x":"%b"}' % (number, b"x" * 80) for number in range(3000)]
+    records = [b'{"n":%06d,"x":"%b"}' % (number, b"x" * 80) for number in range(1300)]
     with spool(tmp_path, lost, max_bytes=LEAST_BYTES) as held:
         for start in range(0, len(records), 100):
             held.append(records[start : start + 100])
@@ -121,7 +121,7 @@ def test_beyond_its_bound_the_oldest_are_dropped_and_counted(tmp_path: Path) -> 
 
 
 def test_what_was_dropped_while_it_was_being_sent_does_not_take_others_with_it(tmp_path: Path) -> None:
-    records = [b'{"n":%06d,"x":"%b"}' % (number, b"x" * 80) for number in range(3000)]
+    records = [b'{"n":%06d,"x":"%b"}' % (number, b"x" * 80) for number in range(1300)]
     with spool(tmp_path, max_bytes=LEAST_BYTES) as held:
         held.append(records[:10])
         batch = held.read(most=10, most_bytes=1 << 20)
@@ -172,7 +172,7 @@ def test_without_a_folder_it_is_a_queue_in_memory() -> None:
         assert drain(held) == numbered(20)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.sampled_from(["append", "deliver", "part", "restart"]), st.integers(0, 30))))
 def test_any_order_of_calls_gives_each_record_once_in_order(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int]]
@@ -206,7 +206,7 @@ def test_any_order_of_calls_gives_each_record_once_in_order(
     held.close()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.binary(max_size=300), st.binary(max_size=30))
 def test_whatever_stands_in_its_folder_it_opens_and_goes_on(
     tmp_path_factory: pytest.TempPathFactory, segment: bytes, position: bytes
