@@ -57,6 +57,14 @@ def inventory(env: Mapping[str, str]) -> str:
     return f"sqlite://{data_folder(env, uid=os.getuid())}/inventory.db"
 
 
+def state_folder(inventory: str, env: Mapping[str, str], *, uid: int) -> Path:
+    """Where exporters keep what must outlive the process: beside the inventory if it is a file, else in the data
+    folder. Raises ConfigError."""
+    if inventory.startswith("sqlite://"):
+        return Path(inventory.removeprefix("sqlite://")).parent / "exporters"
+    return data_folder(env, uid=uid) / "exporters"
+
+
 def collectors() -> list[dict[str, Any]]:
     """This host's certificate files and its listening TLS ports."""
     return [

@@ -2,11 +2,15 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import certwatch
+from certwatch.config import defaults
+from certwatch.config.mistakes import ConfigError
 from certwatch.config.settings import CollectorSettings, Config, ExporterSettings
 from certwatch.engine.collect import CollectorJob
 from certwatch.engine.engine import Work
@@ -26,11 +30,14 @@ from certwatch.plugins.rule import RuleConfig
 
 def assemble(config: Config, view: InventoryView, clock: Clock) -> Work:
     """Blocking: reads trust stores, imports plug-ins. Raises TrustError."""
+    folder = _state_folder(config)
     return Work(
         collectors=tuple(
             collector_job(each, CollectorContext(clock=clock, view=view)) for each in config.collectors
         ),
-        exporters=tuple(_exporter_job(each, config.external_url, view, clock) for each in config.exporters),
+        exporters=tuple(
+            _exporter_job(each, config.external_url, view, clock, folder) for each in config.exporters
+        ),
         rules=rule_set(config),
         retention=config.retention,
     )
@@ -51,12 +58,25 @@ def collector_job(settings: CollectorSettings, context: CollectorContext) -> Col
     )
 
 
+def _state_folder(config: Config) -> Path | None:
+    try:
+        return defaults.state_folder(config.inventory, os.environ, uid=os.getuid())
+    except ConfigError:
+        # An inventory elsewhere and no home: exporters that need a folder say so.
+        return None
+
+
 def _exporter_job(
-    settings: ExporterSettings, external_url: str, view: InventoryView, clock: Clock
+    settings: ExporterSettings, external_url: str, view: InventoryView, clock: Clock, folder: Path | None
 ) -> ExporterJob:
     def build() -> Exporter:
         plugin: type[Exporter] = registry.load("exporters", settings.kind)
-        context = ExporterContext(clock=clock, view=view, external_url=external_url)
+        context = ExporterContext(
+            clock=clock,
+            view=view,
+            external_url=external_url,
+            state_folder=folder / settings.name if folder is not None else None,
+        )
         return plugin(settings.name, settings.config, context)
 
     return ExporterJob(name=settings.name, kind=settings.kind, build=build, settings=(settings, external_url))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict
@@ -49,6 +50,8 @@ class ExporterContext:
     view: InventoryView
     #: Where people reach this certwatch, without slash at the end; links are made from it.
     external_url: str = ""
+    #: A folder of this exporter's own for what must outlive the process; it may not exist yet. None: there is none.
+    state_folder: Path | None = None
 
 
 class Exporter(Protocol):

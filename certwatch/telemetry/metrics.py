@@ -80,6 +80,18 @@ NOTIFICATIONS = Counter(
     ["exporter", "outcome"],
     registry=REGISTRY,
 )
+SPOOL_BYTES = Gauge(
+    "certwatch_spool_bytes",
+    "What an exporter has still to deliver, on disk and in memory.",
+    ["exporter"],
+    registry=REGISTRY,
+)
+EVENTS_LOST = Counter(
+    "certwatch_events_lost",
+    'Events that were given up, by reason: "full" (the oldest, beyond the spool\'s bound), "refused" (by the receiver, for good), "damaged" (unreadable on disk).',
+    ["exporter", "reason"],
+    registry=REGISTRY,
+)
 RELOAD_OK = Gauge(
     "certwatch_config_last_reload_successful",
     "1: the last config load was taken; 0: it was refused, the one before runs.",

@@ -177,7 +177,10 @@ class Groups:
 
 
 def short(text: str, limit: int) -> str:
-    """Longer ones are cut, and told apart by a hash at their end."""
+    """Longer ones are cut, and told apart by a hash at their end. A lone surrogate, which no JSON holds, must not keep
+    all the other alerts from being sent."""
+    if not text.isascii():
+        text = text.encode("utf-8", "replace").decode()
     if len(text) <= limit:
         return text
     return f"{text[:limit]}…{hashlib.sha256(text.encode()).hexdigest()[:16]}"

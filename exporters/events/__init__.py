@@ -1,37 +1,50 @@
-"""Every happening as one line of JSON in Elastic Common Schema fields."""
+"""Every happening as one JSON object in Elastic Common Schema fields, to a file, to syslog, or by HTTP `_bulk`."""
 
 import asyncio
-from collections import deque
+import random
+import socket
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from contextlib import suppress
 from typing import Any, ClassVar
 
-import msgspec
-
+import certwatch
 from certwatch.model.finding import Finding
+from certwatch.model.location import LocationURI
 from certwatch.model.sighting import Served
 from certwatch.plugins.exporter import ExporterConfig, ExporterContext, News
 from certwatch.telemetry.logs import get_logger
-from certwatch.telemetry.metrics import NOTIFICATIONS
-from exporters.events.documents import Document, finding_document, location_document, scan_document
-from exporters.events.sinks import FileSink, Sink
+from certwatch.telemetry.metrics import EVENTS_LOST, NOTIFICATIONS, SPOOL_BYTES
+from exporters.events.bulk import BulkSink
+from exporters.events.config import EventsConfig
+from exporters.events.documents import (
+    Document,
+    Origin,
+    encoded,
+    finding_document,
+    location_document,
+    lost_document,
+    scan_document,
+)
+from exporters.events.sinks import FileSink, Sink, SinkError
+from exporters.events.spool import Spool
+from exporters.events.syslog_sink import syslog_sink
+
+__all__ = ["EventsConfig", "EventsExporter"]
 
 log = get_logger(__name__)
 
-#: Lines kept while they cannot be written. Beyond it the oldest go, counted and logged.
-PENDING_LINES = 100_000
-BATCH_LINES = 1_000
-RETRY_SECONDS = 5.0
-LAST_ATTEMPT_SECONDS = 5.0
-
-
-class EventsConfig(ExporterConfig):
-    #: File that lines are appended to. It may be rotated at any time, by renaming or by truncating.
-    path: Path
+BATCH_EVENTS = 1_000
+BATCH_BYTES = 2 << 20
+#: Documents made and spooled at once.
+SPOOL_EVENTS = 2_000
+FIRST_RETRY_SECONDS = 1.0
+MAX_RETRY_SECONDS = 60.0
+LAST_ATTEMPT_SECONDS = 4.5
 
 
 class EventsExporter:
-    """Keeps order. What cannot be written waits, bounded, and is tried again; a crash loses what waited."""
+    """Everything goes through a spool on disk before `publish` returns: what was taken is delivered at least once, in
+    order, also after `kill -9`. Only beyond the spool's bound is something dropped: the oldest, counted."""
 
     Config: ClassVar[type[ExporterConfig]] = EventsConfig
 
@@ -40,71 +53,134 @@ class EventsExporter:
         self.config = config
         self._name = name
         self._context = context
-        self._sink: Sink = FileSink(config.path)
-        # Appended to by publish, drained by run; both on the event loop.
-        self._pending: deque[bytes] = deque()
+        folder = config.spool
+        if folder is None and context.state_folder is not None:
+            folder = context.state_folder / "spool"
+        self._spool = Spool(folder, max_bytes=config.spool_bytes, lost=self._lost)
+        self._sink = self._make_sink(config)
+        self._origin = Origin(hostname=socket.gethostname(), version=certwatch.__version__)
+        # Set by publish, waited for by run; on the event loop.
         self._arrived = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._started = False
+        self._spooling = True
+
+    def _make_sink(self, config: EventsConfig) -> Sink:
+        if config.syslog is not None:
+            return syslog_sink(config.syslog)
+        if config.bulk is not None:
+            return BulkSink(config.bulk, self._lost)
+        assert config.path is not None  # noqa: S101  # the config's promise: one of the three
+        return FileSink(config.path)
+
+    def _lost(self, reason: str, count: int) -> None:
+        EVENTS_LOST.labels(self._name, reason).inc(count)
+        log.error("events_lost", exporter=self._name, reason=reason, events=count)
 
     async def start(self) -> None:
-        """Nothing: events tell what changes, and nothing has."""
+        """Opens the spool; raises SpoolError. Events tell what changes, not what is: called again, something that
+        changed was lost, and an event says so."""
+        await asyncio.to_thread(self._spool.open)
+        self._arrived.set()
+        if self._started:
+            await asyncio.to_thread(self._take, [lost_document(self._context.clock())])
+        self._started = True
 
     async def publish(self, news: News) -> None:
-        documents = await asyncio.to_thread(lambda: list(self._documents(news)))
-        for document in documents:
-            self._pending.append(msgspec.json.encode(document) + b"\n")
-        surplus = len(self._pending) - PENDING_LINES
-        if surplus > 0:
-            for _ in range(surplus):
-                self._pending.popleft()
-            NOTIFICATIONS.labels(self._name, "dropped").inc(surplus)
-            log.error("events_dropped", exporter=self._name, lines=surplus, pending=PENDING_LINES)
-        if self._pending:
-            self._arrived.set()
+        await asyncio.to_thread(self._take_all, news)
+        self._arrived.set()
+
+    def _take_all(self, news: News) -> None:
+        """Blocking. A part at a time: many changes in one go take no more memory than that."""
+        part: list[Document] = []
+        for document in self._documents(news):
+            part.append(document)
+            if len(part) == SPOOL_EVENTS:
+                self._take(part)
+                part = []
+        self._take(part)
+
+    def _take(self, documents: list[Document]) -> None:
+        error = self._spool.append([encoded(each, self._origin) for each in documents])
+        if (error is None) != self._spooling:
+            self._spooling = error is None
+            if error is not None:
+                log.error("events_not_spooled", exporter=self._name, error=str(error))
+            else:
+                log.info("events_spooled_again", exporter=self._name)
+        SPOOL_BYTES.labels(self._name).set(self._spool.waiting_bytes)
 
     async def run(self) -> None:
+        # A run that failed is begun anew.
+        self._stopping.clear()
+        delivering = asyncio.create_task(self._deliver())
         try:
-            while True:
+            await asyncio.shield(delivering)
+        except asyncio.CancelledError:
+            # What is under way goes on: its answer says what need not be sent again.
+            self._stopping.set()
+            self._arrived.set()
+            await asyncio.wait([delivering], timeout=LAST_ATTEMPT_SECONDS)
+            raise
+        finally:
+            delivering.cancel()
+            await asyncio.wait([delivering])
+            await self._sink.close()
+            self._spool.close()
+
+    async def _deliver(self) -> None:
+        """Until everything is delivered and it is to stop."""
+        await asyncio.to_thread(self._spool.open)
+        failures = 0
+        while True:
+            batch = await asyncio.to_thread(self._spool.read, most=BATCH_EVENTS, most_bytes=BATCH_BYTES)
+            if not batch.records:
+                SPOOL_BYTES.labels(self._name).set(self._spool.waiting_bytes)
+                if self._stopping.is_set():
+                    return
                 await self._arrived.wait()
                 self._arrived.clear()
-                while self._pending:
-                    if not await self._drain():
-                        await asyncio.sleep(RETRY_SECONDS)
-        finally:
-            try:
-                async with asyncio.timeout(LAST_ATTEMPT_SECONDS):
-                    while self._pending and await self._drain():
-                        pass
-            except TimeoutError:
-                log.error("events_lost", exporter=self._name, lines=len(self._pending))
-            self._sink.close()
+                continue
+            rest: Sequence[bytes] = batch.records
+            while rest:
+                try:
+                    rest = await self._sink.send(rest)
+                except SinkError as error:
+                    failures += 1
+                    NOTIFICATIONS.labels(self._name, "failed").inc()
+                    log.error(
+                        "events_not_delivered", exporter=self._name, failures=failures, error=str(error)
+                    )
+                    if self._stopping.is_set():
+                        break
+                    await self._pause(failures)
+                else:
+                    NOTIFICATIONS.labels(self._name, "ok").inc()
+                    if failures:
+                        log.info("events_delivered_again", exporter=self._name, after=failures)
+                    failures = 0
+            settled = next(
+                (number for number, each in enumerate(batch.records) if rest and each is rest[0]), None
+            )
+            count = len(batch.records) if settled is None else settled
+            with suppress(OSError):  # not written: delivered once more after a restart
+                await asyncio.to_thread(self._spool.acknowledge, batch, count)
+            SPOOL_BYTES.labels(self._name).set(self._spool.waiting_bytes)
+            if rest:
+                return
 
-    async def _drain(self) -> bool:
-        """Write one batch: True if anything was taken."""
-        batch = [self._pending.popleft() for _ in range(min(BATCH_LINES, len(self._pending)))]
-        writing = asyncio.ensure_future(asyncio.to_thread(self._write, batch))
-        try:
-            taken = await asyncio.shield(writing)
-        except asyncio.CancelledError:
-            # The thread cannot be stopped: without its answer, lines would be written twice.
-            self._give_back(batch[await writing :])
-            raise
-        self._give_back(batch[taken:])
-        NOTIFICATIONS.labels(self._name, "ok" if taken else "failed").inc()
-        return taken > 0
-
-    def _write(self, batch: list[bytes]) -> int:
-        try:
-            return self._sink.write(batch)
-        except OSError as error:
-            log.error("events_not_written", exporter=self._name, path=str(self.config.path), error=str(error))
-            return 0
-
-    def _give_back(self, lines: list[bytes]) -> None:
-        self._pending.extendleft(reversed(lines))
+    async def _pause(self, failures: int) -> None:
+        """Longer with each failure; ended by the stop, before which there is one more attempt."""
+        wait = min(MAX_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** min(failures - 1, 10))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(wait * random.uniform(0.5, 1.0)):  # noqa: S311
+                await self._stopping.wait()
 
     def _documents(self, news: News) -> Iterator[Document]:
         now = self._context.clock()
-        known = {served.location.uri: served for served in (*news.changed, *news.retired)}
+        known: dict[LocationURI, Served | None] = {
+            served.location.uri: served for served in (*news.changed, *news.retired)
+        }
         for served in news.changed:
             yield location_document("location-changed", served, now)
         for served in news.retired:
@@ -119,12 +195,9 @@ class EventsExporter:
         for scan in news.scans:
             yield scan_document(scan, now)
 
-    def _served(self, finding: Finding, known: dict[Any, Served]) -> Served | None:
+    def _served(self, finding: Finding, known: dict[LocationURI, Served | None]) -> Served | None:
         if finding.location not in known:
-            served = self._context.view.served(finding.location)
-            if served is None:
-                return None
-            known[finding.location] = served
+            known[finding.location] = self._context.view.served(finding.location)
         return known[finding.location]
 
     def routes(self) -> Sequence[Any]:

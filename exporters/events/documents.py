@@ -1,22 +1,28 @@
-"""News as documents of the Elastic Common Schema (ECS 8): pure, one dict a happening."""
+"""News as documents of the Elastic Common Schema (ECS 8 and 9): pure, one dict a happening."""
 
+import hashlib
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from ipaddress import ip_address
 from typing import Any
+
+import msgspec
 
 from certwatch.model.certificate import Certificate
 from certwatch.model.finding import Finding, Severity
 from certwatch.model.location import LocationURI, parse_file_location, parse_tls_location
 from certwatch.model.observation import Scan
 from certwatch.model.sighting import Served
+from exporters.events.ecs import ECS_VERSION, LONGEST, fitted
 
 Document = dict[str, Any]
 
-ECS_VERSION = "8.17.0"
-
 #: ECS leaves the scale of event.severity to the source; ours follows syslog turned round: greater is graver.
 SEVERITY_NUMBER: dict[Severity, int] = {"page": 3, "ticket": 2, "info": 1}
+
+_TYPES = {"location-changed": "change", "location-retired": "deletion", "finding-altered": "change"}
 
 _ATTRIBUTES = {
     "CN": "common_name",
@@ -26,6 +32,26 @@ _ATTRIBUTES = {
     "OU": "organizational_unit",
     "ST": "state_or_province",
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Who says it: the same in every event of a process."""
+
+    #: The machine that certwatch runs on.
+    hostname: str
+    version: str
+
+
+def encoded(document: Document, origin: Origin) -> bytes:
+    """One record: JSON without a newline, bounded, with an `event.id` that is the same for the same happening, so that
+    what is sent twice can be known."""
+    document["host"] = {"name": origin.hostname, "hostname": origin.hostname}
+    document["service"] = {"name": "certwatch", "type": "certwatch", "version": origin.version}
+    document = fitted(document)
+    content = msgspec.json.encode(document)
+    document["event"]["id"] = hashlib.sha256(content).hexdigest()[:32]
+    return msgspec.json.encode(document)
 
 
 def instant(moment: datetime) -> str:
@@ -38,7 +64,6 @@ def finding_document(action: str, finding: Finding, served: Served | None, now: 
     document = _base(action, now, dataset="certwatch.finding", kind="alert")
     document["message"] = finding.summary
     document["event"] |= {
-        "id": f"{finding.id}-{action.removeprefix('finding-')}",
         "severity": SEVERITY_NUMBER[finding.severity],
         "start": instant(finding.opened_at),
         "reason": finding.text,
@@ -48,6 +73,8 @@ def finding_document(action: str, finding: Finding, served: Served | None, now: 
     document["rule"] = {"id": finding.rule, "name": finding.rule, "reference": finding.runbook}
     document |= _place(finding.location, served, certificate)
     document["certwatch"] |= {"severity": finding.severity, "owner": finding.owner}
+    if finding.fingerprint is not None:
+        document["certwatch"]["fingerprint_sha256"] = finding.fingerprint.hex()
     return document
 
 
@@ -60,6 +87,16 @@ def location_document(action: str, served: Served, now: datetime) -> Document:
         document["error"] = {"code": served.error.kind, "message": served.error.message}
     document |= _place(served.location.uri, served, served.leaf)
     document["certwatch"] |= {"owner": served.owner, "collectors": list(served.collectors)}
+    if served.leaf is not None:
+        document["certwatch"]["fingerprint_sha256"] = served.leaf.fingerprint_sha256.hex()
+    return document
+
+
+def lost_document(now: datetime) -> Document:
+    """Some happenings were not told: this exporter was too slow, or failed."""
+    document = _base("events-lost", now, dataset="certwatch.exporter", kind="pipeline_error")
+    document["message"] = "events were lost before this one: certwatch could not keep up with what changed"
+    document["event"]["outcome"] = "failure"
     return document
 
 
@@ -92,8 +129,10 @@ def _base(action: str, now: datetime, *, dataset: str, kind: str) -> Document:
         "event": {
             "kind": kind,
             "category": ["configuration"],
-            "type": ["change" if action.endswith("changed") else "info"],
+            # Pairs of category and type that ECS expects.
+            "type": [_TYPES.get(action, "info")],
             "action": action,
+            "created": instant(now),
             "module": "certwatch",
             "dataset": dataset,
         },
@@ -112,7 +151,8 @@ def _place(uri: LocationURI, served: Served | None, certificate: Certificate | N
     if x509 is not None:
         fields["x509"] = x509
     if served is not None and served.location.labels:
-        fields["labels"] = dict(served.location.labels)
+        # A dot would make an object of a label, and of "app" and "app.kubernetes.io/name" a contradiction.
+        fields["labels"] = {key.replace(".", "_"): value for key, value in served.location.labels.items()}
     if uri.startswith("tls://"):
         fields |= _endpoint(uri, served, certificate, x509)
     elif uri.startswith("file://"):
@@ -130,8 +170,9 @@ def _endpoint(
         version = re.fullmatch(r"(TLS|SSL)v([\d.]+)", str(served.facts.get("tls_version", "")))
         if version is not None:
             tls |= {"version_protocol": version[1].lower(), "version": version[2]}
-        if served.facts.get("cipher"):
-            tls["cipher"] = served.facts["cipher"]
+        for field, fact in (("cipher", "cipher"), ("curve", "group"), ("next_protocol", "alpn")):
+            if served.facts.get(fact):
+                tls[field] = str(served.facts[fact])
         tls["established"] = served.error is None
     if certificate is not None and x509 is not None:
         tls["server"] = {
@@ -143,11 +184,20 @@ def _endpoint(
     if endpoint.server_name is not None:
         tls["client"] = {"server_name": endpoint.server_name}
     server: Document = {"address": endpoint.host, "port": endpoint.port}
-    if re.fullmatch(r"[0-9.]+|[0-9a-f:.]*:[0-9a-f:.]*", endpoint.host):
+    if _is_address(endpoint.host):
         server["ip"] = endpoint.host
     if endpoint.server_name is not None:
         server["domain"] = endpoint.server_name
     return {"tls": tls, "server": server}
+
+
+def _is_address(host: str) -> bool:
+    """A zone ("fe80::1%eth0") is no part of what ECS calls an IP."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return "%" not in host
 
 
 def x509_fields(certificate: Certificate) -> Document:
@@ -165,9 +215,14 @@ def x509_fields(certificate: Certificate) -> Document:
         "not_after": certificate.not_after and instant(certificate.not_after),
         "public_key_size": certificate.key.bits,
         "public_key_curve": certificate.key.curve,
-        "public_key_exponent": certificate.key.exponent,
+        "public_key_exponent": _long(certificate.key.exponent),
     }
     return fields | {key: value for key, value in optional.items() if value is not None}
+
+
+def _long(number: int | None) -> int | None:
+    """None as well for a number that a certificate may hold and a "long" may not."""
+    return number if number is not None and number <= LONGEST else None
 
 
 def _attributes(name: str) -> Iterator[tuple[str, list[str]]]:

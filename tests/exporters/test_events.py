@@ -117,7 +117,12 @@ def test_a_finding_carries_rule_certificate_place_and_owner() -> None:
         "ip": "192.0.2.1",
         "domain": "www.example.com",
     }
-    assert document["certwatch"] == {"location": ENDPOINT, "severity": "page", "owner": "payments"}
+    assert document["certwatch"] == {
+        "location": ENDPOINT,
+        "severity": "page",
+        "owner": "payments",
+        "fingerprint_sha256": CERTIFICATE.fingerprint_sha256.hex(),
+    }
     assert document["labels"] == {"environment": "prod"}
 
 
@@ -170,20 +175,20 @@ def test_what_could_not_be_read_is_left_out() -> None:
 
 def test_a_file_renamed_away_is_opened_anew(tmp_path: Path) -> None:
     sink = FileSink(tmp_path / "events.ndjson")
-    sink.write([b"1\n"])
+    sink.write([b"1"])
     (tmp_path / "events.ndjson").rename(tmp_path / "events.ndjson.1")
-    sink.write([b"2\n"])
-    sink.close()
+    sink.write([b"2"])
+    sink.shut()
     assert (tmp_path / "events.ndjson.1").read_bytes() == b"1\n"
     assert (tmp_path / "events.ndjson").read_bytes() == b"2\n"
 
 
 def test_a_file_truncated_under_it_goes_on_at_its_new_end(tmp_path: Path) -> None:
     sink = FileSink(tmp_path / "events.ndjson")
-    sink.write([b"1\n"])
+    sink.write([b"1"])
     os.truncate(tmp_path / "events.ndjson", 0)
-    sink.write([b"2\n"])
-    sink.close()
+    sink.write([b"2"])
+    sink.shut()
     assert (tmp_path / "events.ndjson").read_bytes() == b"2\n"
 
 
@@ -194,12 +199,12 @@ def test_a_disk_that_fills_up_in_a_line_leaves_no_half_line(tmp_path: Path) -> N
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (25, before[1]))
-        assert sink.write([b"0123456789\n", b"0123456789\n", b"0123456789\n"]) == 2
+        assert sink.write([b"0123456789", b"0123456789", b"0123456789"]) == 2
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, handler)
-    assert sink.write([b"after\n"]) == 1
-    sink.close()
+    assert sink.write([b"after"]) == 1
+    sink.shut()
     assert (tmp_path / "events.ndjson").read_bytes() == b"0123456789\n0123456789\nafter\n"
 
 

@@ -1,0 +1,124 @@
+"""Findings to people by e-mail, chat and webhook: what pages at once, the rest as a digest for each owner."""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import httpx
+
+from certwatch.model.finding import Finding, Severity
+from certwatch.plugins.exporter import ExporterConfig, ExporterContext, News
+from certwatch.telemetry.logs import get_logger
+from exporters.notify.config import NotifyConfig
+from exporters.notify.expiring import Horizon
+from exporters.notify.message import Item, item
+from exporters.notify.receiver import Receiver
+from exporters.notify.ways import SEND_SECONDS, NotSent, key, way
+
+__all__ = ["NotifyConfig", "NotifyExporter"]
+
+log = get_logger(__name__)
+
+LAST_ATTEMPT_SECONDS = 4.5
+
+
+class NotifyExporter:
+    """For those without Alertmanager. Each receiver is told what differs from what it was told last; what that was
+    is kept in the state folder, so that neither a restart nor lost news makes it hear twice or never."""
+
+    Config: ClassVar[type[ExporterConfig]] = NotifyConfig
+
+    def __init__(self, name: str, config: ExporterConfig, context: ExporterContext) -> None:
+        assert isinstance(config, NotifyConfig)  # noqa: S101
+        self.config = config
+        self._name = name
+        self._context = context
+        self._routes = config.routes()
+        self._told = frozenset({*config.severities, *config.immediate})
+        # Owned by the event loop: open findings that somebody is told of, by id.
+        self._open: dict[int, Item] = {}
+        self._receivers: list[Receiver] = []
+        #: Set while `run` has its receivers.
+        self.running = asyncio.Event()
+        self._horizon = Horizon(context.view, context.clock, config.expiring, self._route_of)
+
+    def _route_of(self, owner: str) -> str | None:
+        if owner in self._routes:
+            return owner
+        return "" if "" in self._routes else None
+
+    async def start(self) -> None:
+        self._open = await asyncio.to_thread(lambda: self._items(self._context.view.open_findings()))
+        self._wake()
+
+    def _items(self, findings: Iterable[Finding]) -> dict[int, Item]:
+        return {
+            each.id: item(each, self._context.external_url)
+            for each in findings
+            if each.severity in self._told and self._route_of(each.owner) is not None
+        }
+
+    async def publish(self, news: News) -> None:
+        for finding in (*news.resolved, *news.altered):
+            self._open.pop(finding.id, None)
+        self._open |= self._items((*news.opened, *news.altered))
+        if news.resolved or news.altered or news.opened:
+            self._wake()
+
+    def _wake(self) -> None:
+        for receiver in self._receivers:
+            receiver.wake()
+
+    def _open_of(self, route: str, severities: tuple[Severity, ...]) -> Mapping[int, Item]:
+        return {
+            id: each
+            for id, each in self._open.items()
+            if each.severity in severities and self._route_of(each.owner) == route
+        }
+
+    async def run(self) -> None:
+        async with httpx.AsyncClient(timeout=SEND_SECONDS, follow_redirects=False) as client:
+            self._receivers = await asyncio.to_thread(self._make_receivers, client)
+            self.running.set()
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    for receiver in self._receivers:
+                        tasks.create_task(receiver.run())
+            finally:
+                await asyncio.gather(*(_last_attempt(each) for each in self._receivers))
+                self._receivers = []
+                self.running.clear()
+
+    def _make_receivers(self, client: httpx.AsyncClient) -> list[Receiver]:
+        """Blocking: reads files of URLs. Raises OSError or ValueError, which show no URL."""
+        folder = self._context.state_folder
+        if folder is None:
+            log.warning("notify_state_not_kept", exporter=self._name, error="there is no folder for it")
+        return [
+            Receiver(
+                name=self._name,
+                route=route,
+                way=way(url, lambda: client),
+                path=folder / f"{key(route, url)}.json" if folder is not None else None,
+                config=self.config,
+                clock=self._context.clock,
+                external_url=self._context.external_url,
+                open=self._open_of,
+                is_open=lambda id: id in self._open,
+                expiring=self._horizon.of,
+            )
+            for route, settings in self._routes.items()
+            for url in settings.read()
+        ]
+
+    def routes(self) -> Sequence[Any]:
+        return ()
+
+
+async def _last_attempt(receiver: Receiver) -> None:
+    """What waits for its group goes now; else it would be told by the next start."""
+    try:
+        async with asyncio.timeout(LAST_ATTEMPT_SECONDS):
+            await receiver.round(last=True)
+    except (NotSent, TimeoutError):
+        pass  # said already, by every attempt before
