@@ -12,7 +12,7 @@ import click
 from certwatch.model.clock import Clock, system_clock
 
 if TYPE_CHECKING:
-    from certwatch.inventory.store import Reader
+    from certwatch.inventory.store import Reader, Store
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -67,11 +67,16 @@ def json_option(function: F) -> F:
 @contextmanager
 def reader_of(config: Path | None) -> "Iterator[Reader]":
     """A reader of the configured inventory. Needs neither plug-ins nor the rest of the config."""
-    from certwatch.config.inventory_url import inventory_url
-    from certwatch.inventory.open import open_inventory
-
-    reader = open_inventory(inventory_url(config, env=os.environ), create=False).reader()
+    reader = store_of(config).reader()
     try:
         yield reader
     finally:
         reader.close()
+
+
+def store_of(config: Path | None) -> "Store":
+    """The configured inventory, as `reader_of` finds it."""
+    from certwatch.config.inventory_url import inventory_url
+    from certwatch.inventory.open import open_inventory
+
+    return open_inventory(inventory_url(config, env=os.environ), create=False)

@@ -15,6 +15,7 @@ from certwatch.inventory.shapes import (
     finding_json,
     observation_json,
     place_json,
+    silence_json,
 )
 from certwatch.model.certificate import Certificate
 from certwatch.model.instants import iso
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ENTRY_COLUMNS", "PLACE_COLUMNS", "certificate_json", "csv_cell", "entry_json", "entry_row", "error_json",
-    "finding_json", "observation_json", "place_json", "place_rows", "write_csv", "write_json", "write_json_list",
+    "finding_json", "observation_json", "place_json", "place_rows", "silence_json", "write_csv", "write_json", "write_json_list",
 ]  # fmt: skip
 
 

@@ -54,7 +54,7 @@ def command(id: str, as_json: bool, config: Path | None) -> int:
 
 
 def _status(findings: Sequence[Finding]) -> int:
-    urgent = any(each.resolved_at is None and each.severity in ("page", "ticket") for each in findings)
+    urgent = any(each.is_told and each.severity in ("page", "ticket") for each in findings)
     return ACTION if urgent else OK
 
 
@@ -69,6 +69,13 @@ def _finding(reader: "Reader", number: int, *, as_json: bool) -> int:
     return _status([finding])
 
 
+def _silenced(finding: Finding) -> str:
+    silence = finding.silence
+    if silence is None:
+        return ""
+    return f"until {minute(silence.until)} by {silence.author}: {silence.reason} (silence {silence.id})"
+
+
 def _finding_lines(finding: Finding, *, indent: int = 0) -> Iterator[str]:
     yield " " * indent + shown(f"{finding.severity}  {finding.rule}  {finding.summary}")
     yield from lines(
@@ -79,6 +86,7 @@ def _finding_lines(finding: Finding, *, indent: int = 0) -> Iterator[str]:
             ("owner", shown(finding.owner)),
             ("opened", minute(finding.opened_at)),
             ("resolved", minute(finding.resolved_at) if finding.resolved_at is not None else ""),
+            ("silenced", shown(_silenced(finding))),
             ("what to do", shown(finding.text)),
             ("runbook", shown(finding.runbook)),
         ],

@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from certwatch.engine.judge import RuleSet, judge
 from certwatch.engine.writer import WriterThread
+from certwatch.expressions.findings import Silences
 from certwatch.inventory.store import InventoryError, Judgement, Reader, Store
 from certwatch.model.clock import Clock
 from certwatch.model.observation import Scan
@@ -23,8 +24,8 @@ log = get_logger(__name__)
 PAGE = 500
 #: What is judged by then is written, though the page has more: a stop waits no longer than this.
 PAGE_SECONDS = 0.5
-#: The longest sleep, whatever is due when.
-LONGEST_SLEEP = timedelta(hours=1)
+#: The longest sleep, whatever is due when: so long a silence that somebody adds waits to be noticed.
+LONGEST_SLEEP = timedelta(seconds=5)
 #: After a round that the inventory refused.
 RETRY_SECONDS = 30.0
 
@@ -54,6 +55,9 @@ class Evaluator:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rules")
         # Made and used in `_thread` only.
         self._reader: Reader | None = None
+        self._silences = Silences()
+        # Of what is in `_silences`. None: nothing was read yet.
+        self._silences_revision: int | None = None
         self._woken = asyncio.Event()
         self._stopping = asyncio.Event()
         self._scans: list[Scan] = []
@@ -135,6 +139,8 @@ class Evaluator:
         assert rules is not None  # noqa: S101 - `round` asked
         if not self._required:
             await self._require(rules)
+        if await loop.run_in_executor(self._thread, self._read_silences):
+            await self._writer.call(lambda writer: writer.require_silences())
         judged = await loop.run_in_executor(self._thread, self._judge, rules)
         if not judged or rules is not self._rules:
             # Other rules meanwhile: this is read and judged once more, by them.
@@ -161,11 +167,23 @@ class Evaluator:
         deadline = time.monotonic() + PAGE_SECONDS
         judged: list[tuple[Judgement, Served, bool]] = []
         for due in self._open().due(now, PAGE):
-            judgement, served = judge(due, rules, now)
+            judgement, served = judge(due, rules, now, self._silences)
             judged.append((judgement, served, due.changed or served.owner != due.served.owner))
             if time.monotonic() > deadline:
                 break
         return judged
+
+    def _read_silences(self) -> bool:
+        """Whether they are others than before. In the thread."""
+        reader = self._open()
+        revision = reader.silences_revision()
+        if revision == self._silences_revision:
+            return False
+        self._silences = Silences(reader.silences(self._clock()))
+        for silence, reason in self._silences.refused:
+            log.error("silence_refused", silence=silence.id, error=reason)
+        self._silences_revision = revision
+        return True
 
     def _open(self) -> Reader:
         if self._reader is None:

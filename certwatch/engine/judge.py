@@ -6,12 +6,14 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
+from certwatch.expressions.findings import Silences
 from certwatch.inventory.store import Due, Judgement, RuleProblem
 from certwatch.model.finding import Problem
 from certwatch.model.sighting import Served
 from certwatch.plugins.guard import PluginFailed, guard
 from certwatch.plugins.rule import Rule, RuleConfig, Until, World
 
+NONE_SILENCED = Silences()
 #: What one rule may say of one location; more is a fault of the rule.
 MAX_SAID = 1000
 #: A location that some rule could not judge is judged again after this, though nothing changed.
@@ -44,7 +46,9 @@ class RuleSet:
     digest: str = ""
 
 
-def judge(due: Due, rules: RuleSet, now: datetime) -> tuple[Judgement, Served]:
+def judge(
+    due: Due, rules: RuleSet, now: datetime, silences: Silences = NONE_SILENCED
+) -> tuple[Judgement, Served]:
     """The judgement, and the location with its present owner.
 
     A retired location has no problems. A rule that fails is silent: its findings stay as they are. An instant of
@@ -67,7 +71,12 @@ def judge(due: Due, rules: RuleSet, now: datetime) -> tuple[Judgement, Served]:
             continue
         for each in said:
             if isinstance(each, Problem):
-                problems.append(RuleProblem(rule=rule.id, runbook=rule.runbook, problem=each))
+                silence = silences.covering(rule.id, each, served, now)
+                problems.append(
+                    RuleProblem(rule=rule.id, runbook=rule.runbook, problem=each, silence=silence)
+                )
+                if silence is not None and (due_at is None or silence.until < due_at):
+                    due_at = silence.until
             elif each.instant > now and (due_at is None or each.instant < due_at):
                 due_at = each.instant
     if silent - rules.broken:

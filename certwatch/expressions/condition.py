@@ -198,7 +198,17 @@ def _sample() -> Subject:
         extended_key_usage=("serverAuth",),
     )
     location = Location(uri=LocationURI("tls://192.0.2.1:443/"))
-    return Subject(certificate=certificate, location=location, chain=(certificate,), now=instant)
+    finding = {
+        "rule": "expiry",
+        "severity": "page",
+        "summary": "sample",
+        "owner": "sample",
+        "opened_at": instant,
+        "silenced": False,
+    }
+    return Subject(
+        certificate=certificate, location=location, chain=(certificate,), finding=finding, now=instant
+    )
 
 
 def _check_result(expression: Expression) -> None:

@@ -13,7 +13,7 @@ from certwatch.model.certificate import Certificate
 from certwatch.model.location import Location
 from certwatch.model.observation import Fact
 
-Scope = Literal["owner", "rule", "list"]
+Scope = Literal["owner", "rule", "list", "silence", "findings"]
 
 #: Any key may follow.
 FREE: Mapping[str, Any] = {"*": None}
@@ -42,16 +42,32 @@ CERTIFICATE: Mapping[str, Any] = {
     "problems": None,
 }
 
+#: Fields of `finding`, as long as it lives.
+_FINDING: Mapping[str, Any] = {"rule": None, "severity": None, "summary": None, "owner": None}
+
 _LOCATION: Mapping[str, Any] = {"uri": None, "kind": None, "labels": FREE, "collectors": None}
 
 #: By the place where a condition stands: its variables with their fields. What may change without the location
-#: changing (`now`) is not for owners and rules: nobody would ask them again.
+#: changing (`now`) is not for owners, rules and silences: nobody would ask them again.
 VARIABLES: Mapping[Scope, Mapping[str, Any]] = {
     "owner": {"cert": CERTIFICATE, "chain": None, "location": {**_LOCATION, "facts": FREE}},
     "rule": {"cert": CERTIFICATE, "chain": None, "location": {**_LOCATION, "facts": FREE, "owner": None}},
     "list": {
         "cert": CERTIFICATE,
         "location": {**_LOCATION, "owner": None, "error": None},
+        "now": None,
+    },
+    "silence": {
+        "finding": _FINDING,
+        "cert": CERTIFICATE,
+        "chain": None,
+        "location": {**_LOCATION, "facts": FREE, "owner": None},
+    },
+    "findings": {
+        "finding": {**_FINDING, "opened_at": None, "resolved_at": None, "silenced": None},
+        "cert": CERTIFICATE,
+        "chain": None,
+        "location": {**_LOCATION, "facts": FREE, "owner": None, "error": None},
         "now": None,
     },
 }
@@ -72,6 +88,8 @@ class Subject:
     owner: str = ""
     #: Error kind of the last look. Empty: it went well.
     error: str = ""
+    #: Fields of `finding`. Empty: there is none.
+    finding: Mapping[str, object] = field(default_factory=dict)
     #: Aware UTC. None: the condition may not depend on it.
     now: datetime | None = None
 
@@ -146,6 +164,8 @@ def variables(subject: Subject, wanted: Mapping[str, frozenset[str] | None]) -> 
             name: _LOCATION_VALUES[name](subject, subject.location)
             for name in (_LOCATION_VALUES if fields is None else fields)
         }
+    if "finding" in wanted and subject.finding:
+        values["finding"] = dict(subject.finding)
     if "now" in wanted and subject.now is not None:
         values["now"] = subject.now
     return values

@@ -106,6 +106,13 @@ _VIOLATIONS = (
         ),
     ),
     (
+        "has a finding under a silence that is not kept",
+        (
+            "SELECT uri FROM findings f JOIN locations l ON l.id = f.location WHERE f.silence IS NOT NULL"
+            " AND NOT EXISTS (SELECT 1 FROM silences s WHERE s.id = f.silence)"
+        ),
+    ),
+    (
         "has a finding that was resolved before it was opened",
         "SELECT uri FROM findings f JOIN locations l ON l.id = f.location WHERE f.resolved_at < f.opened_at",
     ),

@@ -179,6 +179,8 @@ def finding_conditions(connection: sqlite3.Connection, query: FindingQuery) -> t
         where.add("f.rule = ?", query.rule)
     if query.owner is not None:
         where.add("f.owner = ?", query.owner)
+    if not query.silenced:
+        where.add("f.silence IS NULL")
     if query.location is not None:
         where.add("f.location = (SELECT id FROM locations WHERE uri = ?)", query.location)
     if query.fingerprint is not None:

@@ -2,11 +2,14 @@
 
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 
+from certwatch.inventory import silences
 from certwatch.inventory.check import check
 from certwatch.inventory.entries import Entries
 from certwatch.inventory.failures import inventory_error, translate
@@ -21,6 +24,7 @@ from certwatch.model.finding import SEVERITIES, Finding, FindingID, Severity
 from certwatch.model.location import LocationURI
 from certwatch.model.observation import Scan
 from certwatch.model.sighting import Served, Sighting
+from certwatch.model.silence import Silence
 
 #: Rows built at once when a call streams.
 PAGE = 500
@@ -176,6 +180,21 @@ class SQLiteReader:
         ]
 
     def findings(self, query: FindingQuery) -> Iterator[Finding]:
+        if query.where is not None:
+            return islice(self._filtered(query, query.where), query.limit)
+        return self._findings(query)
+
+    def _filtered(
+        self, query: FindingQuery, where: Callable[[Finding, Served | None], bool]
+    ) -> Iterator[Finding]:
+        served: Served | None = None
+        for finding in self._findings(replace(query, limit=None)):
+            if served is None or served.location.uri != finding.location:
+                served = self.served(finding.location)
+            if where(finding, served):
+                yield finding
+
+    def _findings(self, query: FindingQuery) -> Iterator[Finding]:
         with self._snapshot() as connection:
             conditions, parameters = finding_conditions(connection, query)
             ids = [
@@ -197,6 +216,14 @@ class SQLiteReader:
             found = read_findings(connection, "f.id = ?", (id,))
         return found[0] if found else None
 
+    def silences(self, holding_at: datetime | None = None) -> Sequence[Silence]:
+        with self._snapshot() as connection:
+            return silences.read_silences(connection, None if holding_at is None else to_micros(holding_at))
+
+    def silences_revision(self) -> int:
+        with self._snapshot() as connection:
+            return silences.revision(connection)
+
     def counts(self) -> Counts:
         with self._snapshot() as connection:
             (certificates,) = connection.execute("SELECT count(*) FROM certificates").fetchone()
@@ -204,20 +231,25 @@ class SQLiteReader:
                 "SELECT count(*), count(failing_since) FROM locations WHERE retired_at IS NULL"
             ).fetchone()
             open_findings = connection.execute(
-                "SELECT severity, count(*) FROM findings WHERE resolved_at IS NULL GROUP BY severity"
+                "SELECT severity, count(*) FROM findings WHERE resolved_at IS NULL AND silence IS NULL GROUP BY severity"
             ).fetchall()
+            (silenced,) = connection.execute(
+                "SELECT count(*) FROM findings WHERE silence IS NOT NULL AND resolved_at IS NULL"
+            ).fetchone()
         return Counts(
             certificates=certificates,
             locations=locations,
             open_findings={SEVERITIES[severity]: count for severity, count in open_findings},
             failing=failing,
+            silenced=silenced,
         )
 
     def count_by_owner(self) -> Sequence[OwnerCount]:
         counts: dict[str, dict[Severity, int]] = {}
         with self._snapshot() as connection:
             for owner, severity, count in connection.execute(
-                "SELECT owner, severity, count(*) FROM findings WHERE resolved_at IS NULL GROUP BY owner, severity"
+                "SELECT owner, severity, count(*) FROM findings WHERE resolved_at IS NULL AND silence IS NULL"
+                " GROUP BY owner, severity"
             ):
                 counts.setdefault(owner, {})[SEVERITIES[severity]] = count
         result = [OwnerCount(owner=owner, open_findings=found) for owner, found in counts.items()]

@@ -13,6 +13,11 @@ DELETE FROM sightings WHERE ended_at < :before AND NOT EXISTS (
 
 _RESOLVED_FINDINGS = "DELETE FROM findings WHERE resolved_at < :before"
 
+_SILENCES = """
+DELETE FROM silences WHERE min(until, ifnull(ended_at, until)) < :before
+    AND NOT EXISTS (SELECT 1 FROM findings f WHERE f.silence = silences.id)
+"""
+
 #: Locations retired before, of which no sighting and no finding is left, and which the rules have seen retired.
 _GONE = """
 INSERT INTO temp.gone SELECT l.id FROM locations l JOIN judgements j ON j.location = l.id
@@ -41,6 +46,7 @@ def prune(connection: sqlite3.Connection, before: int) -> Pruned:
     connection.execute("CREATE TEMP TABLE IF NOT EXISTS gone (id INTEGER PRIMARY KEY)")
     sightings = connection.execute(_ENDED_SIGHTINGS, limit).rowcount
     findings = connection.execute(_RESOLVED_FINDINGS, limit).rowcount
+    connection.execute(_SILENCES, limit)
     scans = connection.execute(_SCANS, limit).rowcount
     connection.execute("DELETE FROM temp.gone")
     locations = connection.execute(_GONE, limit).rowcount

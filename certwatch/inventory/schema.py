@@ -21,6 +21,11 @@ def first(db: Database) -> None:
     run_script(db.conn, "0001_first.sql")
 
 
+@migrations(name="0002_silences")
+def silences(db: Database) -> None:
+    run_script(db.conn, "0002_silences.sql")
+
+
 def run_script(connection: sqlite3.Connection, name: str) -> None:
     """Statement by statement, inside the caller's transaction (`executescript` would commit it)."""
     for statement in statements(files(__package__).joinpath("schema", name).read_text()):

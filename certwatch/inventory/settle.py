@@ -103,10 +103,11 @@ def _open(
         owner=storable(judgement.owner),
         opened_at=from_micros(now),
         resolved_at=None,
+        silence=said.silence,
     )
     (id,) = connection.execute(
-        "INSERT INTO findings (rule, severity, location, fingerprint, summary, text, runbook, owner, opened_at)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+        "INSERT INTO findings (rule, severity, location, fingerprint, summary, text, runbook, owner, opened_at, silence)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
         (
             finding.rule,
             _rank(said),
@@ -117,6 +118,7 @@ def _open(
             finding.runbook,
             finding.owner,
             now,
+            None if said.silence is None else said.silence.id,
         ),
     ).fetchone()
     return replace(finding, id=FindingID(id))
@@ -131,6 +133,7 @@ def _said(former: Finding, said: RuleProblem, owner: str) -> Finding:
         text=storable(said.problem.text),
         runbook=said.runbook,
         owner=storable(owner),
+        silence=said.silence,
     )
 
 
@@ -159,9 +162,17 @@ def _wake(connection: sqlite3.Connection, locations: Iterable[int], now: int) ->
 
 def _write(connection: sqlite3.Connection, altered: Iterable[Finding], resolved: Iterable[Finding]) -> None:
     connection.executemany(
-        "UPDATE findings SET severity = ?, summary = ?, text = ?, runbook = ?, owner = ? WHERE id = ?",
+        "UPDATE findings SET severity = ?, summary = ?, text = ?, runbook = ?, owner = ?, silence = ? WHERE id = ?",
         [
-            (SEVERITIES.index(each.severity), each.summary, each.text, each.runbook, each.owner, each.id)
+            (
+                SEVERITIES.index(each.severity),
+                each.summary,
+                each.text,
+                each.runbook,
+                each.owner,
+                None if each.silence is None else each.silence.id,
+                each.id,
+            )
             for each in altered
         ],
     )

@@ -15,6 +15,7 @@ from certwatch.model.instants import iso
 from certwatch.model.lifecycle import Presence, Validity
 from certwatch.model.observation import ErrorKind, Fact, LookError, Observation, Scan, ScanStatus
 from certwatch.model.sighting import Served, Sighting
+from certwatch.model.silence import Matter, Silence
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,21 @@ class ObservationJSON(TypedDict):
     facts: dict[str, Fact]
 
 
+class SilenceJSON(TypedDict):
+    """Somebody took note of a finding: nobody is told of it until then."""
+
+    id: int
+    condition: Annotated[str | None, Told("CEL; null: one matter")]
+    rule: Annotated[str | None, Told("of the matter; null: a condition")]
+    location: str | None
+    fingerprint_sha256: str | None
+    until: Instant | None
+    author: str
+    reason: str
+    created_at: Instant | None
+    ended_at: Annotated[Instant | None, Told("before its time; null: it was not")]
+
+
 class FindingJSON(TypedDict):
     """What a rule says of a certificate at a location."""
 
@@ -81,6 +97,7 @@ class FindingJSON(TypedDict):
     owner: Annotated[str, Told("the team; empty: nobody")]
     opened_at: Instant | None
     resolved_at: Annotated[Instant | None, Told("null: open")]
+    silence: Annotated[SilenceJSON | None, Told("null: whoever should be told is")]
 
 
 class PlaceJSON(TypedDict):
@@ -207,6 +224,24 @@ def observation_json(observation: Observation, chain: Sequence[Certificate]) -> 
     }
 
 
+def silence_json(silence: Silence) -> SilenceJSON:
+    matter = silence.covers if isinstance(silence.covers, Matter) else None
+    return {
+        "id": silence.id,
+        "condition": None if isinstance(silence.covers, Matter) else silence.covers,
+        "rule": matter.rule if matter is not None else None,
+        "location": matter.location if matter is not None else None,
+        "fingerprint_sha256": matter.fingerprint.hex()
+        if matter is not None and matter.fingerprint is not None
+        else None,
+        "until": iso(silence.until),
+        "author": silence.author,
+        "reason": silence.reason,
+        "created_at": iso(silence.created_at),
+        "ended_at": iso(silence.ended_at),
+    }
+
+
 def finding_json(finding: Finding) -> FindingJSON:
     return {
         "id": finding.id,
@@ -220,6 +255,7 @@ def finding_json(finding: Finding) -> FindingJSON:
         "owner": finding.owner,
         "opened_at": iso(finding.opened_at),
         "resolved_at": iso(finding.resolved_at),
+        "silence": silence_json(finding.silence) if finding.silence is not None else None,
     }
 
 

@@ -8,6 +8,7 @@ between (`NORMAL`): a scan that never ended counts as failed anyhow, and a judge
 
 import os
 import sqlite3
+from datetime import datetime
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
@@ -16,6 +17,7 @@ from certwatch.inventory.failures import inventory_error, translate
 from certwatch.inventory.lock import WriterLock
 from certwatch.inventory.store import Reader, Writer
 from certwatch.inventory.versions import APPLICATION_ID, VERSION
+from certwatch.model.silence import Silence, SilenceID
 
 #: How long to wait for the lock of a program that is not certwatch (an SQLite shell, a backup).
 BUSY_SECONDS = 10
@@ -99,6 +101,22 @@ class SQLiteStore:
 
         with translate(self._path):
             return SQLiteReader(self._path, connect_reading(self._path))
+
+    def silence(self, new: Silence) -> Silence:
+        from certwatch.inventory import silences
+
+        with translate(self._path):
+            connection = connect_writing(self._path)
+        with silences.transaction(self._path, connection):
+            return silences.add(connection, new)
+
+    def end_silence(self, id: SilenceID, now: datetime) -> Silence | None:
+        from certwatch.inventory import silences
+
+        with translate(self._path):
+            connection = connect_writing(self._path)
+        with silences.transaction(self._path, connection):
+            return silences.end(connection, id, now)
 
 
 def connect_writing(path: Path) -> sqlite3.Connection:

@@ -16,6 +16,7 @@ from certwatch.model.location import LocationURI
 from certwatch.model.neighbour import Neighbour
 from certwatch.model.observation import Incomplete, LookError, Observation, Scan, ScanID
 from certwatch.model.sighting import Served, Sighting
+from certwatch.model.silence import Silence, SilenceID
 
 InventoryErrorKind = Literal[
     "locked",
@@ -69,6 +70,8 @@ class RuleProblem:
     rule: str
     runbook: str
     problem: Problem
+    #: Whoever took note of it. None: nobody has.
+    silence: Silence | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +94,7 @@ class Judgement:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settled:
     opened: tuple[Finding, ...]
-    #: Still open, with another severity, summary, text or owner.
+    #: Still open, with another severity, summary, text, owner or silence.
     altered: tuple[Finding, ...]
     resolved: tuple[Finding, ...]
 
@@ -154,8 +157,13 @@ class Writer(Protocol):
         call: True if so."""
         ...
 
+    def require_silences(self) -> bool:
+        """Every location with an open finding becomes due if silences were added or ended since the last call: True if
+        so."""
+        ...
+
     def prune(self, before: datetime) -> Pruned:
-        """Forget what ended before: sightings, resolved findings, scans but the last of each collector, retired
+        """Forget what ended before: silences that cover nothing any more, sightings, resolved findings, scans but the last of each collector, retired
         locations with nothing left, certificates seen nowhere any more. What is live or open stays. Atomic."""
         ...
 
@@ -234,6 +242,10 @@ class FindingQuery:
     limit: int | None = None
     #: Only what comes after this finding. Forgotten since: "gone".
     after: FindingID | None = None
+    #: False: without those that a silence covers.
+    silenced: bool = True
+    #: A last filter (a compiled expression), given what is known of the place.
+    where: Callable[[Finding, Served | None], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,6 +255,8 @@ class Counts:
     open_findings: Mapping[Severity, int] = field(default_factory=dict)
     #: Live locations whose last looks saw nothing.
     failing: int = 0
+    #: Open findings that a silence covers; not among `open_findings`.
+    silenced: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -285,6 +299,14 @@ class Reader(Protocol):
 
     def finding(self, id: FindingID) -> Finding | None: ...
 
+    def silences(self, holding_at: datetime | None = None) -> Sequence[Silence]:
+        """Newest first. None: those that hold no more as well."""
+        ...
+
+    def silences_revision(self) -> int:
+        """Grows with each change of silences: cheap to ask often."""
+        ...
+
     def counts(self) -> Counts: ...
 
     def count_by_owner(self) -> Sequence[OwnerCount]:
@@ -312,4 +334,13 @@ class Store(Protocol):
 
     def reader(self) -> Reader:
         """A reader of its own for the calling thread."""
+        ...
+
+    def silence(self, new: Silence) -> Silence:
+        """Add one: with its number. Beside the writer, also that of another process, which takes it into account
+        within seconds; on disk when this returns. Raises InventoryError."""
+        ...
+
+    def end_silence(self, id: SilenceID, now: datetime) -> Silence | None:
+        """As it stands now: one that held ends. None: there is none. As `silence` otherwise."""
         ...

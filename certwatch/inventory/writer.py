@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from certwatch.inventory import clock_faults, retention, scans
+from certwatch.inventory import clock_faults, retention, scans, silences
 from certwatch.inventory.failures import translate
 from certwatch.inventory.instants import to_micros
 from certwatch.inventory.lock import WriterLock
@@ -80,6 +80,10 @@ class SQLiteWriter:
     def require_judgement(self, digest: str) -> bool:
         with self._transaction() as connection:
             return require_judgement(connection, digest)
+
+    def require_silences(self) -> bool:
+        with self._transaction() as connection:
+            return silences.require_judgement(connection)
 
     def prune(self, before: datetime) -> Pruned:
         limit = to_micros(before)

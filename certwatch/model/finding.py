@@ -6,6 +6,7 @@ from typing import Literal, NewType
 
 from certwatch.model.certificate import Fingerprint
 from certwatch.model.location import LocationURI
+from certwatch.model.silence import Silence
 
 Severity = Literal["page", "ticket", "info"]
 #: Gravest first.
@@ -46,3 +47,10 @@ class Finding:
     opened_at: datetime
     #: None: still open.
     resolved_at: datetime | None
+    #: Somebody has taken note of it: nobody is told of it until then. None: nobody has.
+    silence: Silence | None = None
+
+    @property
+    def is_told(self) -> bool:
+        """Open, and not silenced."""
+        return self.resolved_at is None and self.silence is None

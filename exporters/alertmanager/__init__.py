@@ -61,7 +61,9 @@ class AlertmanagerExporter:
         return groups
 
     def _is_sent(self, finding: Finding) -> bool:
-        return SEVERITIES.index(finding.severity) <= SEVERITIES.index(self.config.min_severity)
+        return finding.is_told and SEVERITIES.index(finding.severity) <= SEVERITIES.index(
+            self.config.min_severity
+        )
 
     async def publish(self, news: News) -> None:
         groups, now = self._groups, self._clock()

@@ -75,6 +75,13 @@ def finding_document(action: str, finding: Finding, served: Served | None, now: 
     document["certwatch"] |= {"severity": finding.severity, "owner": finding.owner}
     if finding.fingerprint is not None:
         document["certwatch"]["fingerprint_sha256"] = finding.fingerprint.hex()
+    if finding.silence is not None:
+        document["certwatch"]["silence"] = {
+            "id": finding.silence.id,
+            "author": finding.silence.author,
+            "reason": finding.silence.reason,
+            "until": instant(finding.silence.until),
+        }
     return document
 
 

@@ -93,6 +93,10 @@ FIELDS: Mapping[str, FieldType] = {
     "certwatch.observations": "long",
     "certwatch.owner": "keyword",
     "certwatch.severity": "keyword",
+    "certwatch.silence.author": "keyword",
+    "certwatch.silence.id": "long",
+    "certwatch.silence.reason": "match_only_text",
+    "certwatch.silence.until": "date",
     "certwatch.status": "keyword",
     "certwatch.truncated": "boolean",
 }

@@ -37,6 +37,8 @@ class NotifyExporter:
         self._told = frozenset({*config.severities, *config.immediate})
         # Owned by the event loop: open findings that somebody is told of, by id.
         self._open: dict[int, Item] = {}
+        # Open findings that somebody has silenced: told neither as open nor as resolved.
+        self._silenced: set[int] = set()
         self._receivers: list[Receiver] = []
         #: Set while `run` has its receivers.
         self.running = asyncio.Event()
@@ -48,20 +50,29 @@ class NotifyExporter:
         return "" if "" in self._routes else None
 
     async def start(self) -> None:
-        self._open = await asyncio.to_thread(lambda: self._items(self._context.view.open_findings()))
+        self._open, self._silenced = await asyncio.to_thread(
+            lambda: self._sorted(self._context.view.open_findings())
+        )
         self._wake()
 
-    def _items(self, findings: Iterable[Finding]) -> dict[int, Item]:
-        return {
-            each.id: item(each, self._context.external_url)
-            for each in findings
-            if each.severity in self._told and self._route_of(each.owner) is not None
-        }
+    def _sorted(self, findings: Iterable[Finding]) -> tuple[dict[int, Item], set[int]]:
+        """What somebody is told of, and what is silenced."""
+        told: dict[int, Item] = {}
+        silenced: set[int] = set()
+        for each in findings:
+            if each.silence is not None:
+                silenced.add(each.id)
+            elif each.severity in self._told and self._route_of(each.owner) is not None:
+                told[each.id] = item(each, self._context.external_url)
+        return told, silenced
 
     async def publish(self, news: News) -> None:
         for finding in (*news.resolved, *news.altered):
             self._open.pop(finding.id, None)
-        self._open |= self._items((*news.opened, *news.altered))
+            self._silenced.discard(finding.id)
+        told, silenced = self._sorted((*news.opened, *news.altered))
+        self._open |= told
+        self._silenced |= silenced
         if news.resolved or news.altered or news.opened:
             self._wake()
 
@@ -104,7 +115,7 @@ class NotifyExporter:
                 clock=self._context.clock,
                 external_url=self._context.external_url,
                 open=self._open_of,
-                is_open=lambda id: id in self._open,
+                is_open=lambda id: id in self._open or id in self._silenced,
                 expiring=self._horizon.of,
             )
             for route, settings in self._routes.items()

@@ -81,7 +81,12 @@ EARLIEST = Family(
 )
 FINDINGS = Family(
     name="certwatch_findings_open",
-    help="Open findings.",
+    help="Open findings that nobody has silenced.",
+    labels=("rule", "severity", "owner"),
+)
+SILENCED = Family(
+    name="certwatch_findings_silenced",
+    help="Open findings under a silence.",
     labels=("rule", "severity", "owner"),
 )
 LAST_SCAN = Family(
@@ -92,5 +97,5 @@ LAST_SCAN = Family(
 
 #: One series or more for each certificate or location.
 PER_CERTIFICATE = (NOT_AFTER, UP, FAILING_SINCE, LAST_SERVED, CRL_NEXT_UPDATE, NOT_BEFORE, INFO)
-AGGREGATES = (LOCATIONS, LOCATIONS_FAILING, CERTIFICATES, EARLIEST, FINDINGS, LAST_SCAN)
+AGGREGATES = (LOCATIONS, LOCATIONS_FAILING, CERTIFICATES, EARLIEST, FINDINGS, SILENCED, LAST_SCAN)
 FAMILIES = PER_CERTIFICATE + AGGREGATES

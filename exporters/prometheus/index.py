@@ -54,8 +54,8 @@ class Index:
         self._expiries: dict[tuple[str, str, str], dict[int, float]] = {}
         #: Groups whose minimum must be computed before the next page.
         self._stale_expiries: set[tuple[str, str, str]] = set()
-        self._findings: dict[FindingID, tuple[str, str, str]] = {}
-        self._open: Counter[tuple[str, str, str]] = Counter()
+        self._findings: dict[FindingID, tuple[Family, tuple[str, str, str]]] = {}
+        self._open: Counter[tuple[Family, tuple[str, str, str]]] = Counter()
 
     def put(self, served: Served) -> None:
         """Take a location as it is now. A retired one is removed."""
@@ -195,23 +195,24 @@ class Index:
     def open(self, findings: Iterable[Finding]) -> None:
         for finding in findings:
             self._close(finding.id)
-            labels = (finding.rule, finding.severity, finding.owner)
-            self._findings[finding.id] = labels
-            self._count(labels, 1)
+            family = families.FINDINGS if finding.silence is None else families.SILENCED
+            counted = family, (finding.rule, finding.severity, finding.owner)
+            self._findings[finding.id] = counted
+            self._count(counted, 1)
 
     def resolve(self, findings: Iterable[Finding]) -> None:
         for finding in findings:
             self._close(finding.id)
 
     def _close(self, finding: FindingID) -> None:
-        labels = self._findings.pop(finding, None)
-        if labels is not None:
-            self._count(labels, -1)
+        counted = self._findings.pop(finding, None)
+        if counted is not None:
+            self._count(counted, -1)
 
-    def _count(self, labels: tuple[str, str, str], by: int) -> None:
-        self._open[labels] += by
+    def _count(self, counted: tuple[Family, tuple[str, str, str]], by: int) -> None:
+        self._open[counted] += by
         # A rule that has nothing to say stays at 0: a series that vanishes resolves nothing.
-        self._set(families.FINDINGS, labels, self._open[labels])
+        self._set(*counted, self._open[counted])
 
     def scanned(self, scan: Scan) -> None:
         if scan.finished_at is not None:

@@ -10,6 +10,7 @@ from certwatch.engine import batches, evaluate
 from certwatch.engine.judge import RuleSet
 from certwatch.model.finding import Problem
 from certwatch.model.sighting import Served
+from certwatch.model.silence import Matter, Silence, SilenceID
 from certwatch.plugins.testing import EPOCH, make_certificate
 from tests.engine.stage import EXPIRY, LEAD, Stage, make_rule, stage
 
@@ -179,3 +180,59 @@ async def until(holds: Any) -> None:
 
 async def told(life: Stage, line: str) -> None:
     await until(lambda: line in life.exporter.told)
+
+
+def silence(life: Stage, covers: Matter | str, hours: float = 1) -> Silence:
+    now = life.clock()
+    return life.store.silence(
+        Silence(
+            id=SilenceID(0),
+            covers=covers,
+            until=now + timedelta(hours=hours),
+            author="ada",
+            reason="known",
+            created_at=now,
+        )
+    )
+
+
+async def test_a_silence_is_noticed_in_the_next_round_and_its_end_when_it_comes(tmp_path: Path) -> None:
+    async with stage(tmp_path) as life:
+        life.source.serve("x://a/", make_certificate(not_after=EPOCH + timedelta(hours=3)))
+        await life.scan_and_judge()
+        taken = silence(life, 'finding.rule == "expiry"')
+        assert await life.judge() == ["altered expiry x://a/"]
+        assert [each.silence for each in life.view.open_findings()] == [taken]
+        assert life.next_due() == taken.until
+        life.clock.now = taken.until
+        assert await life.judge() == ["altered expiry x://a/"]
+        assert [each.silence for each in life.view.open_findings()] == [None]
+
+
+async def test_one_that_is_ended_early_is_noticed(tmp_path: Path) -> None:
+    async with stage(tmp_path) as life:
+        life.source.serve("x://a/", make_certificate(not_after=EPOCH + timedelta(hours=3)))
+        await life.scan_and_judge()
+        (finding,) = life.view.open_findings()
+        matter = Matter(rule="expiry", location=finding.location, fingerprint=finding.fingerprint)
+        taken = silence(life, matter)
+        await life.judge()
+        life.store.end_silence(taken.id, life.clock())
+        assert await life.judge() == ["altered expiry x://a/"]
+
+
+async def test_a_matter_that_was_resolved_and_opens_again_is_still_silenced(tmp_path: Path) -> None:
+    async with stage(tmp_path) as life:
+        dying = make_certificate(not_after=EPOCH + timedelta(hours=3))
+        life.source.serve("x://a/", dying)
+        await life.scan_and_judge()
+        (finding,) = life.view.open_findings()
+        silence(life, Matter(rule="expiry", location=finding.location, fingerprint=finding.fingerprint))
+        await life.judge()
+        life.source.serve("x://a/", GOOD)
+        await life.scan_and_judge()
+        life.source.serve("x://a/", dying)
+        await life.scan_and_judge()
+        (again,) = life.view.open_findings()
+        assert again.id != finding.id
+        assert not again.is_told

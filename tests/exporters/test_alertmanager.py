@@ -20,7 +20,7 @@ from certwatch.model.sighting import Served
 from certwatch.plugins.exporter import ExporterContext, News
 from certwatch.plugins.testing import EPOCH, FakeClock, make_certificate
 from exporters.alertmanager import AlertmanagerConfig, AlertmanagerExporter
-from tests.support.serving import served
+from tests.support.serving import SILENCE, served
 
 pytestmark = pytest.mark.anyio
 
@@ -282,6 +282,20 @@ async def test_below_the_least_severity_nothing_is_sent_and_what_falls_below_end
     await manager.publish(News(altered=(finding(2, severity="info"),)))
     (alert,) = told(manager, clock)
     assert datetime.fromisoformat(alert["endsAt"]) == EPOCH
+
+
+async def test_what_is_silenced_ends_and_fires_again_when_the_silence_is_over() -> None:
+    clock = FakeClock()
+    manager = exporter(clock, finding(1), finding(2, rule="expiry", silence=SILENCE))
+    await manager.start()
+    assert [alert["labels"]["rule"] for alert in told(manager, clock)] == ["chain-incomplete"]
+    await manager.publish(News(altered=(finding(1, silence=SILENCE),)))
+    (alert,) = told(manager, clock)
+    assert datetime.fromisoformat(alert["endsAt"]) == EPOCH
+    clock.advance(minutes=1)
+    await manager.publish(News(altered=(finding(1),)))
+    (alert,) = told(manager, clock)
+    assert datetime.fromisoformat(alert["endsAt"]) > clock()
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from exporters.events.documents import (
 )
 from exporters.events.ecs import FIELDS, MAX_TEXT, MAX_VALUES, mappings
 from tests.exporters.test_events import CERTIFICATE, FINDING, SERVED
+from tests.support.serving import SILENCE
 
 ORIGIN = Origin(hostname="watch.example.com", version="0.1.0")
 SCAN = Scan(
@@ -49,6 +50,7 @@ FILE = replace(
 DOCUMENTS = {
     "opened": finding_document("finding-opened", FINDING, SERVED, EPOCH),
     "resolved": finding_document("finding-resolved", replace(FINDING, resolved_at=EPOCH), None, EPOCH),
+    "silenced": finding_document("finding-altered", replace(FINDING, silence=SILENCE), SERVED, EPOCH),
     "changed": location_document("location-changed", SERVED, EPOCH),
     "failing": location_document("location-changed", FAILING, EPOCH),
     "retired": location_document("location-retired", FILE, EPOCH),

@@ -23,6 +23,7 @@ from exporters.notify import NotifyConfig, NotifyExporter
 from exporters.notify.receiver import Receiver
 from exporters.notify.ways import NotSent
 from tests.exporters.test_events import CERTIFICATE, FINDING, SERVED
+from tests.support.serving import SILENCE
 from tests.support.web_server import Request, WebServer, web_server
 
 pytestmark = pytest.mark.anyio
@@ -136,6 +137,25 @@ async def test_a_page_is_repeated_while_it_is_open_and_its_end_is_told(tmp_path:
         assert [summaries(each["open"]) for each in hook.said] == [[], ["matter 1"], []]
         assert [summaries(each["resolved"]) for each in hook.said] == [[], [], ["matter 1"]]
         assert len({each["id"] for each in hook.said}) == 3
+
+
+async def test_a_silenced_page_is_told_neither_as_open_nor_as_resolved_and_anew_when_the_silence_ends(
+    tmp_path: Path,
+) -> None:
+    clock, view = FakeClock(), View(finding(1))
+    keys = {"group_wait": 0, "repeat": "6h", "digest": False}
+    async with (
+        webhook() as hook,
+        receivers(view, clock, tmp_path, urls=[hook.url], **keys) as (exporter, (one,)),
+    ):
+        await one.round()
+        await exporter.publish(News(altered=(finding(1, silence=SILENCE),)))
+        clock.advance(hours=7)
+        await one.round()
+        assert len(hook.said) == 1
+        await exporter.publish(News(altered=(finding(1),)))
+        await one.round()
+        assert [summaries(each["new"]) for each in hook.said] == [["matter 1"], ["matter 1"]]
 
 
 async def test_a_digest_says_what_is_new_still_open_and_resolved_at_its_time(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from exporters.prometheus import PrometheusConfig, PrometheusExporter, wants_ope
 from exporters.prometheus.exposition import escape, line
 from exporters.prometheus.families import FAMILIES, UP
 from exporters.prometheus.index import Index
-from tests.support.serving import INTERMEDIATE, served
+from tests.support.serving import INTERMEDIATE, SILENCE, served
 
 LEAF = make_certificate(issuer=INTERMEDIATE)
 END = int((EPOCH + timedelta(days=60)).timestamp())
@@ -222,6 +222,16 @@ def test_findings_are_counted_as_they_open_change_and_resolve() -> None:
     assert sorted(samples(index, "certwatch_findings_open").values()) == [1, 1]
     index.resolve([finding(1), finding(2)])
     assert set(samples(index, "certwatch_findings_open").values()) == {0}
+
+
+def test_silenced_findings_are_counted_apart() -> None:
+    index = filled()
+    index.open([finding(1), finding(2)])
+    index.open([finding(2, silence=SILENCE)])
+    assert only(index, "certwatch_findings_open") == 1
+    assert only(index, "certwatch_findings_silenced") == 1
+    index.resolve([finding(2)])
+    assert only(index, "certwatch_findings_silenced") == 0
 
 
 def test_without_series_for_each_certificate_the_sums_remain() -> None:

@@ -94,8 +94,12 @@ def found(path: Path) -> str:
             f"{LIVE} was looked at by a scan of another collector",
         ),
         (
-            "INSERT INTO findings VALUES (1, 'r', 0, 1, NULL, 's', 't', 'b', '', 9, 8)",
+            "INSERT INTO findings VALUES (1, 'r', 0, 1, NULL, 's', 't', 'b', '', 9, 8, NULL)",
             f"{LIVE} has a finding that was resolved before it was opened",
+        ),
+        (
+            "INSERT INTO findings VALUES (1, 'r', 0, 1, NULL, 's', 't', 'b', '', 8, 9, 4711)",
+            f"{LIVE} has a finding under a silence that is not kept",
         ),
         ("DELETE FROM locations WHERE id = 3", "names a row of locations that is not there"),
     ],

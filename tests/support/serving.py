@@ -1,11 +1,12 @@
 """Locations as the rules see them, built from throw-away certificates."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from certwatch.model.location import Location, LocationURI, tls_location
 from certwatch.model.sighting import Served
+from certwatch.model.silence import Silence, SilenceID
 from certwatch.pki.trust import TrustStore
 from certwatch.plugins.rule import World
 from certwatch.plugins.testing import EPOCH, Issued, make_ca
@@ -38,3 +39,13 @@ def served(chain: Sequence[Issued | bytes], *, uri: LocationURI = ENDPOINT, **fi
 
 def world(now: datetime = EPOCH) -> World:
     return World(now=now, trust=TRUST)
+
+
+SILENCE = Silence(
+    id=SilenceID(12),
+    covers="true",
+    until=EPOCH + timedelta(days=7),
+    author="ada",
+    reason="moves on Friday",
+    created_at=EPOCH,
+)

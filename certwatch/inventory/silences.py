@@ -1,0 +1,128 @@
+"""Silences and their rows. Written by whoever is asked to, not by the one writer alone: see `store.Store.silence`."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from certwatch.inventory.failures import translate
+from certwatch.inventory.instants import from_micros, to_micros
+from certwatch.inventory.text import storable
+from certwatch.model.certificate import Fingerprint
+from certwatch.model.location import LocationURI
+from certwatch.model.silence import Matter, Silence, SilenceID
+
+#: Columns of a silence `s`, as `silence` takes them.
+COLUMNS = "s.id, s.condition, s.rule, s.location, s.fingerprint, s.until, s.author, s.reason, s.created_at, s.ended_at"
+WIDTH = COLUMNS.count(",") + 1
+
+
+def silence(row: tuple[Any, ...]) -> Silence:
+    id, condition, rule, location, fingerprint, until, author, reason, created_at, ended_at = row
+    return Silence(
+        id=SilenceID(id),
+        covers=condition
+        if condition is not None
+        else Matter(
+            rule=rule,
+            location=LocationURI(location),
+            fingerprint=None if fingerprint is None else Fingerprint(fingerprint),
+        ),
+        until=from_micros(until),
+        author=author,
+        reason=reason,
+        created_at=from_micros(created_at),
+        ended_at=from_micros(ended_at),
+    )
+
+
+def read_silences(connection: sqlite3.Connection, holding_at: int | None) -> list[Silence]:
+    """Newest first; None: those that hold no more as well."""
+    return [
+        silence(row)
+        for row in connection.execute(
+            f"SELECT {COLUMNS} FROM silences s WHERE ?1 IS NULL OR (s.ended_at IS NULL AND s.until > ?1)"
+            " ORDER BY s.id DESC",
+            (holding_at,),
+        )
+    ]
+
+
+def revision(connection: sqlite3.Connection) -> int:
+    """How often they were changed."""
+    row = connection.execute("SELECT value FROM meta WHERE key = 'silences'").fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def _changed(connection: sqlite3.Connection) -> None:
+    connection.execute("INSERT INTO meta VALUES ('silences', 1) ON CONFLICT DO UPDATE SET value = value + 1")
+
+
+def add(connection: sqlite3.Connection, new: Silence) -> Silence:
+    matter = new.covers if isinstance(new.covers, Matter) else None
+    (id,) = connection.execute(
+        "INSERT INTO silences (condition, rule, location, fingerprint, until, author, reason, created_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+        (
+            None if isinstance(new.covers, Matter) else storable(new.covers),
+            matter.rule if matter is not None else None,
+            matter.location if matter is not None else None,
+            matter.fingerprint if matter is not None else None,
+            to_micros(new.until),
+            storable(new.author),
+            storable(new.reason),
+            to_micros(new.created_at),
+        ),
+    ).fetchone()
+    _changed(connection)
+    return replace(new, id=SilenceID(id))
+
+
+def end(connection: sqlite3.Connection, id: SilenceID, now: datetime) -> Silence | None:
+    """None: there is none with that number. One that holds no more stays as it is."""
+    ended = connection.execute(
+        "UPDATE silences SET ended_at = ?1 WHERE id = ?2 AND ended_at IS NULL AND until > ?1",
+        (to_micros(now), id),
+    ).rowcount
+    if ended:
+        _changed(connection)
+    row = connection.execute(f"SELECT {COLUMNS} FROM silences s WHERE s.id = ?", (id,)).fetchone()
+    return None if row is None else silence(row)
+
+
+def require_judgement(connection: sqlite3.Connection) -> bool:
+    """See `store.Writer.require_silences`; within the caller's transaction."""
+    present = revision(connection)
+    row = connection.execute("SELECT value FROM meta WHERE key = 'silences judged'").fetchone()
+    if present == (row[0] if row is not None else 0):
+        return False
+    connection.execute(
+        "INSERT INTO meta VALUES ('silences judged', ?) ON CONFLICT DO UPDATE SET value = excluded.value",
+        (present,),
+    )
+    # A new revision too, as with other rules: what is being judged this moment knows the old silences.
+    connection.execute(
+        "UPDATE judgements SET revision = revision + 1, judged = judged + 1, due_at = 0"
+        " WHERE location IN (SELECT location FROM findings WHERE resolved_at IS NULL)"
+    )
+    return True
+
+
+@contextmanager
+def transaction(path: Path, connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """Short, beside the writer, on disk when it is over. Closes the connection. Raises InventoryError."""
+    try:
+        with translate(path):
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+    finally:
+        connection.close()
