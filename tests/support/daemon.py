@@ -80,6 +80,11 @@ class Certwatch:
     def wait_for_log(self, text: str) -> None:
         self.wait(lambda: text in self.log, what=text)
 
+    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Another verb on the same config, while it runs."""
+        command = [sys.executable, "-m", "certwatch", "-c", str(self.config), *words]
+        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
 
@@ -88,12 +93,15 @@ class Certwatch:
         return self.process.wait(timeout=seconds)
 
 
-def config_text(folder: Path, port: int, collectors: str, more: str = "") -> str:
-    """A config with everything that must not be the default in a test."""
+def config_text(
+    folder: Path, port: int, collectors: str, more: str = "", *, trust: str = "{}", exporters: str = ""
+) -> str:
+    """A config with everything that must not be the default in a test. `exporters`: further ones, a flow sequence's
+    items."""
     return (
         f"inventory: sqlite://{folder}/inventory.db\n"
-        "trust: {}\n"
-        f"exporters: [{{kind: prometheus, listen: '127.0.0.1:{port}'}}]\n"
+        f"trust: {trust}\n"
+        f"exporters: [{{kind: prometheus, listen: '127.0.0.1:{port}'}}, {exporters}]\n"
         f"collectors:{collectors}\n{more}"
     )
 
@@ -107,11 +115,13 @@ def certwatch(
     port: int | None = None,
     env: Mapping[str, str] | None = None,
     ready: bool = True,
+    trust: str = "{}",
+    exporters: str = "",
 ) -> Iterator[Certwatch]:
     """Runs until the block ends. `ready`: wait until it says that it is."""
     port = port or free_port()
     config = folder / "certwatch.yaml"
-    config.write_text(config_text(folder, port, collectors, more))
+    config.write_text(config_text(folder, port, collectors, more, trust=trust, exporters=exporters))
     log = folder / "log"
     probe = Certwatch(
         process=None,  # type: ignore[arg-type]
