@@ -60,7 +60,7 @@ def _first(
 
 def _not_served(served: Served, config: NotServedConfig, world: World) -> Iterator[Problem | Until]:
     leaf = served.leaf
-    if leaf is None or served.location.kind != "tls":
+    if leaf is None:
         return
     stored = [each for each in world.neighbours if not each.location.startswith(("tls:", "ct:", "cadb:"))]
     for said in _first(served, world, config.grace, stored):
@@ -80,7 +80,7 @@ def _not_served(served: Served, config: NotServedConfig, world: World) -> Iterat
 
 def _addresses(served: Served, config: AddressesConfig, world: World) -> Iterator[Problem | Until]:
     leaf = served.leaf
-    if leaf is None or served.location.kind != "tls":
+    if leaf is None:
         return
     here = parse_tls_location(served.location.uri)
     beside = [
@@ -120,6 +120,7 @@ NOT_SERVED = Rule(
     source="certwatch",
     evaluate=_not_served,
     Config=NotServedConfig,
+    kinds=frozenset(["tls"]),
 )
 ADDRESSES = Rule(
     id="addresses-differ",
@@ -131,4 +132,5 @@ ADDRESSES = Rule(
     source="certwatch",
     evaluate=_addresses,
     Config=AddressesConfig,
+    kinds=frozenset(["tls"]),
 )

@@ -13,7 +13,7 @@ SHOWN = 5
 
 def _mismatch(served: Served, config: RuleConfig, world: World) -> Iterator[Problem | Until]:
     leaf = served.leaf
-    if leaf is None or served.location.kind != "tls":
+    if leaf is None:
         return
     wanted = parse_tls_location(served.location.uri).server_name
     if wanted is None:
@@ -59,4 +59,5 @@ RULE = Rule(
     severity="ticket",
     source="RFC 9525, 6",
     evaluate=_mismatch,
+    kinds=frozenset(["tls"]),
 )

@@ -57,4 +57,5 @@ RULE = Rule(
     severity="ticket",
     source="RFC 8996; RFC 9325, 3 and 4",
     evaluate=_protocol,
+    kinds=frozenset(["tls"]),
 )

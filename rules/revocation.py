@@ -72,8 +72,6 @@ def _failing(served: Served, config: OverdueConfig, world: World) -> Iterator[Se
 
 
 def _responder_failing(served: Served, config: OverdueConfig, world: World) -> Iterator[Problem | Until]:
-    if served.location.kind != OCSP_KIND:
-        return
     for said in _failing(served, config, world):
         if isinstance(said, Until):
             yield said
@@ -88,7 +86,7 @@ def _responder_failing(served: Served, config: OverdueConfig, world: World) -> I
 
 
 def _responder_wrong(served: Served, config: RuleConfig, world: World) -> Iterator[Problem | Until]:
-    if served.location.kind != OCSP_KIND or served.failing_since is not None:
+    if served.failing_since is not None:
         return
     name, fault = _text(served, "certificate_name"), _text(served, "ocsp_fault")
     if fault:
@@ -179,8 +177,6 @@ def _crl_size(served: Served, config: CRLSizeConfig, world: World) -> Iterator[P
 
 
 def _crl_failing(served: Served, config: OverdueConfig, world: World) -> Iterator[Problem | Until]:
-    if served.location.kind not in CRL_KINDS:
-        return
     for said in _failing(served, config, world):
         if isinstance(said, Until):
             yield said
@@ -196,7 +192,7 @@ def _crl_failing(served: Served, config: OverdueConfig, world: World) -> Iterato
 
 def _staple(served: Served, config: RuleConfig, world: World) -> Iterator[Problem | Until]:
     leaf = served.leaf
-    if served.location.kind != "tls" or leaf is None:
+    if leaf is None:
         return
     if served.facts.get("ocsp_stapled") is False:
         if leaf.must_staple:
@@ -235,6 +231,7 @@ REVOKED = Rule(
     severity="page",
     source="RFC 5280, 6.1.3 (a) (3)",
     evaluate=_revoked,
+    kinds=frozenset([OCSP_KIND, *CRL_KINDS]),
 )
 OCSP_FAILING = Rule(
     id="ocsp-failing",
@@ -246,6 +243,7 @@ OCSP_FAILING = Rule(
     source="RFC 6960; Baseline Requirements, 4.10.2",
     evaluate=_responder_failing,
     Config=OverdueConfig,
+    kinds=frozenset([OCSP_KIND]),
 )
 OCSP_WRONG = Rule(
     id="ocsp-wrong",
@@ -256,6 +254,7 @@ OCSP_WRONG = Rule(
     severity="page",
     source="RFC 6960, 3.2",
     evaluate=_responder_wrong,
+    kinds=frozenset([OCSP_KIND]),
 )
 CRL_STALE = Rule(
     id="crl-stale",
@@ -266,6 +265,7 @@ CRL_STALE = Rule(
     source="RFC 5280, 5.1.2.5",
     evaluate=_crl,
     Config=CRLConfig,
+    kinds=frozenset([*CRL_KINDS, "file"]),
 )
 CRL_LARGE = Rule(
     id="crl-large",
@@ -276,6 +276,7 @@ CRL_LARGE = Rule(
     source="RFC 5280, 5.2.5",
     evaluate=_crl_size,
     Config=CRLSizeConfig,
+    kinds=frozenset([*CRL_KINDS, "file"]),
 )
 CRL_FAILING = Rule(
     id="crl-failing",
@@ -286,6 +287,7 @@ CRL_FAILING = Rule(
     source="RFC 5280, 4.2.1.13",
     evaluate=_crl_failing,
     Config=OverdueConfig,
+    kinds=frozenset(CRL_KINDS),
 )
 STAPLE = Rule(
     id="ocsp-staple",
@@ -297,4 +299,5 @@ STAPLE = Rule(
     severity="page",
     source="RFC 7633; RFC 6066, 8",
     evaluate=_staple,
+    kinds=frozenset(["tls"]),
 )

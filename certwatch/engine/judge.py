@@ -63,6 +63,8 @@ def judge(
     world = World(now=now, trust=rules.trust, neighbours=due.neighbours)
     for active in rules.rules:
         rule = active.rule
+        if not rule.concerns(served):
+            continue
         try:
             with guard("rules", rule.id):
                 said = _ask(active, served, world)

@@ -56,6 +56,11 @@ class Rule:
     #: `Problem` a certificate. Never raises on any certificate; never looks at a clock.
     evaluate: Callable[[Served, Any, World], Iterable[Problem | Until]]
     Config: type[RuleConfig] = RuleConfig
+    #: Kinds of locations ("tls", "file") that it has a word on. None: all; nothing is said of others.
+    kinds: frozenset[str] | None = None
+
+    def concerns(self, served: Served) -> bool:
+        return self.kinds is None or served.location.kind in self.kinds
 
     @property
     def runbook(self) -> str:

@@ -121,3 +121,14 @@ def test_judging_reads_no_clock() -> None:
     source = Path(judge.__code__.co_filename).read_text()
     assert "datetime.now" not in source
     assert "import time" not in source
+
+
+def test_a_rule_is_not_asked_about_kinds_of_places_that_do_not_concern_it() -> None:
+    asked = make_rule("a", says(problem()))
+    rules = RuleSet(rules=(replace(asked, rule=replace(asked.rule, kinds=frozenset(["tls"]))),))
+
+    def said(uri: str) -> int:
+        place = replace(SERVED, location=Location(uri=LocationURI(uri)))
+        return len(judge(replace(DUE, served=place), rules, EPOCH)[0].problems)
+
+    assert (said("tls://192.0.2.1:443/"), said("file:///a.pem")) == (1, 0)

@@ -33,7 +33,11 @@ def said(
     rule: str, place: Served, now: datetime = EPOCH, *, trust: Any = TRUST, **config: Any
 ) -> list[Problem | Until]:
     loaded = registry.load("rules", rule)
-    return list(loaded.evaluate(place, loaded.Config.model_validate(config), World(now=now, trust=trust)))
+    return (
+        []
+        if not loaded.concerns(place)
+        else list(loaded.evaluate(place, loaded.Config.model_validate(config), World(now=now, trust=trust)))
+    )
 
 
 def problems(rule: str, place: Served, now: datetime = EPOCH, **fields: Any) -> list[str]:

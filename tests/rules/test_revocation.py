@@ -26,7 +26,11 @@ TIMEOUT = LookError(kind="timeout", message="http://ocsp.example.com/: no whole 
 def said(place: Served, now: datetime = EPOCH) -> dict[str, list[Problem | Until]]:
     every = registry.names("rules")
     loaded = {name: registry.load("rules", name) for name in every}
-    found = {name: list(rule.evaluate(place, rule.Config(), world(now))) for name, rule in loaded.items()}
+    found = {
+        name: list(rule.evaluate(place, rule.Config(), world(now)))
+        for name, rule in loaded.items()
+        if rule.concerns(place)
+    }
     return {name: each for name, each in found.items() if each}
 
 

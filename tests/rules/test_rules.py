@@ -31,7 +31,11 @@ def problems(rule: str, place: Served, now: datetime = EPOCH, /, **config: Any) 
 
 def said(rule: str, place: Served, now: datetime = EPOCH, /, **config: Any) -> list[Problem | Until]:
     loaded = RULES[rule]
-    return list(loaded.evaluate(place, loaded.Config.model_validate(config), world(now)))
+    return (
+        []
+        if not loaded.concerns(place)
+        else list(loaded.evaluate(place, loaded.Config.model_validate(config), world(now)))
+    )
 
 
 def found(place: Served, now: datetime = EPOCH) -> dict[str, str]:
