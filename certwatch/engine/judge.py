@@ -60,7 +60,13 @@ def judge(
     problems: list[RuleProblem] = []
     silent = set(rules.broken)
     due_at: datetime | None = None
-    world = World(now=now, trust=rules.trust, neighbours=due.neighbours)
+    world = World(
+        now=now,
+        trust=rules.trust,
+        neighbours=due.neighbours,
+        sharers=due.sharers,
+        withdrawn_at=due.withdrawn_at,
+    )
     for active in rules.rules:
         rule = active.rule
         if not rule.concerns(served):
@@ -123,5 +129,19 @@ def _judgement(
         problems=problems,
         silent=silent,
         due_at=due_at,
-        wakes=frozenset(each.location_id for each in due.neighbours) if due.changed else frozenset(),
+        wakes=_concerned(due, served) if due.changed else frozenset(),
     )
+
+
+def _concerned(due: Due, served: Served) -> frozenset[int]:
+    """Whose judgement depends on this one. A wildcard on four hundred hosts of one team wakes nobody: there is nothing
+    to say of it."""
+    environment = served.location.labels.get("environment")
+    others = [
+        each.location_id
+        for each in due.sharers
+        if (each.owner, each.location.labels.get("environment")) != (served.owner, environment)
+        or served.leaf is None
+        or each.certificate.fingerprint_sha256 != served.leaf.fingerprint_sha256
+    ]
+    return frozenset([*(each.location_id for each in due.neighbours), *others])

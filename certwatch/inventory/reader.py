@@ -19,6 +19,7 @@ from certwatch.inventory.neighbours import load_neighbours
 from certwatch.inventory.query import by_fingerprint, finding_conditions, matching
 from certwatch.inventory.scans import read_scans
 from certwatch.inventory.served import CertificateCache, load_served
+from certwatch.inventory.sharing import load_sharers, load_withdrawn
 from certwatch.inventory.store import Counts, Due, Entry, FindingQuery, OwnerCount, Query
 from certwatch.model.finding import SEVERITIES, Finding, FindingID, Severity
 from certwatch.model.location import LocationURI
@@ -67,12 +68,16 @@ class SQLiteReader:
             }
             places = load_served(connection, self._cache, list(revisions))
             neighbours = load_neighbours(connection, self._cache, places)
+            sharers = load_sharers(connection, self._cache, places)
+            withdrawn = load_withdrawn(connection, places)
         return [
             Due(
                 served=served,
                 revision=revision,
                 changed=judged != revision,
                 neighbours=neighbours.get(served.id, ()),
+                sharers=sharers.get(served.id, ()),
+                withdrawn_at=withdrawn.get(served.id),
             )
             for served in places
             for revision, judged in (revisions[served.id],)

@@ -45,7 +45,7 @@ class CertificateCache:
 
 
 def in_chunks(
-    connection: sqlite3.Connection, sql: str, ids: Sequence[int] | Sequence[str]
+    connection: sqlite3.Connection, sql: str, ids: Sequence[int] | Sequence[str] | Sequence[bytes]
 ) -> list[tuple[Any, ...]]:
     """Rows of a SELECT with `{}` in place of a list of ids."""
     rows: list[tuple[Any, ...]] = []

@@ -13,7 +13,7 @@ from certwatch.model.certificate import Certificate, Fingerprint
 from certwatch.model.finding import Finding, FindingID, Problem, Severity
 from certwatch.model.lifecycle import Presence, Validity
 from certwatch.model.location import LocationURI
-from certwatch.model.neighbour import Neighbour
+from certwatch.model.neighbour import Neighbour, Sharer
 from certwatch.model.observation import Incomplete, LookError, Observation, Scan, ScanID
 from certwatch.model.sighting import Served, Sighting
 from certwatch.model.silence import Silence, SilenceID
@@ -63,6 +63,10 @@ class Due:
     changed: bool
     #: Other live places whose leaf shares a name with this one's.
     neighbours: tuple[Neighbour, ...] = ()
+    #: Other live places whose leaf has the same key.
+    sharers: tuple[Sharer, ...] = ()
+    #: When the last endpoint stopped to serve what lies here. None: one still does, or none ever did.
+    withdrawn_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

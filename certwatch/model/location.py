@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import NewType
 from urllib.parse import parse_qs, quote, unquote, urlsplit
@@ -49,6 +50,7 @@ def tls_location(
     return LocationURI(f"tls://{shown}:{port}/" + ("?" + "&".join(query) if query else ""))
 
 
+@lru_cache(maxsize=4096)
 def parse_tls_location(uri: LocationURI) -> TLSEndpoint:
     parts = urlsplit(uri)
     if parts.scheme != "tls" or parts.hostname is None or parts.port is None:

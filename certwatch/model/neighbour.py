@@ -1,10 +1,10 @@
-"""Another place whose leaf has a name in common with this one's."""
+"""Other places whose leaf has a name, or the key, in common with this one's."""
 
 from dataclasses import dataclass
 from datetime import datetime
 
 from certwatch.model.certificate import Certificate
-from certwatch.model.location import LocationURI
+from certwatch.model.location import Location, LocationURI
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,3 +15,15 @@ class Neighbour:
     certificate: Certificate
     #: Since when it is there.
     since: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sharer:
+    """Has the same key."""
+
+    location_id: int
+    location: Location
+    #: The team that answers for it. Empty: nobody does.
+    owner: str
+    #: The leaf there: the same as here, or another one of that key.
+    certificate: Certificate

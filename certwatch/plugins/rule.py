@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from certwatch.model.finding import Problem, Severity
-from certwatch.model.neighbour import Neighbour
+from certwatch.model.neighbour import Neighbour, Sharer
 from certwatch.model.sighting import Served
 
 
@@ -35,6 +35,11 @@ class World:
     #: Other live places whose leaf shares a name with this location's and is another certificate; some dozens at most. When
     #: one of them changes, this location is judged anew.
     neighbours: Sequence[Neighbour] = ()
+    #: Other live places whose leaf has the same key; some dozens at most. When one of them changes, this location is judged
+    #: anew.
+    sharers: Sequence[Sharer] = ()
+    #: Where certificates lie: when the last endpoint stopped to serve this leaf. None: one still does, or none ever did.
+    withdrawn_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,89 @@
+"""Which live places have a leaf with the same key: it may be at home in two worlds, or have nobody left to serve it."""
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from certwatch.inventory.instants import from_micros
+from certwatch.inventory.served import CertificateCache, in_chunks, load_served
+from certwatch.model.neighbour import Sharer
+from certwatch.model.sighting import Served
+
+#: Of one key; which, among more, is not said.
+MOST = 50
+#: Kinds of places where a certificate is not put by its owner.
+_ELSEWHERE = ("ct", "cadb", "ocsp", "http", "https")
+
+
+def load_sharers(
+    connection: sqlite3.Connection, cache: CertificateCache, places: Sequence[Served]
+) -> Mapping[int, tuple[Sharer, ...]]:
+    """By location's id; those without any are absent. The caller holds a snapshot."""
+    keys = {
+        each.id: each.chain[0].spki_sha256
+        for each in places
+        if each.chain and not each.chain[0].is_ca and each.location.kind not in _ELSEWHERE
+    }
+    by_key: dict[bytes, list[int]] = {}
+    for id, spki in in_chunks(
+        connection,
+        "SELECT id, spki FROM certificates WHERE substr(spki, 1, 8) IN ({}) AND spki IS NOT NULL",
+        sorted({key[:8] for key in keys.values() if key is not None}),
+    ):
+        by_key.setdefault(spki, []).append(id)
+    at: dict[int, list[int]] = {}
+    for certificate, location in in_chunks(
+        connection,
+        "SELECT certificate, location FROM sightings WHERE certificate IN ({}) AND ended_at IS NULL AND position = 0",
+        sorted({id for key in keys.values() if key is not None for id in by_key.get(key, ())}),
+    ):
+        at.setdefault(certificate, []).append(location)
+    wanted: dict[int, list[int]] = {}
+    for place, key in keys.items():
+        others = [
+            location
+            for certificate in by_key.get(key or b"", ())
+            for location in at.get(certificate, ())
+            if location != place
+        ]
+        if others:
+            wanted[place] = sorted(others)[:MOST]
+    if not wanted:
+        return {}
+    loaded = load_served(connection, cache, sorted({id for ids in wanted.values() for id in ids}))
+    sharers = {
+        each.id: Sharer(
+            location_id=each.id,
+            location=each.location,
+            owner=each.owner,
+            certificate=each.chain[0],
+        )
+        for each in loaded
+        if each.chain and each.retired_at is None and each.location.kind not in _ELSEWHERE
+    }
+    found = {place: tuple(sharers[id] for id in ids if id in sharers) for place, ids in wanted.items()}
+    return {place: each for place, each in found.items() if each}
+
+
+def load_withdrawn(connection: sqlite3.Connection, places: Sequence[Served]) -> Mapping[int, datetime]:
+    """Of places where certificates lie, by id: when the last endpoint stopped to serve this leaf. Absent: one still
+    does, or none ever did. The caller holds a snapshot."""
+    stored = {
+        each.id: each.chain[0].fingerprint_sha256
+        for each in places
+        if each.chain and not each.chain[0].is_ca and each.location.kind not in (*_ELSEWHERE, "tls")
+    }
+    if not stored:
+        return {}
+    ended = {
+        bytes(fingerprint): from_micros(last)
+        for fingerprint, last, lasting in in_chunks(
+            connection,
+            "SELECT c.fingerprint, max(s.ended_at), sum(s.ended_at IS NULL) FROM certificates c"
+            " JOIN sightings s ON s.certificate = c.id JOIN locations l ON l.id = s.location"
+            " WHERE c.fingerprint IN ({}) AND s.position = 0 AND l.uri BETWEEN 'tls:' AND 'tls;' GROUP BY c.id",
+            sorted(set(stored.values())),
+        )
+        if not lasting
+    }
+    return {id: ended[fingerprint] for id, fingerprint in stored.items() if fingerprint in ended}
