@@ -24,30 +24,12 @@ def load_sharers(
         for each in places
         if each.chain and not each.chain[0].is_ca and each.location.kind not in _ELSEWHERE
     }
-    by_key: dict[bytes, list[int]] = {}
-    for id, spki in in_chunks(
-        connection,
-        "SELECT id, spki FROM certificates WHERE substr(spki, 1, 8) IN ({}) AND spki IS NOT NULL",
-        sorted({key[:8] for key in keys.values() if key is not None}),
-    ):
-        by_key.setdefault(spki, []).append(id)
-    at: dict[int, list[int]] = {}
-    for certificate, location in in_chunks(
-        connection,
-        "SELECT certificate, location FROM sightings WHERE certificate IN ({}) AND ended_at IS NULL AND position = 0",
-        sorted({id for key in keys.values() if key is not None for id in by_key.get(key, ())}),
-    ):
-        at.setdefault(certificate, []).append(location)
-    wanted: dict[int, list[int]] = {}
-    for place, key in keys.items():
-        others = [
-            location
-            for certificate in by_key.get(key or b"", ())
-            for location in at.get(certificate, ())
-            if location != place
-        ]
-        if others:
-            wanted[place] = sorted(others)[:MOST]
+    by_key = {key: _places(connection, key) for key in {each for each in keys.values() if each is not None}}
+    wanted = {
+        place: others
+        for place, key in keys.items()
+        if key is not None and (others := [each for each in by_key[key] if each != place][:MOST])
+    }
     if not wanted:
         return {}
     loaded = load_served(connection, cache, sorted({id for ids in wanted.values() for id in ids}))
@@ -63,6 +45,25 @@ def load_sharers(
     }
     found = {place: tuple(sharers[id] for id in ids if id in sharers) for place, ids in wanted.items()}
     return {place: each for place, each in found.items() if each}
+
+
+def _places(connection: sqlite3.Connection, key: bytes) -> list[int]:
+    """Locations with a leaf of this key, `MOST` and one at most: a key may be at ten thousand places, each of which asks."""
+    found: list[int] = []
+    for (certificate,) in connection.execute(
+        "SELECT id FROM certificates WHERE substr(spki, 1, 8) = ? AND spki = ? LIMIT ?",
+        (key[:8], key, MOST + 1),
+    ):
+        found += (
+            location
+            for (location,) in connection.execute(
+                "SELECT location FROM sightings WHERE certificate = ? AND ended_at IS NULL AND position = 0 LIMIT ?",
+                (certificate, MOST + 1 - len(found)),
+            )
+        )
+        if len(found) > MOST:
+            break
+    return sorted(set(found))
 
 
 def load_withdrawn(connection: sqlite3.Connection, places: Sequence[Served]) -> Mapping[int, datetime]:
