@@ -12,6 +12,7 @@ from certwatch.engine.clock_watch import ClockWatch
 from certwatch.engine.collect import CollectorJob, run_scan
 from certwatch.engine.evaluate import Evaluator
 from certwatch.engine.judge import RuleSet
+from certwatch.engine.lint import Linter
 from certwatch.engine.publish import ExporterJob, Publisher
 from certwatch.engine.schedule import Schedule
 from certwatch.engine.supervise import keep_running
@@ -60,6 +61,8 @@ class CollectorState:
     broken: str
 
 
+#: The rule that somebody must lint for.
+LINT = "lint"
 #: Collectors' names under which `certwatch scan --insert` records.
 BY_HAND = ("scan-tls", "scan-file")
 
@@ -83,6 +86,7 @@ class Engine:
         self.writer = WriterThread(writer)
         self.publisher = Publisher()
         self.evaluator = Evaluator(store, self.writer, clock, self.publisher.publish)
+        self._linter = Linter(store, self.writer, self.evaluator.wake)
         self.schedule = Schedule(self._scan, clock)
         self._clock_watch = ClockWatch(clock, monotonic)
         self._collectors: dict[str, tuple[CollectorJob, Collector]] = {}
@@ -102,6 +106,7 @@ class Engine:
             self._keep("clock watch", lambda: self._clock_watch.run(self._clock_jumped)),
             self._keep("write probe", self._probe),
             self._keep("retention", self._forget),
+            self._keep("linter", self._linter.run),
         ]
         await self.use(work)
 
@@ -120,6 +125,10 @@ class Engine:
         # Exporters first, so that they hear of what the others change.
         await self.publisher.use(work.exporters)
         self.evaluator.use(work.rules)
+        if any(each.rule.id == LINT for each in work.rules.rules):
+            self._linter.wanted.set()
+        else:
+            self._linter.wanted.clear()
         self._retention = work.retention
         former, self._broken = self._collectors, {}
         self._collectors = {}

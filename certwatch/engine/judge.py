@@ -66,6 +66,7 @@ def judge(
         neighbours=due.neighbours,
         sharers=due.sharers,
         withdrawn_at=due.withdrawn_at,
+        lints=due.lints,
     )
     for active in rules.rules:
         rule = active.rule

@@ -9,7 +9,7 @@ from datetime import datetime
 from itertools import islice
 from pathlib import Path
 
-from certwatch.inventory import silences
+from certwatch.inventory import lints, silences
 from certwatch.inventory.check import check
 from certwatch.inventory.entries import Entries
 from certwatch.inventory.failures import inventory_error, translate
@@ -20,7 +20,7 @@ from certwatch.inventory.query import by_fingerprint, finding_conditions, matchi
 from certwatch.inventory.scans import read_scans
 from certwatch.inventory.served import CertificateCache, load_served
 from certwatch.inventory.sharing import load_sharers, load_withdrawn
-from certwatch.inventory.store import Counts, Due, Entry, FindingQuery, OwnerCount, Query
+from certwatch.inventory.store import Counts, Due, Entry, FindingQuery, OwnerCount, Query, Unlinted
 from certwatch.model.finding import SEVERITIES, Finding, FindingID, Severity
 from certwatch.model.location import LocationURI
 from certwatch.model.observation import Scan
@@ -70,6 +70,7 @@ class SQLiteReader:
             neighbours = load_neighbours(connection, self._cache, places)
             sharers = load_sharers(connection, self._cache, places)
             withdrawn = load_withdrawn(connection, places)
+            linted = lints.load(connection, places)
         return [
             Due(
                 served=served,
@@ -78,6 +79,7 @@ class SQLiteReader:
                 neighbours=neighbours.get(served.id, ()),
                 sharers=sharers.get(served.id, ()),
                 withdrawn_at=withdrawn.get(served.id),
+                lints=linted.get(served.id, {}),
             )
             for served in places
             for revision, judged in (revisions[served.id],)
@@ -220,6 +222,10 @@ class SQLiteReader:
         with self._snapshot() as connection:
             found = read_findings(connection, "f.id = ?", (id,))
         return found[0] if found else None
+
+    def unlinted(self, limit: int, *, linter: str) -> Sequence[Unlinted]:
+        with self._snapshot() as connection:
+            return lints.unlinted(connection, limit, linter=linter)
 
     def silences(self, holding_at: datetime | None = None) -> Sequence[Silence]:
         with self._snapshot() as connection:

@@ -26,6 +26,11 @@ def silences(db: Database) -> None:
     run_script(db.conn, "0002_silences.sql")
 
 
+@migrations(name="0003_lints")
+def lints(db: Database) -> None:
+    run_script(db.conn, "0003_lints.sql")
+
+
 def run_script(connection: sqlite3.Connection, name: str) -> None:
     """Statement by statement, inside the caller's transaction (`executescript` would commit it)."""
     for statement in statements(files(__package__).joinpath("schema", name).read_text()):

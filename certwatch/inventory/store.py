@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 from certwatch.model.certificate import Certificate, Fingerprint
 from certwatch.model.finding import Finding, FindingID, Problem, Severity
 from certwatch.model.lifecycle import Presence, Validity
+from certwatch.model.lint import Lint
 from certwatch.model.location import LocationURI
 from certwatch.model.neighbour import Neighbour, Sharer
 from certwatch.model.observation import Incomplete, LookError, Observation, Scan, ScanID
@@ -67,6 +68,16 @@ class Due:
     sharers: tuple[Sharer, ...] = ()
     #: When the last endpoint stopped to serve what lies here. None: one still does, or none ever did.
     withdrawn_at: datetime | None = None
+    #: What the linter found in certificates of the chain; those without are absent.
+    lints: Mapping[Fingerprint, tuple[Lint, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unlinted:
+    """A certificate that the linter has not seen."""
+
+    id: int
+    der: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,6 +175,11 @@ class Writer(Protocol):
     def require_silences(self) -> bool:
         """Every location with an open finding becomes due if silences were added or ended since the last call: True if
         so."""
+        ...
+
+    def record_lints(self, found: Sequence[tuple[int, Sequence[Lint]]], *, through: int, linter: str) -> None:
+        """What `linter` found, by certificate's id, in all up to the id `through`: places that serve one of them become
+        due."""
         ...
 
     def prune(self, before: datetime) -> Pruned:
@@ -302,6 +318,10 @@ class Reader(Protocol):
         ...
 
     def finding(self, id: FindingID) -> Finding | None: ...
+
+    def unlinted(self, limit: int, *, linter: str) -> Sequence[Unlinted]:
+        """Oldest first; all of them when the linter is another one."""
+        ...
 
     def silences(self, holding_at: datetime | None = None) -> Sequence[Silence]:
         """Newest first. None: those that hold no more as well."""

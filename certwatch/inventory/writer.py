@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from certwatch.inventory import clock_faults, retention, scans, silences
+from certwatch.inventory import clock_faults, lints, retention, scans, silences
 from certwatch.inventory.failures import translate
 from certwatch.inventory.instants import to_micros
 from certwatch.inventory.lock import WriterLock
@@ -15,6 +15,7 @@ from certwatch.inventory.looks import prepare
 from certwatch.inventory.record import record
 from certwatch.inventory.settle import require_judgement, settle
 from certwatch.inventory.store import InventoryError, Judgement, Pruned, Recorded, Settled
+from certwatch.model.lint import Lint
 from certwatch.model.observation import Incomplete, LookError, Observation, Scan, ScanID
 from certwatch.telemetry.metrics import INVENTORY_WRITE_FAILURES
 
@@ -84,6 +85,10 @@ class SQLiteWriter:
     def require_silences(self) -> bool:
         with self._transaction() as connection:
             return silences.require_judgement(connection)
+
+    def record_lints(self, found: Sequence[tuple[int, Sequence[Lint]]], *, through: int, linter: str) -> None:
+        with self._transaction() as connection:
+            lints.record(connection, found, through=through, linter=linter)
 
     def prune(self, before: datetime) -> Pruned:
         limit = to_micros(before)

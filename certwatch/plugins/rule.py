@@ -7,7 +7,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from certwatch.model.certificate import Fingerprint
 from certwatch.model.finding import Problem, Severity
+from certwatch.model.lint import Lint
 from certwatch.model.neighbour import Neighbour, Sharer
 from certwatch.model.sighting import Served
 
@@ -40,6 +42,8 @@ class World:
     sharers: Sequence[Sharer] = ()
     #: Where certificates lie: when the last endpoint stopped to serve this leaf. None: one still does, or none ever did.
     withdrawn_at: datetime | None = None
+    #: What the linter found in certificates of the chain; those without, or not yet linted, are absent.
+    lints: Mapping[Fingerprint, Sequence[Lint]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

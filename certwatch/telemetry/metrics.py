@@ -92,6 +92,12 @@ EVENTS_LOST = Counter(
     ["exporter", "reason"],
     registry=REGISTRY,
 )
+LINTED = Counter(
+    "certwatch_certificates_linted",
+    'Certificates given to the linter, by outcome: "clean", "found", "failed" (it could not lint it), "too-large".',
+    ["outcome"],
+    registry=REGISTRY,
+)
 RELOAD_OK = Gauge(
     "certwatch_config_last_reload_successful",
     "1: the last config load was taken; 0: it was refused, the one before runs.",

@@ -1,0 +1,89 @@
+"""Lints of a certificate by pkilint: RFC 5280, and the Baseline Requirements for TLS as they were when it was issued.
+
+pkilint takes two milliseconds a certificate and half a second to import: who calls this has a process for it.
+"""
+
+from functools import cache
+from importlib.metadata import version
+from typing import Any
+
+from pkilint import finding_filter, loader
+from pkilint.cabf import serverauth
+from pkilint.pkix import certificate, extension, name
+from pkilint.validation import ValidationFindingSeverity as Severity
+
+from certwatch.model.lint import Lint, Profile
+
+#: Of one certificate; what more it finds is not kept.
+MOST = 50
+MAX_MESSAGE = 300
+
+
+def linter() -> str:
+    """Another one may find something else."""
+    return f"pkilint {version('pkilint')}"
+
+
+def lint(der: bytes) -> list[Lint]:
+    """By both profiles; gravest first. What cannot be parsed has none: the rule `unreadable` tells of it."""
+    try:
+        document = loader.RFC5280CertificateDocumentLoader().load_document(der, "certificate")
+    except ValueError:
+        return []
+    found = [*_said("rfc5280", _rfc5280().validate(document.root))]
+    if _is_for_tls(document):
+        kind = serverauth.determine_certificate_type(document)
+        results, _ = finding_filter.filter_results(
+            serverauth.create_serverauth_finding_filters(kind), _baseline(kind).validate(document.root)
+        )
+        known = {(each.code, each.message) for each in found}
+        found += [each for each in _said("cabf-tls", results) if (each.code, each.message) not in known]
+    found.sort(key=lambda each: each.severity != "error")
+    return found[:MOST]
+
+
+def _is_for_tls(document: Any) -> bool:
+    """Has dNSName or iPAddress names, or is a CA: else the Baseline Requirements do not concern it."""
+    try:
+        return (
+            bool(document.is_ca)
+            or document.get_extension_by_oid(extension.rfc5280.id_ce_subjectAltName) is not None
+        )
+    except (ValueError, AttributeError):
+        return False
+
+
+@cache
+def _rfc5280() -> Any:
+    return certificate.create_pkix_certificate_validator_container(
+        certificate.create_decoding_validators(name.ATTRIBUTE_TYPE_MAPPINGS, extension.EXTENSION_MAPPINGS),
+        [
+            certificate.create_issuer_validator_container([]),
+            certificate.create_validity_validator_container(),
+            certificate.create_subject_validator_container([]),
+            certificate.create_extensions_validator_container([]),
+            certificate.create_spki_validator_container([]),
+        ],
+    )
+
+
+@cache
+def _baseline(kind: Any) -> Any:
+    return certificate.create_pkix_certificate_validator_container(
+        serverauth.create_decoding_validators(), serverauth.create_validators(kind)
+    )
+
+
+def _said(profile: Profile, results: Any) -> list[Lint]:
+    said = {
+        Lint(
+            profile=profile,
+            severity="error" if each.finding.severity <= Severity.ERROR else "warning",
+            code=each.finding.code,
+            message=(each.message or "")[:MAX_MESSAGE],
+        ): None
+        for result in results
+        for each in result.finding_descriptions
+        if each.finding.severity <= Severity.WARNING
+    }
+    return list(said)

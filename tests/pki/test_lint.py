@@ -1,0 +1,53 @@
+"""The linter finds what is known to be wrong, by the right profile, and takes whatever it is given."""
+
+from datetime import timedelta
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from certwatch.pki.lint import MOST, lint, linter
+from certwatch.plugins.testing import EPOCH, make_ca, make_certificate
+
+ROOT = make_ca()
+GOOD = make_certificate(issuer=ROOT)
+
+
+def codes(der: bytes, profile: str) -> set[str]:
+    return {each.code for each in lint(der) if each.profile == profile and each.severity == "error"}
+
+
+def test_a_certificate_of_a_private_ca_may_be_fine_by_the_format_and_not_by_the_baseline() -> None:
+    assert codes(GOOD.der, "rfc5280") == set()
+    assert "cabf.serverauth.subscriber.extended_key_usage_extension_absent" in codes(GOOD.der, "cabf-tls")
+
+
+def test_without_a_subject_the_alternative_names_must_be_critical() -> None:
+    nameless = make_certificate(issuer=ROOT, subject="")
+    assert any("subject_alternative_name" in each or "san" in each for each in codes(nameless.der, "rfc5280"))
+
+
+def test_a_certificate_that_lasts_for_years_breaks_the_baseline_alone() -> None:
+    years = make_certificate(issuer=ROOT, not_after=EPOCH + timedelta(days=2000))
+    found = codes(years.der, "cabf-tls") - codes(GOOD.der, "cabf-tls")
+    assert any("validity" in each for each in found), found
+    assert codes(years.der, "rfc5280") == set()
+
+
+def test_what_is_no_certificate_has_no_lints() -> None:
+    assert lint(b"") == []
+    assert lint(b"\x30\x03\x02\x01\x01") == []
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, len(GOOD.der) - 1), st.integers(0, 255))
+def test_a_damaged_certificate_is_linted_or_refused_and_never_more(at: int, byte: int) -> None:
+    damaged = bytearray(GOOD.der)
+    damaged[at] = byte
+    try:
+        assert len(lint(bytes(damaged))) <= MOST
+    except Exception as error:
+        assert not isinstance(error, MemoryError | RecursionError), error
+
+
+def test_it_says_who_it_is() -> None:
+    assert linter().startswith("pkilint 0.")
