@@ -1,6 +1,7 @@
 """The chain as it is presented. One cause has one finding: what follows from another fault is not said again."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 from certwatch.model.certificate import Certificate
 from certwatch.model.finding import Problem, Severity
@@ -100,13 +101,49 @@ def _invalid(served: Served, config: RuleConfig, world: World) -> Iterator[Probl
     )
 
 
+#: An issuer that is fetched meanwhile wakes nobody.
+RECHECK = timedelta(hours=1)
+
+
+def _completed(served: Served, found: Assessment, world: World) -> Assessment | None:
+    """The chain with what is published of it. None: nothing is, or it leads no further."""
+    if not world.issuers:
+        return None
+    completed = assess((*served.chain, *world.issuers), world.trust, world.now, purpose_of(served))
+    return completed if len(completed.path) > len(found.path) else None
+
+
+def _missing(served: Served, completed: Assessment) -> Iterator[Problem | Until]:
+    """It leads to a trust store with what it lacks, and without it does not."""
+    leaf = completed.path[0]
+    lacking = [each for each in completed.needed if each not in served.chain]
+    names = ", ".join(each.shown for each in lacking)
+    urls = [url for each in completed.needed for url in each.issuer_urls[:1] if each.issuer_der in
+            {above.subject_der for above in lacking}]  # fmt: skip
+    yield _said(
+        leaf,
+        "ticket",
+        f"{leaf.shown} is presented without {names}",
+        f"With it the chain leads to a trust store ({', '.join(completed.anchored)}). It is published at "
+        f"{', '.join(urls)}: some browsers fetch it there, or remember it; curl, Java, Python and most other clients fail. "
+        "Serve the full chain (fullchain.pem, not cert.pem), or append what is missing: "
+        f"`curl -s {urls[0] if urls else 'URL'} | openssl x509 -inform DER`.",
+    )
+
+
 def _incomplete(served: Served, config: RuleConfig, world: World) -> Iterator[Problem | Until]:
     found = _assessed(served, world)
     if found is None or _is_explained(found) or found.end.is_self_issued:
         return
     if served.location.kind == "file" and len(served.chain) == 1:
         return  # cert.pem beside chain.pem: its server puts them together
-    if len(found.path) > 1:
+    if any(each.issuer_urls for each in found.path):
+        yield Until(instant=world.now + RECHECK)
+    completed = _completed(served, found, world)
+    if completed is not None and completed.anchored:
+        yield from _missing(served, completed)
+        return
+    if len(found.path) > 1 or completed is not None:
         return  # an intermediate is there: what is missing is trust in its root
     yield _said(
         found.end,
@@ -120,9 +157,15 @@ def _incomplete(served: Served, config: RuleConfig, world: World) -> Iterator[Pr
 
 def _untrusted(served: Served, config: RuleConfig, world: World) -> Iterator[Problem | Until]:
     found = _assessed(served, world)
-    if found is None or _is_explained(found) or len(found.path) < 2:
+    if found is None or _is_explained(found):
         return
-    if served.location.kind == "file" and not world.trust:
+    completed = _completed(served, found, world)
+    if completed is not None and completed.anchored:
+        return  # what is missing is an intermediate, not trust
+    found = completed or found
+    if len(found.path) < 2:
+        return
+    if served.location.kind == "file" and (not world.trust or len(served.chain) == 1):
         return
     top = found.end.subject if found.end.is_self_issued else found.end.issuer
     yield _said(

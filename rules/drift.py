@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from certwatch.model.certificate import Certificate
 from certwatch.model.finding import Problem
-from certwatch.model.location import TLSEndpoint, parse_tls_location
+from certwatch.model.location import RECORD_KINDS, TLSEndpoint, parse_tls_location
 from certwatch.model.neighbour import Neighbour
 from certwatch.model.sighting import Served
 from certwatch.plugins.duration import Duration
@@ -62,7 +62,9 @@ def _not_served(served: Served, config: NotServedConfig, world: World) -> Iterat
     leaf = served.leaf
     if leaf is None:
         return
-    stored = [each for each in world.neighbours if not each.location.startswith(("tls:", "ct:", "cadb:"))]
+    stored = [
+        each for each in world.neighbours if each.location.partition(":")[0] not in ("tls", *RECORD_KINDS)
+    ]
     for said in _first(served, world, config.grace, stored):
         if isinstance(said, Until):
             yield said

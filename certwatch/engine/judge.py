@@ -64,6 +64,7 @@ def judge(
         now=now,
         trust=rules.trust,
         neighbours=due.neighbours,
+        issuers=due.issuers,
         sharers=due.sharers,
         withdrawn_at=due.withdrawn_at,
         lints=due.lints,

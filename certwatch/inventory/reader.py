@@ -15,6 +15,7 @@ from certwatch.inventory.entries import Entries
 from certwatch.inventory.failures import inventory_error, translate
 from certwatch.inventory.findings import read_findings
 from certwatch.inventory.instants import from_micros, to_micros
+from certwatch.inventory.issuers import load_issuers
 from certwatch.inventory.neighbours import load_neighbours
 from certwatch.inventory.query import by_fingerprint, finding_conditions, matching
 from certwatch.inventory.scans import read_scans
@@ -70,6 +71,7 @@ class SQLiteReader:
             neighbours = load_neighbours(connection, self._cache, places)
             sharers = load_sharers(connection, self._cache, places)
             withdrawn = load_withdrawn(connection, places)
+            issuers = load_issuers(connection, self._cache, places)
             linted = lints.load(connection, places)
         return [
             Due(
@@ -77,6 +79,7 @@ class SQLiteReader:
                 revision=revision,
                 changed=judged != revision,
                 neighbours=neighbours.get(served.id, ()),
+                issuers=issuers.get(served.id, ()),
                 sharers=sharers.get(served.id, ()),
                 withdrawn_at=withdrawn.get(served.id),
                 lints=linted.get(served.id, {}),

@@ -6,13 +6,14 @@ from datetime import datetime
 
 from certwatch.inventory.instants import from_micros
 from certwatch.inventory.served import CertificateCache, in_chunks, load_served
+from certwatch.model.location import RECORD_KINDS
 from certwatch.model.neighbour import Sharer
 from certwatch.model.sighting import Served
 
 #: Of one key; which, among more, is not said.
 MOST = 50
 #: Kinds of places where a certificate is not put by its owner.
-_ELSEWHERE = ("ct", "cadb", "ocsp", "http", "https")
+_ELSEWHERE = (*RECORD_KINDS, "ocsp", "http", "https")
 
 
 def load_sharers(

@@ -64,6 +64,8 @@ class Due:
     changed: bool
     #: Other live places whose leaf shares a name with this one's.
     neighbours: tuple[Neighbour, ...] = ()
+    #: What is published where the chain says that its issuers are, and the chain does not have: nearest first.
+    issuers: tuple[Certificate, ...] = ()
     #: Other live places whose leaf has the same key.
     sharers: tuple[Sharer, ...] = ()
     #: When the last endpoint stopped to serve what lies here. None: one still does, or none ever did.

@@ -10,6 +10,13 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 #: "tls://203.0.113.7:443/?sni=www.example.com", "file:///etc/ssl/site.pem", "k8s://…", "aws://…", "ct://…"
 LocationURI = NewType("LocationURI", str)
 
+#: Kinds of places that are records of a certificate, not where it is in use: a log, a CA's database, where an issuer's
+#: certificate is published. Nobody is served from there, so that its end there is nobody's outage.
+RECORD_KINDS = frozenset({"ct", "cadb", "aia"})
+
+#: Of a URL that a certificate names, so much is kept.
+MAX_URL = 500
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Location:
@@ -69,6 +76,11 @@ def file_location(path: str, entry: str = "") -> LocationURI:
     part of a container (a keystore's alias), as fragment: "file:///etc/tomcat.jks#site". Empty: the file itself."""
     quoted = quote(path.encode("utf-8", "surrogateescape"), safe="/")
     return LocationURI("file://" + quoted + ("#" + quote(entry, safe="/", errors="replace") if entry else ""))
+
+
+def aia_location(url: str) -> LocationURI:
+    """Where an issuer's certificate is published."""
+    return LocationURI("aia:" + quote(url[:MAX_URL], safe="/:[].?=&%+,;@~"))
 
 
 def parse_file_location(uri: LocationURI) -> str:

@@ -7,9 +7,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from certwatch.model.certificate import Fingerprint
+from certwatch.model.certificate import Certificate, Fingerprint
 from certwatch.model.finding import Problem, Severity
 from certwatch.model.lint import Lint
+from certwatch.model.location import RECORD_KINDS
 from certwatch.model.neighbour import Neighbour, Sharer
 from certwatch.model.sighting import Served
 
@@ -37,6 +38,9 @@ class World:
     #: Other live places whose leaf shares a name with this location's and is another certificate; some dozens at most. When
     #: one of them changes, this location is judged anew.
     neighbours: Sequence[Neighbour] = ()
+    #: CA certificates that were fetched from where the chain's own certificates say that their issuer is (AIA), and that the
+    #: chain does not have: nearest first. Unverified.
+    issuers: Sequence[Certificate] = ()
     #: Other live places whose leaf has the same key; some dozens at most. When one of them changes, this location is judged
     #: anew.
     sharers: Sequence[Sharer] = ()
@@ -65,11 +69,13 @@ class Rule:
     #: `Problem` a certificate. Never raises on any certificate; never looks at a clock.
     evaluate: Callable[[Served, Any, World], Iterable[Problem | Until]]
     Config: type[RuleConfig] = RuleConfig
-    #: Kinds of locations ("tls", "file") that it has a word on. None: all; nothing is said of others.
+    #: Kinds of locations ("tls", "file") that it has a word on; nothing is said of others. None: all where certificates are in
+    #: use, so not those of `RECORD_KINDS`.
     kinds: frozenset[str] | None = None
 
     def concerns(self, served: Served) -> bool:
-        return self.kinds is None or served.location.kind in self.kinds
+        kind = served.location.kind
+        return kind not in RECORD_KINDS if self.kinds is None else kind in self.kinds
 
     @property
     def runbook(self) -> str:

@@ -14,17 +14,21 @@ from pydantic import Field, PlainSerializer, PlainValidator, WithJsonSchema
 from certwatch.doors.failure import LookFailed
 from certwatch.doors.fetch import FetchCache, Fetcher, FetchPolicy
 from certwatch.model.certificate import Certificate
-from certwatch.model.location import LocationURI
+from certwatch.model.location import LocationURI, aia_location
 from certwatch.model.observation import Fact, Incomplete, Observation
 from certwatch.plugins.collector import CollectError, CollectorConfig, CollectorContext
 from certwatch.plugins.view import InventoryView
 from certwatch.telemetry.metrics import CRL_FETCHES
 from collectors.revocation import lists
+from collectors.revocation.issuers import MAX_BYTES as ISSUER_BYTES
+from collectors.revocation.issuers import issuer_among, published
 from collectors.revocation.lists import CRLIndex, Listed
 from collectors.revocation.responders import MAX_SHOWN, Answers, ask
 from collectors.revocation.statement import about, instant
 from collectors.revocation.wanted import Authorities, Wanted, authorities, wanted
 
+#: Issuers above one another that are fetched.
+HIGHEST = 4
 #: Certificates read from the inventory, and asked about, at a time.
 PAGE = 500
 
@@ -46,6 +50,8 @@ class RevocationConfig(CollectorConfig):
     ocsp: bool = True
     #: Fetch CRLs.
     crl: bool = True
+    #: Fetch the certificates of issuers that are seen nowhere.
+    issuers: bool = True
     #: Private networks whose responders and CRLs may be asked; the public internet may be without.
     allowed_networks: tuple[Network, ...] = ()
     #: Seconds for one request.
@@ -58,7 +64,7 @@ class RevocationConfig(CollectorConfig):
 
 class RevocationCollector:
     """Locations: `ocsp://…?certificate=…` is what a responder says of a certificate; a CRL's URL is the CRL; that URL with
-    `#<SHA-256>` is a certificate that it revokes."""
+    `#<SHA-256>` is a certificate that it revokes; `aia:URL` is an issuer's certificate, published there."""
 
     Config: ClassVar[type[CollectorConfig]] = RevocationConfig
 
@@ -113,11 +119,17 @@ class _Run:
         self._done = 0
         #: By URL, as far as they were wanted; None: could not be had.
         self._lists: dict[str, Listed | None] = {}
+        #: Issuers' certificates by URL; nothing: they could not be had.
+        self._published: dict[str, tuple[Certificate, ...]] = {}
         self.indexes: dict[str, CRLIndex] = {}
 
     async def collect(self) -> AsyncIterator[Observation]:
         source = wanted(self._view, self._known)
         while page := await asyncio.to_thread(_take, source):
+            if self._config.issuers:
+                async for said in self._complete_all(page):
+                    yield said
+                page = [self._completed(each) for each in page]
             if self._config.ocsp:
                 async for said in self._ask_all(page):
                     yield said
@@ -128,6 +140,60 @@ class _Run:
                     yield revoked
             self._done += len(page)
             self._context.progress(self._done, None)
+
+    async def _complete_all(self, page: list[Wanted]) -> AsyncIterator[Observation]:
+        """Issuers that are seen nowhere, and theirs, as far as they are published."""
+        missing = [each for each in page if each.issuer is None and not each.certificate.is_self_issued]
+        for _ in range(HIGHEST):
+            urls: dict[str, Wanted] = {}
+            for each in missing:
+                for url in each.certificate.issuer_urls:
+                    if url not in self._published:
+                        urls.setdefault(url, each)
+            tasks = [asyncio.create_task(self._publish(url, each)) for url, each in urls.items()]
+            async for said in _as_they_end(tasks):
+                yield said
+            above = [
+                replace(each, certificate=found, issuer=self._known.issuer_of(found))
+                for each in missing
+                for found in (await asyncio.to_thread(self._take_issuer, each.certificate),)
+                if found is not None and not found.is_self_issued
+            ]
+            missing = [each for each in above if each.issuer is None]
+            if not missing:
+                return
+
+    def _take_issuer(self, certificate: Certificate) -> Certificate | None:
+        """From what is published; then it is known. Blocking: verifies."""
+        candidates = [each for url in certificate.issuer_urls for each in self._published.get(url, ())]
+        found = issuer_among(certificate, candidates)
+        if found is not None:
+            self._known.add(found)
+        return found
+
+    def _completed(self, each: Wanted) -> Wanted:
+        if each.issuer is not None:
+            return each
+        return replace(each, issuer=self._known.issuer_of(each.certificate))
+
+    async def _publish(self, url: str, each: Wanted) -> Observation:
+        self._published[url] = ()
+        seen = Observation(
+            location=aia_location(url),
+            observed_at=self._context.clock(),
+            labels=each.at.location.labels,
+            scope="aia",
+        )
+        async with self._slots:
+            try:
+                fetched = await self._fetcher.get(url)
+                if len(fetched.body) > ISSUER_BYTES:
+                    raise LookFailed("malformed", f"{url}: {len(fetched.body)} bytes are no certificate")
+                found = await asyncio.to_thread(published, url, fetched.body)
+            except LookFailed as failed:
+                return replace(seen, error=failed.error)
+        self._published[url] = tuple(found)
+        return replace(seen, observed_at=self._context.clock(), chain=tuple(each.der for each in found))
 
     async def _ask_all(self, page: list[Wanted]) -> AsyncIterator[Observation]:
         tasks = [

@@ -9,7 +9,7 @@ from certwatch.pki.signatures import signature
 from certwatch.plugins.view import InventoryView
 
 #: Kinds of location that say what this collector itself found out.
-OWN_KINDS = ("ocsp", "http", "https")
+OWN_KINDS = ("ocsp", "http", "https", "aia")
 #: CA certificates of one name that are tried as issuer.
 _MOST_OF_ONE_NAME = 16
 
@@ -47,13 +47,15 @@ def authorities(view: InventoryView) -> Authorities:
     """Every CA certificate that is seen anywhere. Blocking."""
     found = Authorities()
     for served in view.live():
+        if served.location.kind == "aia":
+            continue  # fetched anew, or it would be taken for gone
         for each in served.chain[1:] if served.location.kind != "file" else served.chain:
             found.add(each)
     return found
 
 
 def wanted(view: InventoryView, known: Authorities) -> Iterator[Wanted]:
-    """Each certificate once that names an OCSP responder or a CRL and is in force somewhere: leaves and the
+    """Each certificate once that names an OCSP responder, a CRL or its issuer's certificate and is in force somewhere: leaves and the
     intermediates above them; of bundles nothing. Blocking, streams."""
     seen: set[bytes] = set()
     for served in view.live():
@@ -62,7 +64,7 @@ def wanted(view: InventoryView, known: Authorities) -> Iterator[Wanted]:
         for each in served.chain:
             # Eight bytes tell them apart well enough, and a million of them are little.
             short = each.fingerprint_sha256[:8]
-            if short in seen or not (each.ocsp_urls or each.crl_urls):
+            if short in seen or not (each.ocsp_urls or each.crl_urls or each.issuer_urls):
                 continue
             seen.add(short)
             yield Wanted(certificate=each, issuer=known.issuer_of(each), at=served)

@@ -10,15 +10,16 @@ from typing import Any, cast
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.serialization.pkcs7 import serialize_certificates
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import AuthorityInformationAccessOID
 
 from certwatch.model.finding import Finding
-from certwatch.model.location import LocationURI
+from certwatch.model.location import LocationURI, aia_location
 from certwatch.model.observation import Incomplete, Observation, Scan
 from certwatch.model.sighting import Served
 from certwatch.plugins.collector import CollectError, CollectorContext
-from certwatch.plugins.testing import EPOCH, FakeClock, Issued, make_certificate
+from certwatch.plugins.testing import EPOCH, FakeClock, Issued, make_ca, make_certificate
 from collectors.revocation import RevocationCollector, RevocationConfig
 from tests.support.raw_http import RawServer, answer, raw_http
 from tests.support.serving import INTERMEDIATE, ROOT, served
@@ -254,3 +255,81 @@ async def test_switched_off_it_asks_neither() -> None:
         assert await said(collector(view, FakeClock(), ocsp=False, crl=False)) == {}
         assert isinstance(server, RawServer)
         assert server.requests == []
+
+
+def bare_leaf(port: int, path: str = "/ca.crt") -> Issued:
+    described = x509.AccessDescription(
+        AuthorityInformationAccessOID.CA_ISSUERS,
+        x509.UniformResourceIdentifier(f"http://127.0.0.1:{port}{path}"),
+    )
+    ocsp_at = x509.AccessDescription(
+        AuthorityInformationAccessOID.OCSP, x509.UniformResourceIdentifier(f"http://127.0.0.1:{port}/ocsp")
+    )
+    return make_certificate(
+        issuer=INTERMEDIATE, extensions=[(x509.AuthorityInformationAccess([described, ocsp_at]), False)]
+    )
+
+
+@pytest.mark.parametrize("form", ["der", "pem", "pkcs7"])
+async def test_an_issuer_that_is_seen_nowhere_is_fetched_and_lets_its_responder_be_asked(form: str) -> None:
+    pages = Answering()
+    async with raw_http(pages) as server:
+        certificate = bare_leaf(server.port)
+        pages.pages[b"/ca.crt"] = {
+            "der": INTERMEDIATE.der,
+            "pem": INTERMEDIATE.pem,
+            "pkcs7": serialize_certificates([INTERMEDIATE.certificate], serialization.Encoding.DER),
+        }[form]
+        pages.pages[b"/ocsp"] = ocsp_answer(certificate)
+        told = await said(collector(View([served((certificate,))]), FakeClock()))
+    published = told[f"aia:http://127.0.0.1:{server.port}/ca.crt"]
+    assert published.chain == (INTERMEDIATE.der,)
+    assert [each.facts["revocation_status"] for uri, each in told.items() if uri.startswith("ocsp:")] == [
+        "good"
+    ]
+
+
+async def test_an_issuer_that_is_known_is_not_fetched_and_neither_if_nobody_wants_it() -> None:
+    pages = Answering()
+    async with raw_http(pages) as server:
+        certificate = bare_leaf(server.port)
+        pages.pages[b"/ocsp"] = ocsp_answer(certificate)
+        pages.pages[b"/ca.crt"] = INTERMEDIATE.der
+        await said(collector(View([served((certificate, INTERMEDIATE))]), FakeClock()))
+        await said(collector(View([served((certificate,))]), FakeClock(), issuers=False))
+        assert not [each for each in server.requests if b"/ca.crt" in each]
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"), [(b"<html>", "malformed"), (None, "other"), (b"0" * (2 << 20), "malformed")]
+)
+async def test_what_is_published_and_is_no_certificate_is_said(body: bytes | None, kind: str) -> None:
+    pages = Answering()
+    async with raw_http(pages) as server:
+        if body is not None:
+            pages.pages[b"/ca.crt"] = body
+        told = await said(collector(View([served((bare_leaf(server.port),))]), FakeClock()))
+        error = told[f"aia:http://127.0.0.1:{server.port}/ca.crt"].error
+    assert error is not None
+    assert error.kind in (kind, "not-found")
+
+
+async def test_a_certificate_that_did_not_sign_it_is_told_and_not_believed() -> None:
+    pages = Answering()
+    async with raw_http(pages) as server:
+        certificate = bare_leaf(server.port)
+        pages.pages[b"/ca.crt"] = make_ca("Test Intermediate", key_number=150).der
+        pages.pages[b"/ocsp"] = ocsp_answer(certificate)
+        told = await said(collector(View([served((certificate,))]), FakeClock()))
+    assert [each.error is not None for uri, each in told.items() if uri.startswith("ocsp:")] == [True]
+
+
+async def test_what_was_fetched_before_is_told_again_or_it_would_be_taken_for_gone() -> None:
+    pages = Answering()
+    async with raw_http(pages) as server:
+        certificate = bare_leaf(server.port)
+        pages.pages[b"/ca.crt"] = INTERMEDIATE.der
+        uri = aia_location(f"http://127.0.0.1:{server.port}/ca.crt")
+        it = collector(View([served((certificate,)), served((INTERMEDIATE,), uri=uri)]), FakeClock())
+        assert uri in await said(it)
+        assert uri in await said(it)
