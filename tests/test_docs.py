@@ -103,3 +103,17 @@ def test_every_metric_of_certificates_is_documented_with_its_labels() -> None:
     }
     for family in FAMILIES:
         assert rows[family.name] == set(family.labels), family.name
+
+
+def test_every_page_and_operation_is_documented_with_its_parameters() -> None:
+    from certwatch.web.api.operations import OPERATIONS
+
+    page = text("web.md")
+    for path in ("/", "/certificates", "/certificates/{fingerprint}", "/certificates/{fingerprint}.pem"):
+        assert f"| `{path}` |" in page, path
+    for path in ("/locations/{uri}", "/findings", "/findings/{id}", "/rules", "/rules/{id}", "/collectors"):
+        assert f"| `{path}` |" in page, path
+    for operation in OPERATIONS:
+        (row,) = [each for each in page.splitlines() if each.startswith(f"| `/api/v1{operation.path}` |")]
+        for name in operation.asked.model_fields:
+            assert f"`{name}`" in row, f"{operation.path}: {name}"

@@ -241,8 +241,13 @@ class SQLiteReader:
     def counts(self) -> Counts:
         with self._snapshot() as connection:
             (certificates,) = connection.execute("SELECT count(*) FROM certificates").fetchone()
+            # Each by an index that is short or narrow: reading through the locations takes ten times as long.
             locations, failing = connection.execute(
-                "SELECT count(*), count(failing_since) FROM locations WHERE retired_at IS NULL"
+                """
+                SELECT (SELECT count(*) FROM locations)
+                       - (SELECT count(*) FROM locations WHERE retired_at IS NOT NULL),
+                       (SELECT count(*) FROM locations WHERE failing_since IS NOT NULL AND retired_at IS NULL)
+                """
             ).fetchone()
             open_findings = connection.execute(
                 "SELECT severity, count(*) FROM findings WHERE resolved_at IS NULL AND silence IS NULL GROUP BY severity"

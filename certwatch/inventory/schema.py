@@ -31,6 +31,11 @@ def lints(db: Database) -> None:
     run_script(db.conn, "0003_lints.sql")
 
 
+@migrations(name="0004_counts")
+def counts(db: Database) -> None:
+    run_script(db.conn, "0004_counts.sql")
+
+
 def run_script(connection: sqlite3.Connection, name: str) -> None:
     """Statement by statement, inside the caller's transaction (`executescript` would commit it)."""
     for statement in statements(files(__package__).joinpath("schema", name).read_text()):

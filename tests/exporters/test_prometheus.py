@@ -269,13 +269,13 @@ async def test_both_formats_parse_and_say_the_same() -> None:
         sample
         for family in strictly(strict)
         for sample in family.samples
-        if sample.name.startswith("certwatch_certificate_")
+        if sample.name.startswith("certwatch_certificate") and "linted" not in sample.name
     ]
     assert {(each.name, each.value) for each in told} == {
         (sample.name, sample.value)
         for family in parse_text(plain)
         for sample in family.samples
-        if sample.name.startswith("certwatch_certificate_")
+        if sample.name.startswith("certwatch_certificate") and "linted" not in sample.name
     }
     assert len(told) == 2 + 2 + 2 + 1
 
