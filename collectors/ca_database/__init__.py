@@ -69,7 +69,7 @@ class CADatabaseCollector:
         facts: dict[str, Fact] = dict(before.facts) if before is not None else {}
         mark = self._mark(facts, now)
         went_back = False
-        source = make_source(self._config)
+        source = make_source(self._config, now)
         try:
             reading = source.open(mark)
         except WentBack as back:
