@@ -14,6 +14,13 @@ need amtool prometheus-alertmanager
 need prometheus-blackbox-exporter prometheus-blackbox-exporter
 need rsyslogd rsyslog
 need chromium chromium
+need pg_ctlcluster postgresql
+need mariadbd mariadb-server
+need cfssl golang-cfssl
+need certbot certbot
+need lego lego
+need pebble pebble
+[ -x /usr/share/easy-rsa/easyrsa ] || missing="$missing easy-rsa"
 [ -z "$missing" ] && exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
     echo "installing for the tests:$missing" >&2

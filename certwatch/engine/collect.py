@@ -13,7 +13,7 @@ from certwatch.engine.batches import Batches
 from certwatch.engine.writer import WriterThread
 from certwatch.inventory.store import InventoryError, Recorded, Writer
 from certwatch.model.clock import Clock
-from certwatch.model.observation import Incomplete, LookError, Observation, Scan, ScanID
+from certwatch.model.observation import Incomplete, LookError, Observation, Scan, ScanID, Unchanged
 from certwatch.plugins.collector import CollectError, Collector
 from certwatch.plugins.guard import PluginFailed, guard
 from certwatch.telemetry.logs import get_logger
@@ -59,6 +59,8 @@ class _Heard:
     """What one run has said so far. Owned by its task."""
 
     incomplete: list[Incomplete] = field(default_factory=list)
+    #: Scopes of which only what is new was told.
+    unchanged: set[str] = field(default_factory=set)
     #: Why the run as a whole came to nothing. None: so far it did not.
     failed: LookError | None = None
 
@@ -140,7 +142,11 @@ async def _finish(
         with suppress(InventoryError):
             await writer.call(lambda it: it.finish_scan(scan, (), clock(), failed=failed))
         raise
-    return await writer.call(lambda it: it.finish_scan(scan, heard.incomplete, clock(), failed=heard.failed))
+    return await writer.call(
+        lambda it: it.finish_scan(
+            scan, heard.incomplete, clock(), failed=heard.failed, unchanged=frozenset(heard.unchanged)
+        )
+    )
 
 
 async def _listen(
@@ -157,10 +163,14 @@ async def _listen(
                     said = await anext(stream)
                 except StopAsyncIteration:
                     return
-                if not isinstance(said, Observation | Incomplete):
-                    raise TypeError(f"yielded {type(said).__name__}, not Observation or Incomplete")
+                if not isinstance(said, Observation | Incomplete | Unchanged):
+                    raise TypeError(
+                        f"yielded {type(said).__name__}, not Observation, Incomplete or Unchanged"
+                    )
             if isinstance(said, Observation):
                 await batches.add(said)
+            elif isinstance(said, Unchanged):
+                heard.unchanged.add(said.scope)
             elif len(heard.incomplete) < MAX_INCOMPLETE:
                 heard.incomplete.append(said)
             else:

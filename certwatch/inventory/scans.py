@@ -1,7 +1,7 @@
 """Scans begin and end; what no collector watches any more is retired."""
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import get_args
 
 from certwatch.inventory.instants import from_micros
@@ -39,13 +39,14 @@ def finish(
     now: int,
     *,
     failed: LookError | None,
+    unchanged: Collection[str] = (),
 ) -> Scan:
     row = connection.execute("SELECT collector, status FROM scans WHERE id = ?", (scan,)).fetchone()
     if row is None:
         raise InventoryError("other", f"scan {scan} is unknown: nothing to finish")
     collector, status = row
     if status == "running":
-        scopes = {storable(each.scope) for each in incomplete}
+        scopes = {storable(each.scope) for each in incomplete} | {storable(each) for each in unchanged}
         if failed is None and "" not in scopes:
             _stop_watching(
                 connection, "collector = ?", [collector], now, except_scan=scan, except_scopes=scopes

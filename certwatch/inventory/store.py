@@ -4,7 +4,7 @@ Calls block and take aware UTC instants. Writers: one thread of one process call
 calls `Reader`, sees a consistent snapshot, and never waits for the writer.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, Protocol
@@ -152,11 +152,13 @@ class Writer(Protocol):
         now: datetime,
         *,
         failed: LookError | None = None,
+        unchanged: Collection[str] = (),
     ) -> Scan:
         """Close a scan: complete, partial (some scope is incomplete) or failed.
 
         A location is retired when no collector watches it any more: this collector stops watching what this
         scan did not see, unless its scope, or the whole ("" scope), was incomplete. A failed scan retires nothing.
+        Of the scopes in `unchanged` nothing is retired either, though the scan is complete: it told what is new.
         Retired locations become due. Seen again, they come back to life with their history.
         """
         ...

@@ -1,7 +1,7 @@
 """The writer: each call one transaction over the functions of the modules beside it."""
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -63,10 +63,11 @@ class SQLiteWriter:
         now: datetime,
         *,
         failed: LookError | None = None,
+        unchanged: Collection[str] = (),
     ) -> Scan:
         with self._transaction(_DURABLE) as connection:
             instant = clock_faults.told(connection, to_micros(now))
-            return scans.finish(connection, scan, incomplete, instant, failed=failed)
+            return scans.finish(connection, scan, incomplete, instant, failed=failed, unchanged=unchanged)
 
     def abandon_collectors(self, keep: Iterable[str], now: datetime) -> int:
         with self._transaction() as connection:

@@ -12,7 +12,7 @@ LocationURI = NewType("LocationURI", str)
 
 #: Kinds of places that are records of a certificate, not where it is in use: a log, a CA's database, where an issuer's
 #: certificate is published. Nobody is served from there, so that its end there is nobody's outage.
-RECORD_KINDS = frozenset({"ct", "cadb", "aia"})
+RECORD_KINDS = frozenset({"ct", "cadb", "ca-database", "aia"})
 
 #: Of a URL that a certificate names, so much is kept.
 MAX_URL = 500

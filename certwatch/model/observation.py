@@ -69,6 +69,24 @@ FACTS: Mapping[str, str] = {
     "arrangement": 'how a file\'s certificates belong together: "chain", "bundle" (unordered, trust anchors …)',
     "container": 'format of the file that holds them, where it is not bare PEM or DER: "pkcs7", "pkcs12", "jks", …',
     "key_match": "true: the private key beside the leaf is its own; false: it is another; absent: no key seen",
+    "ca_status": 'what a CA\'s database says of a certificate: "issued" or "revoked"',
+    "ca_serial": "serial number in a CA's database, hex; absent: it is the certificate's own",
+    "ca_subject": "subject in a CA's database, of a certificate that it does not keep",
+    "ca_not_after": "end of validity in a CA's database, of a certificate that it does not keep, RFC 3339",
+    "ca_requester": "who asked the CA for it",
+    "ca_profile": "profile, template or provisioner by which it was issued",
+    "ca_collision": "beginning of the SHA-256 of another certificate with the same issuer and serial number, hex",
+    "ca_preset": "kind of CA database",
+    "ca_mark": "how far a CA's database has been read; the collector's own",
+    "ca_full_read_at": "when all of a CA's database was last read, RFC 3339",
+    "ca_issuers": "digests of the issuers' names in a CA's database",
+    "ca_issued_by_day": 'certificates issued, by day of the beginning of validity, "2026-11-24:12 …"',
+    "ca_longest_lifetime_days": "the longest validity that the CA issued within 90 days",
+    "ca_pending": "requests that wait for somebody's decision",
+    "ca_pending_since": "since when the oldest of them waits, RFC 3339",
+    "ca_went_back_at": "when a CA's database was found to stand where it stood before, RFC 3339",
+    "renewal_off": "true: an ACME client is told not to renew it",
+    "renewal_client": "the ACME client that renews it",
     "key_encrypted": "true: a private key is there but encrypted, so that it was not compared",
 }
 
@@ -111,6 +129,14 @@ class Incomplete:
 
     scope: str
     error: LookError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unchanged:
+    """Said by a collector that reads a source by what is new in it: of this scope it named only what has changed. The
+    scan is complete for all that, and no location of the scope is retired."""
+
+    scope: str
 
 
 ScanID = NewType("ScanID", int)

@@ -7,7 +7,7 @@ from typing import ClassVar, Protocol
 from pydantic import BaseModel, ConfigDict
 
 from certwatch.model.clock import Clock
-from certwatch.model.observation import ErrorKind, Incomplete, Observation
+from certwatch.model.observation import ErrorKind, Incomplete, Observation, Unchanged
 from certwatch.plugins.view import InventoryView
 
 
@@ -48,10 +48,11 @@ class Collector(Protocol):
     def __init__(self, name: str, config: CollectorConfig, context: CollectorContext) -> None:
         """Cheap, without I/O."""
 
-    def collect(self) -> AsyncIterator[Observation | Incomplete]:
+    def collect(self) -> AsyncIterator[Observation | Incomplete | Unchanged]:
         """Look once at everything, in any order.
 
-        Ends: every part of the world was looked at, but for those named by an `Incomplete`. Raises
+        Ends: every part of the world was looked at, but for those named by an `Incomplete`; of those named by an `Unchanged`
+        only what is new was told. Raises
         `CollectError`: the run was impossible. May be called again after it has ended; never twice at once.
         Closing the iterator (cancellation) releases everything within a second. Holds no more than a bounded
         number of results: it waits when they are not taken.

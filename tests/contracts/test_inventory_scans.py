@@ -57,6 +57,16 @@ def test_what_retires_must_be_judged_and_keeps_its_labels(tried: Tried) -> None:
     assert len(tried.settle().resolved) == 1
 
 
+def test_of_a_scope_that_told_only_what_is_new_nothing_is_retired_and_the_scan_is_complete(
+    tried: Tried,
+) -> None:
+    tried.scan(tried.look(URI, FIRST, scope="records"), tried.look(OTHER, SECOND, scope=""))
+    scan = tried.writer.begin_scan("edge", tried.clock.advance(hours=1))
+    ended = tried.writer.finish_scan(scan, [], tried.clock(), unchanged={"records"})
+    assert ended.status == "complete"
+    assert [each.location.uri for each in tried.reader.live()] == [URI]
+
+
 @pytest.mark.parametrize("incomplete", [(), (Incomplete(scope="", error=DENIED),)])
 def test_a_failed_scan_retires_nothing(tried: Tried, incomplete: tuple[Incomplete, ...]) -> None:
     tried.scan(tried.look(URI, FIRST))

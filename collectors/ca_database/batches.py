@@ -1,0 +1,55 @@
+"""A blocking generator, taken from in threads by an event loop that may give it up at any time."""
+
+import threading
+import time
+from collections.abc import Generator
+from typing import Generic, TypeVar
+
+from collectors.ca_database.record import ReadFailed
+
+T = TypeVar("T")
+
+#: What the event loop hears of at once, by number and by seconds.
+BATCH = 500
+BATCH_SECONDS = 0.2
+
+
+class Batches(Generic[T]):
+    """Each call in one thread at a time. `close` never waits: a batch that is being made closes the generator at its
+    end."""
+
+    def __init__(self, source: Generator[T, None, None]) -> None:
+        self._source = source
+        self._lock = threading.Lock()
+        self._closed = False
+        self._failed: Exception | None = None
+
+    def take(self) -> tuple[list[T], bool]:
+        """Some, and whether they were the last. Raises the source's ReadFailed, after what came before
+        it was taken."""
+        with self._lock:
+            if self._failed is not None:
+                raise self._failed
+            batch: list[T] = []
+            until = time.monotonic() + BATCH_SECONDS
+            ended = True
+            try:
+                for each in self._source:
+                    batch.append(each)
+                    if len(batch) >= BATCH or time.monotonic() > until or self._closed:
+                        ended = False
+                        break
+            except ReadFailed as failed:
+                self._failed, ended = failed, False
+            if self._closed:
+                self._source.close()
+                return [], True
+            return batch, ended
+
+    def close(self) -> None:
+        self._closed = True
+        if self._lock.acquire(blocking=False):
+            try:
+                self._source.close()
+            finally:
+                self._lock.release()

@@ -1,0 +1,162 @@
+"""What a CA's database says: one certificate that was issued, in whatever way its database writes it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+from certwatch.model.observation import ErrorKind, LookError
+
+#: CRLReason (RFC 5280, 5.3.1) by number.
+REASONS = {
+    0: "unspecified",
+    1: "keyCompromise",
+    2: "cACompromise",
+    3: "affiliationChanged",
+    4: "superseded",
+    5: "cessationOfOperation",
+    6: "certificateHold",
+    8: "removeFromCRL",
+    9: "privilegeWithdrawn",
+    10: "aACompromise",
+}
+_BY_NAME = {name.lower(): name for name in REASONS.values()}
+#: Text out of a database that becomes a fact.
+LONGEST = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One certificate in a CA's database. What the database does not say is None or empty."""
+
+    #: The certificate. None: the database does not keep it, or it cannot be read; then `problem` may say why.
+    der: bytes | None
+    #: Lower-case hex without sign or separators, whole bytes. Empty: only the certificate says it.
+    serial: str = ""
+    #: What it is called where neither certificate nor serial number can be read ("line-12").
+    place: str = ""
+    revoked: bool = False
+    #: Aware UTC.
+    revoked_at: datetime | None = None
+    #: By RFC 5280 name. None: none is given.
+    reason: str | None = None
+    requester: str | None = None
+    profile: str | None = None
+    #: Of a certificate that is not kept.
+    subject: str | None = None
+    not_after: datetime | None = None
+    #: Why the certificate cannot be read. None: it can, or is not kept.
+    problem: LookError | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pending:
+    """Requests that wait for somebody's decision."""
+
+    count: int
+    #: Since when the oldest waits. None: not known, or none waits.
+    since: datetime | None
+
+
+class ReadFailed(Exception):
+    """The source cannot be read now. The message says where, what, what to do."""
+
+    def __init__(self, kind: ErrorKind, message: str) -> None:
+        super().__init__(message)
+        self.kind: ErrorKind = kind
+        self.message = message
+
+
+class WentBack(Exception):
+    """The source stands before what was read of it: it was restored from a backup, or is another one."""
+
+
+class Reading(Protocol):
+    """One pass over a source. Blocking: used in threads, by one at a time, and closed at the end."""
+
+    #: True: it tells all that there is; False: what is new since the mark.
+    whole: bool
+
+    def records(self) -> Iterator[Record]:
+        """Each record, as they stand now. Raises ReadFailed."""
+        ...
+
+    def mark(self) -> str:
+        """After the last record: where to go on the next time. Empty: it can only be read in full."""
+        ...
+
+    def pending(self) -> Pending | None:
+        """None: the source knows of no such thing."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Source(Protocol):
+    """A CA's database, as configured."""
+
+    #: True: it may hold certificates of several CAs, each with serial numbers of its own.
+    several: bool
+
+    def open(self, mark: str) -> Reading | None:
+        """Begin to read: all of it with an empty mark, else what is new since then. None: nothing is. Raises ReadFailed,
+        and WentBack when the mark names what is there no more."""
+        ...
+
+
+def serial_of_number(number: int) -> str:
+    digits = f"{abs(number):x}"
+    return ("-" if number < 0 else "") + digits.zfill(len(digits) + len(digits) % 2)
+
+
+def serial_of_hex(text: str) -> str:
+    """From any way to write hex: "0A:1F", "0x0a1f", "00 0A 1F". Empty: it is none."""
+    bare = "".join(text.split()).replace(":", "").lower().removeprefix("0x")
+    try:
+        return serial_of_number(int(bare, 16)) if bare.isascii() and bare.isalnum() else ""
+    except ValueError:
+        return ""
+
+
+def serial_of_decimal(value: object) -> str:
+    """From a decimal number, as number, text or bytes. Empty: it is none."""
+    text = bytes(value).decode("ascii", "replace") if isinstance(value, bytes | memoryview) else str(value)
+    text = text.strip()
+    # No serial has more than 20 octets (RFC 5280, 4.1.2.2); four times that is a stranger's mistake, not a number.
+    if not (text.isascii() and text.removeprefix("-").isdigit()) or len(text) > 200:
+        return ""
+    return serial_of_number(int(text))
+
+
+def reason_of(value: object) -> str | None:
+    """A reason by RFC 5280 name, from a number or any way to write its name. None: there is none, or it is not known."""
+    if value is None or isinstance(value, bool):
+        return None
+    text = str(value).strip()
+    if text.isascii() and text.isdigit() and len(text) < 4:
+        return REASONS.get(int(text))
+    return _BY_NAME.get(text.replace("_", "").replace(" ", "").replace("-", "").lower())
+
+
+def of_epoch(seconds: float | None) -> datetime | None:
+    """None: there is none, or no calendar has it."""
+    if seconds is None:
+        return None
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def rfc3339(at: datetime | None) -> str | None:
+    """Z, whole seconds."""
+    return None if at is None else at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def instant(text: object) -> datetime | None:
+    """The inverse of `rfc3339`."""
+    try:
+        found = datetime.fromisoformat(str(text))
+    except ValueError:
+        return None
+    return found if found.tzinfo is not None else None
