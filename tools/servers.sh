@@ -13,6 +13,10 @@ need prometheus-alertmanager prometheus-alertmanager
 need amtool prometheus-alertmanager
 need prometheus-blackbox-exporter prometheus-blackbox-exporter
 need rsyslogd rsyslog
+need softhsm2-util softhsm2
+need certtool gnutls-bin
+need curl curl
+need lego lego
 [ -z "$missing" ] && exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
     echo "installing for the tests:$missing" >&2
