@@ -21,6 +21,9 @@ need certbot certbot
 need lego lego
 need pebble pebble
 [ -x /usr/share/easy-rsa/easyrsa ] || missing="$missing easy-rsa"
+need softhsm2-util softhsm2
+need certtool gnutls-bin
+need curl curl
 [ -z "$missing" ] && exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
     echo "installing for the tests:$missing" >&2

@@ -31,6 +31,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "slo": ("slo", "Show the SLIs against their targets."),
     "export": ("export", "Write the inventory for other tools."),
     "config": ("config", "Check the config, or print its schema."),
+    "ca": ("ca", "The embedded CA: make, revoke and prove certificates."),
     "doctor": ("doctor", "Find out why it does not work."),
 }
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from certwatch.config.ca import CaKeys
 from certwatch.config.models import secrets_of
 from certwatch.config.schema import CollectorKeys, CustomRuleKeys, ExporterKeys, FileKeys
 from certwatch.plugins import registry
@@ -26,6 +27,7 @@ def json_schema() -> tuple[dict[str, Any], list[str]]:
         paths[pattern] = {"anyOf": [{"type": "string", "minLength": 1}, value]}
     properties["collectors"]["items"] = _entries("collectors", CollectorKeys, definitions, failures)
     properties["exporters"]["items"] = _entries("exporters", ExporterKeys, definitions, failures)
+    properties["ca"] = {"description": "The embedded CA.", **_of(CaKeys, "ca.", definitions)}
     properties["rules"] = _rules(definitions, failures)
     # An environment reference may stand in place of any value; editors are told of texts only.
     schema["$defs"] = definitions | schema.get("$defs", {})

@@ -70,8 +70,7 @@ def _config(
     exporters = _exporters(reading, _listed(reading, top, "exporters", defaults.exporters()))
     owners = _owners(reading, top.get("owners"))
     rules = _rules(reading, top.get("rules"))
-    if "ca" in top:
-        reading.remark(("ca",), "this version has no embedded CA: it is not used")
+    ca = _ca(reading, top["ca"]) if isinstance(top.get("ca"), dict) else None
     if keys is None or reading.mistakes:
         return None
     log = keys.log if isinstance(keys.log, LogKeys) else LogKeys()
@@ -85,12 +84,19 @@ def _config(
         owners=tuple(owners),
         rules=rules,
         exporters=tuple(exporters),
-        ca=keys.ca if "ca" in top else None,
+        ca=ca,
         log=LogSettings(level=log.level, style=log.style),
         retention=keys.retention,
         external_url=keys.external_url,
         remarks=tuple(reading.remarks),
     )
+
+
+def _ca(reading: Reading, value: dict[str, Any]) -> Any:
+    # Most configs have none: its models are loaded for those that do.
+    from certwatch.config.ca import CaKeys
+
+    return reading.validate(CaKeys, value, ("ca",))
 
 
 def _listed(reading: Reading, top: dict[str, Any], key: str, default: list[dict[str, Any]]) -> Any:

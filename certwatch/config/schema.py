@@ -97,7 +97,7 @@ class FileKeys(Keys):
     owners: list[OwnerKeys] = Field(default_factory=list)
     rules: dict[str, Any] = Field(default_factory=dict)
     exporters: list[dict[str, Any]] = Field(default_factory=list)
-    #: The embedded CA. Not in this version.
+    #: The embedded CA: `certwatch.config.ca`.
     ca: dict[str, Any] = Field(default_factory=dict)
     log: LogKeys = LogKeys()
     #: How long what has ended is kept: sightings, resolved findings, scans.

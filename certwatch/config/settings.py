@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from certwatch.expressions.condition import Expression
 from certwatch.expressions.owners import OwnerRule
@@ -12,6 +12,9 @@ from certwatch.model.finding import Severity
 from certwatch.plugins.collector import CollectorConfig
 from certwatch.plugins.exporter import ExporterConfig
 from certwatch.plugins.rule import RuleConfig
+
+if TYPE_CHECKING:
+    from certwatch.config.ca import CaKeys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +73,8 @@ class Config:
     owners: tuple[OwnerRule, ...]
     rules: RuleSettings
     exporters: tuple[ExporterSettings, ...]
-    #: The embedded CA, as it stands in the file: this version has none.
-    ca: Mapping[str, Any] | None
+    #: The embedded CA. None: the file has none.
+    ca: "CaKeys | None"
     log: LogSettings
     retention: timedelta
     #: Without a slash at the end. Empty: not known.

@@ -114,4 +114,48 @@ INVENTORY_WRITE_FAILURES = Counter(
     ["reason"],
     registry=REGISTRY,
 )
+CA_SIGNATURES = Counter(
+    "certwatch_ca_signatures",
+    'Signatures by the embedded CA\'s keys, by what for ("certificate", "crl", "ocsp", "csr") and outcome: "ok" or an error kind.',
+    ["issuer", "purpose", "outcome"],
+    registry=REGISTRY,
+)
+CA_REQUESTS = Counter(
+    "certwatch_ca_requests",
+    'Requests for certificates, by outcome: "ok", "waiting" or an error kind.',
+    ["profile", "channel", "outcome"],
+    registry=REGISTRY,
+)
+CA_TOKEN_SECONDS = Histogram(
+    "certwatch_ca_token_seconds",
+    "Signatures by a token, waiting and reconnecting included.",
+    ["key"],
+    buckets=(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5),
+    registry=REGISTRY,
+)
+CA_TOKEN_FAILURES = Counter(
+    "certwatch_ca_token_failures",
+    'Times that a token did not sign, by reason: "gone" or an error kind.',
+    ["key", "reason"],
+    registry=REGISTRY,
+)
+CA_LEDGER_ENTRIES = Gauge(
+    "certwatch_ca_ledger_entries", "Entries of the embedded CA's ledger.", registry=REGISTRY
+)
+CA_CHECKPOINT_TIME = Gauge(
+    "certwatch_ca_checkpoint_timestamp_seconds", "When the ledger was last signed.", registry=REGISTRY
+)
+CA_WAITING = Gauge("certwatch_ca_requests_waiting", "Requests that wait for approval.", registry=REGISTRY)
+CA_CRL_NEXT_UPDATE = Gauge(
+    "certwatch_ca_crl_next_update_timestamp_seconds",
+    "When the CRL that is published ends.",
+    ["issuer", "partition"],
+    registry=REGISTRY,
+)
+CA_OCSP_ANSWERS = Counter(
+    "certwatch_ca_ocsp_answers",
+    'Answers of the OCSP responder, by outcome: "good", "revoked", "unknown", "malformed", "unauthorized", "error".',
+    ["outcome"],
+    registry=REGISTRY,
+)
 BUILD_INFO = Gauge("certwatch_build_info", "Always 1.", ["version", "python"], registry=REGISTRY)

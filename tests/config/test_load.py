@@ -63,7 +63,8 @@ def test_the_example_of_the_documentation_says_what_it_says() -> None:
     assert getattr(config.rules.configured["expiry"], "page", None) == timedelta(hours=48)
     assert config.rules.off == {"weak-key"}
     assert [rule.id for rule in config.rules.custom] == ["no-rsa-in-prod"]
-    assert config.remarks[0].endswith(":12: ca: this version has no embedded CA: it is not used")
+    assert config.ca is not None
+    assert config.ca.directory == "/var/lib/certwatch/ca"
 
 
 def test_values_are_read_as_they_look() -> None:

@@ -1,0 +1,82 @@
+"""What can be asked of a CA, by name, with plain values: the command line asks so, in its own process or the server's."""
+
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any
+
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from certwatch.ca import approvals, crl
+from certwatch.ca.authority import Authority
+from certwatch.ca.failure import CAError
+from certwatch.ca.issue import Certified
+from certwatch.ca.profiles import profile_named
+from certwatch.ca.request import load_csr, order_of
+
+Values = Mapping[str, Any]
+
+
+def _answer(result: Certified | approvals.Waiting) -> dict[str, Any]:
+    if isinstance(result, approvals.Waiting):
+        return {"state": "waiting", "request": result.request, "needed": result.needed}
+    return {
+        "state": "issued",
+        "request": result.request,
+        "serial": result.serial,
+        "certificate": result.certificate.public_bytes(Encoding.PEM).decode(),
+        "chain": result.chain.decode(),
+        "not_after": result.certificate.not_valid_after_utc.isoformat().replace("+00:00", "Z"),
+        "issuer": result.issuer.name,
+    }
+
+
+def sign(authority: Authority, values: Values) -> dict[str, Any]:
+    """csr (text), profile, requester, submitter, names, lifetime_seconds, issuer."""
+    profile = profile_named(authority.settings.profiles, str(values["profile"]))
+    seconds = values.get("lifetime_seconds")
+    order = order_of(
+        load_csr(str(values["csr"]).encode()),
+        profile,
+        requester=str(values["requester"]),
+        submitter=str(values["submitter"]),
+        names=tuple(values.get("names") or ()),
+        lifetime=None if seconds is None else timedelta(seconds=int(seconds)),
+        issuer=values.get("issuer"),
+    )
+    return _answer(approvals.submit(authority, order))
+
+
+def approve(authority: Authority, values: Values) -> dict[str, Any]:
+    return _answer(approvals.approve(authority, int(values["request"]), str(values["person"])))
+
+
+def refuse(authority: Authority, values: Values) -> dict[str, Any]:
+    approvals.refuse(authority, int(values["request"]), str(values["person"]))
+    return {"state": "refused", "request": int(values["request"])}
+
+
+def revoke(authority: Authority, values: Values) -> dict[str, Any]:
+    crl.revoke(authority, str(values["serial"]), str(values["reason"]), str(values["person"]))
+    return {"state": "revoked", "serial": str(values["serial"])}
+
+
+def make_crl(authority: Authority, values: Values) -> dict[str, Any]:
+    issuer = authority.issuer(values.get("issuer"))
+    der = crl.current(authority, issuer, int(values.get("partition") or 0))
+    return {"crl": der.hex(), "issuer": issuer.name}
+
+
+ACTS: Mapping[str, Callable[[Authority, Values], dict[str, Any]]] = {
+    "sign": sign,
+    "approve": approve,
+    "refuse": refuse,
+    "revoke": revoke,
+    "crl": make_crl,
+}
+
+
+def perform(authority: Authority, act: str, values: Values) -> dict[str, Any]:
+    """Raises CAError."""
+    if act not in ACTS:
+        raise CAError("usage", f'"{act}" is not something that a CA does')
+    return ACTS[act](authority, values)

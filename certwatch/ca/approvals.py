@@ -1,0 +1,139 @@
+"""Requests: some are granted at once, some wait for people. Who asks is never among those who approve."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from certwatch.ca.authority import Authority, instant
+from certwatch.ca.failure import CAError
+from certwatch.ca.issue import Certified, check, issue, said_of
+from certwatch.ca.request import Order, decoded
+from certwatch.telemetry.metrics import CA_REQUESTS, CA_WAITING
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    request: int
+    #: People who must still approve.
+    needed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    id: int
+    at: datetime
+    order: Order
+    state: str
+    needed: int
+    approved_by: tuple[str, ...]
+
+
+def submit(authority: Authority, order: Order) -> Certified | Waiting:
+    """Raises CAError; what is refused stands in the ledger."""
+    with authority.turn:
+        profile = authority.settings.profiles.get(order.profile)
+        if profile is None or profile.approvals == 0:
+            answer = issue(authority, [(order, None)])[0]
+            if isinstance(answer, CAError):
+                raise answer
+            return answer
+        try:
+            check(authority, order)
+        except CAError as error:
+            with authority.act() as act:
+                act.append(
+                    "refusal",
+                    [{**said_of(order), "request": None, "reason": error.kind, "why": error.message}],
+                )
+            CA_REQUESTS.labels(order.profile, order.channel, error.kind).inc()
+            raise
+        with authority.act() as act:
+            cursor = act.connection.execute(
+                "INSERT INTO requests (at, channel, requester, submitter, profile, wanted, needed, state)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, 'waiting')",
+                (
+                    act.instant,
+                    order.channel,
+                    order.requester,
+                    order.submitter,
+                    order.profile,
+                    order.encoded(),
+                    profile.approvals,
+                ),
+            )
+            request = int(cursor.lastrowid or 0)
+            act.append("request", [{**said_of(order), "request": request, "approvals": profile.approvals}])
+        CA_REQUESTS.labels(order.profile, order.channel, "waiting").inc()
+        CA_WAITING.inc()
+        return Waiting(request=request, needed=profile.approvals)
+
+
+def requests(authority: Authority, *, state: str | None = "waiting") -> list[Request]:
+    where = "WHERE state = ?" if state is not None else "WHERE ?1 IS NULL"
+    return [
+        Request(
+            id=id,
+            at=instant(at),
+            order=decoded(wanted),
+            state=held,
+            needed=needed,
+            approved_by=tuple(
+                person
+                for (person,) in authority.rows(
+                    "SELECT person FROM approvals WHERE request = ? ORDER BY at", id
+                )
+            ),
+        )
+        for id, at, wanted, held, needed in authority.rows(
+            f"SELECT id, at, wanted, state, needed FROM requests {where} ORDER BY id",  # noqa: S608
+            state,
+        )
+    ]
+
+
+def _waiting(authority: Authority, request: int) -> Request:
+    for each in requests(authority, state=None):
+        if each.id == request:
+            if each.state != "waiting":
+                raise CAError("usage", f"request {request}: is {each.state}, it waits for nobody")
+            return each
+    raise CAError("not-found", f"request {request}: there is none. See certwatch ca list --waiting")
+
+
+def approve(authority: Authority, request: int, person: str) -> Certified | Waiting:
+    """Issues with the last approval that is needed, by the rules as they are then. Raises CAError."""
+    with authority.turn:
+        found = _waiting(authority, request)
+        if person in (found.order.requester, found.order.submitter):
+            raise CAError(
+                "refused", f"request {request}: {person} asked for it, somebody else must approve it"
+            )
+        if person in found.approved_by:
+            raise CAError(
+                "refused", f"request {request}: {person} has approved it already, somebody else must too"
+            )
+        left = found.needed - len(found.approved_by) - 1
+        with authority.act() as act:
+            act.connection.execute("INSERT INTO approvals VALUES (?, ?, ?)", (request, person, act.instant))
+            act.append("approval", [{"request": request, "by": person}])
+            if left <= 0:
+                act.connection.execute("UPDATE requests SET state = 'approved' WHERE id = ?", (request,))
+        if left > 0:
+            return Waiting(request=request, needed=left)
+        CA_WAITING.dec()
+        answer = issue(authority, [(found.order, request)])[0]
+        if isinstance(answer, CAError):
+            raise answer
+        return answer
+
+
+def refuse(authority: Authority, request: int, person: str) -> None:
+    """Raises CAError."""
+    with authority.turn:
+        found = _waiting(authority, request)
+        with authority.act() as act:
+            act.connection.execute("UPDATE requests SET state = 'refused' WHERE id = ?", (request,))
+            act.append(
+                "refusal",
+                [{**said_of(found.order), "request": request, "reason": "refused", "why": f"by {person}"}],
+            )
+        CA_WAITING.dec()

@@ -1,0 +1,177 @@
+"""One CA in one process: its lock, its ledger, its issuers and their keys."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, Self
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from certwatch.ca import database, ledger
+from certwatch.ca.certificate import Issuer
+from certwatch.ca.failure import CAError
+from certwatch.ca.keys import KeyRing, Secrets
+from certwatch.ca.lint import Lint
+from certwatch.ca.settings import CASettings
+from certwatch.model.clock import Clock
+from certwatch.telemetry.metrics import CA_SIGNATURES, CA_WAITING
+
+#: Called with the name of each step that a crash could come after; tests crash there.
+Step = Callable[[str], None]
+
+
+def _go_on(step: str) -> None:
+    return
+
+
+class Authority:
+    """`with` it. Its methods may be called from any thread and take turns: one act at a time."""
+
+    def __init__(
+        self,
+        settings: CASettings,
+        secrets: Secrets,
+        clock: Clock,
+        *,
+        create: bool = False,
+        step: Step = _go_on,
+    ) -> None:
+        """Raises CAError: "not-found" without `create`, "locked" when another process has it, "ledger"."""
+        self.settings = settings
+        self.clock = clock
+        self.step = step
+        self.keys = KeyRing(secrets, more_tokens=settings.more_tokens)
+        #: Held by whoever acts; guards the connection.
+        self.turn = threading.RLock()
+        directory = settings.directory
+        if create:
+            with database.translate(directory):
+                directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        elif not database.file_of(directory).exists():
+            raise CAError(
+                "not-found", f"{directory}: there is no CA. Make one: certwatch ca init --name NAME --root"
+            )
+        self._lock = database.Lock(directory)
+        self.lint = Lint(settings.lint)
+        try:
+            if create:
+                database.create(directory)
+                ledger.create(directory)
+            self.connection = database.open_existing(directory)
+            try:
+                self.ledger = ledger.Ledger(directory, self.connection)
+                self._settle_interrupted()
+                self._count_waiting()
+            except BaseException:
+                self.connection.close()
+                raise
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        with self.turn:
+            self.connection.close()
+            self._lock.release()
+
+    @contextmanager
+    def act(self) -> Iterator["ledger._Act"]:
+        """One transaction with its entries; see `Ledger.act`."""
+        with self.turn, self.ledger.act(self.clock()) as act:
+            yield act
+
+    def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        with self.turn, database.translate(self.ledger.path):
+            return self.connection.execute(sql, values).fetchall()
+
+    def _settle_interrupted(self) -> None:
+        """A crash between intent and entry: the certificate may have been signed, and left nobody's hands. It counts as
+        issued and revoked, so that nothing unrecorded can ever be trusted."""
+        interrupted = self.rows("SELECT serial FROM certificates WHERE state = 'intended'")
+        if not interrupted:
+            return
+        with self.act() as act:
+            act.connection.execute(
+                "UPDATE certificates SET state = 'lost', revoked = ?, reason = 'unspecified' WHERE state = 'intended'",
+                (act.instant,),
+            )
+            act.append("interrupted", [{"serial": serial.hex()} for (serial,) in interrupted])
+            act.append(
+                "revocation",
+                [
+                    {"serial": serial.hex(), "reason": "unspecified", "by": "certwatch"}
+                    for (serial,) in interrupted
+                ],
+            )
+
+    def _count_waiting(self) -> None:
+        [(waiting,)] = self.rows("SELECT count(*) FROM requests WHERE state = 'waiting'")
+        CA_WAITING.set(waiting)
+
+    def issuers(self, *, retired: bool = False) -> list[Issuer]:
+        """Those that have a certificate, oldest first."""
+        found = []
+        for id, name, kind, key, der, chain, ended in self.rows(
+            "SELECT id, name, kind, key, certificate, chain, retired FROM issuers WHERE certificate IS NOT NULL ORDER BY id"
+        ):
+            if ended is None or retired:
+                found.append(
+                    Issuer(
+                        id=id,
+                        name=name,
+                        kind=kind,
+                        key=key,
+                        certificate=x509.load_der_x509_certificate(der),
+                        chain=bytes(chain),
+                        retired=ended is not None,
+                    )
+                )
+        return found
+
+    def issuer(self, name: str | None = None) -> Issuer:
+        """The named one; else the newest intermediate in use, else the newest root. Raises CAError."""
+        issuers = self.issuers()
+        if name is not None:
+            for each in issuers:
+                if each.name == name:
+                    return each
+            known = ", ".join(each.name for each in issuers) or "none"
+            raise CAError("usage", f'no issuer is called "{name}" (known: {known})')
+        if not issuers:
+            raise CAError(
+                "not-found",
+                f"{self.settings.directory}: no issuer has a certificate yet. See certwatch ca init",
+            )
+        intermediates = [each for each in issuers if each.kind == "intermediate"]
+        return (intermediates or issuers)[-1]
+
+    def signing(self, issuer: Issuer, purpose: str, sign: Callable[[Any], Any]) -> Any:
+        """Have the issuer's key used, counted. Raises CAError."""
+        try:
+            key = self.keys.open(issuer.key)
+            if key.public_key() != issuer.certificate.public_key():
+                raise CAError("token", f"{issuer.key}: is not the key of the issuer {issuer.name}")
+            result = sign(key)
+        except CAError as error:
+            CA_SIGNATURES.labels(issuer.name, purpose, error.kind).inc()
+            raise
+        CA_SIGNATURES.labels(issuer.name, purpose, "ok").inc()
+        return result
+
+
+def instant(micros: int) -> datetime:
+    return datetime.fromtimestamp(micros / 1e6, UTC)
+
+
+def chain_pem(certificate: x509.Certificate, issuer: Issuer) -> bytes:
+    """As a server presents it: leaf first, the root left out."""
+    above = issuer.certificate.public_bytes(Encoding.PEM) if issuer.kind != "root" else b""
+    return certificate.public_bytes(Encoding.PEM) + above + issuer.chain

@@ -1,0 +1,46 @@
+"""What an `Authority` needs to know, from the config or from the command line."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from certwatch.ca.certificate import Addresses
+from certwatch.ca.lint import Mode
+from certwatch.ca.profiles import BUILT_IN, Profile, profiles_of
+from certwatch.config.ca import ACMEKeys, CaKeys, ProfileKeys
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CASettings:
+    directory: Path
+    #: Where new keys are made: a token's URI or "file:/path". None: nobody said.
+    key_place: str | None = None
+    more_tokens: tuple[str, ...] = ()
+    addresses: Addresses = field(default_factory=lambda: Addresses(url="", partitions=1))
+    profiles: Mapping[str, Profile] = field(default_factory=lambda: BUILT_IN)
+    crl_lifetime: timedelta = timedelta(days=7)
+    crl_every: timedelta = timedelta(days=1)
+    ocsp_lifetime: timedelta = timedelta(days=1)
+    lint: Mode = "auto"
+    listen: str = "127.0.0.1:9720"
+    listen_names: tuple[str, ...] = ()
+    acme: ACMEKeys | None = None
+
+
+def settings_of(keys: CaKeys, profiles: Mapping[str, ProfileKeys], directory: Path) -> CASettings:
+    """Raises CAError "usage"."""
+    return CASettings(
+        directory=directory,
+        key_place=keys.token or (f"file:{Path(keys.key_file).absolute()}" if keys.key_file else None),
+        more_tokens=tuple(keys.more_tokens),
+        addresses=Addresses(url=keys.url, partitions=keys.crl_partitions),
+        profiles=profiles_of(profiles),
+        crl_lifetime=keys.crl_lifetime,
+        crl_every=keys.crl_every,
+        ocsp_lifetime=keys.ocsp_lifetime,
+        lint=keys.lint,
+        listen=keys.listen,
+        listen_names=tuple(keys.listen_names),
+        acme=keys.acme,
+    )

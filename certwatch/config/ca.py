@@ -1,0 +1,153 @@
+"""The keys of `ca:`, as models: where the embedded CA is, what it may make, and for whom."""
+
+from datetime import timedelta
+from ipaddress import ip_network
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+
+from certwatch.config.schema import NAME_PATTERN, Keys
+from certwatch.plugins.duration import Duration
+
+Usage = Literal["server", "client", "mtls", "code-signing", "email", "ocsp", "intermediate"]
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _network(value: str) -> str:
+    try:
+        return str(ip_network(value))
+    except ValueError as error:
+        raise ValueError(f'"{value}" is not a network: write 10.0.0.0/8 ({error})') from error
+
+
+def _pattern(value: str) -> str:
+    text = value.lower()
+    if not text or any(each.isspace() for each in text) or "*" in text:
+        raise ValueError(
+            f'"{value}" is not a name: write www.example.com for this one, .example.com for all below it'
+        )
+    return text
+
+
+def _oid(value: str) -> str:
+    if not all(part.isdigit() for part in value.split(".")) or value.count(".") < 2:
+        raise ValueError(f'"{value}" is not an object identifier like 1.3.6.1.4.1.99999.1')
+    return value
+
+
+def _web(value: str) -> str:
+    if value and not value.startswith(("http://", "https://")):
+        raise ValueError("not a web address: it begins with http:// or https://")
+    return value.rstrip("/")
+
+
+Texts = Annotated[list[str], BeforeValidator(_listed)]
+Patterns = Annotated[list[Annotated[str, AfterValidator(_pattern)]], BeforeValidator(_listed)]
+Networks = Annotated[list[Annotated[str, AfterValidator(_network)]], BeforeValidator(_listed)]
+WebAddress = Annotated[str, AfterValidator(_web)]
+
+
+class NameKeys(Keys):
+    """Who may have which names."""
+
+    #: Requesters that this is for; "*" ends a prefix, alone it is everybody.
+    requesters: Texts = Field(default_factory=lambda: ["*"])
+    #: Host names; with a dot in front all below it.
+    dns: Patterns = Field(default_factory=list)
+    #: Networks.
+    ip: Networks = Field(default_factory=list)
+    #: Addresses; with an @ in front all of a domain.
+    email: Patterns = Field(default_factory=list)
+    #: Beginnings of URIs, like spiffe://example.com/.
+    uri: Texts = Field(default_factory=list)
+    #: Also *.example.com, where example.com or all below it is allowed.
+    wildcards: bool = False
+
+
+class ProfileKeys(Keys):
+    """What a kind of certificate looks like, and who gets it. What is not given is as in the built-in profile of the
+    same name, or of `usage`."""
+
+    usage: Usage | None = None
+    #: Of a certificate when nobody asks for another.
+    lifetime: Duration | None = None
+    #: The longest that may be asked for.
+    longest: Duration | None = None
+    #: How far validity begins before now, for clocks that are behind.
+    backdate: Annotated[Duration, Field(le=timedelta(hours=24))] | None = None
+    #: Kinds of keys that are taken; rsa means 2048 to 4096 bits.
+    key_types: list[Literal["ec-p256", "ec-p384", "ec-p521", "rsa", "ed25519"]] | None = None
+    #: Who may have which names. Empty: every name, for people on this machine alone.
+    names: list[NameKeys] | None = None
+    #: Attributes that a subject may have beside its common name: O, OU, C, L, ST.
+    subject: Annotated[list[Literal["O", "OU", "C", "L", "ST"]], BeforeValidator(_listed)] | None = None
+    #: People who must approve, none of them the requester.
+    approvals: Annotated[int, Field(ge=0, le=5)] | None = None
+    #: Policy identifiers.
+    policies: list[Annotated[str, AfterValidator(_oid)]] | None = None
+    #: Servers with these certificates must staple (RFC 7633).
+    must_staple: bool | None = None
+    #: Of an intermediate: how many CAs below it.
+    path_length: Annotated[int, Field(ge=0, le=5)] | None = None
+    #: Of an intermediate: names it may issue for (critical name constraints), as domains and networks.
+    permitted: Texts | None = None
+    excluded: Texts | None = None
+
+
+class ACMEKeys(Keys):
+    """The ACME server."""
+
+    #: Profile of what it issues; its `names` say who may have which names.
+    profile: str = "server"
+    #: Accounts need a key that was handed out by `certwatch ca acme-key`.
+    external_account: bool = True
+    #: Private networks whose hosts may be asked for challenges.
+    allowed_networks: Networks = Field(default_factory=list)
+    #: Port of http-01, another one than 80 only in a network of one's own.
+    http_port: Annotated[int, Field(ge=1, le=65535)] = 80
+    #: Certificates for the same names within a week; what renews by ARI is free.
+    duplicates: Annotated[int, Field(ge=1)] = 20
+    #: Orders of an account within an hour.
+    orders: Annotated[int, Field(ge=1)] = 300
+
+
+class CaKeys(Keys):
+    """The embedded CA."""
+
+    #: Its folder: ledger, certificates, lock.
+    directory: Annotated[str, Field(min_length=1)] | None = None
+    #: PKCS#11 URI (RFC 7512) of the token that new keys are made in.
+    token: str | None = None
+    #: Tokens that hold the same keys, asked when the first does not answer.
+    more_tokens: Texts = Field(default_factory=list)
+    #: The token's PIN, where its URI has no pin-source.
+    pin: SecretStr | None = None
+    #: Key file for new keys, for trials.
+    key_file: Annotated[str, Field(min_length=1)] | None = None
+    #: Passphrase of key files.
+    key_passphrase: SecretStr | None = None
+    #: By name: settings, over the built-in profiles. Or a file that holds them.
+    profiles: dict[Annotated[str, Field(pattern=NAME_PATTERN)], ProfileKeys] | str = Field(
+        default_factory=dict
+    )
+    #: Where its CRLs, issuers and OCSP answers are fetched: stands in every certificate.
+    url: WebAddress = ""
+    #: Where `certwatch ca serve` listens.
+    listen: str = "127.0.0.1:9720"
+    #: Certificate of that port, made by this CA for these names. Empty: plain HTTP, as CRLs and OCSP need.
+    listen_names: Texts = Field(default_factory=list)
+    #: How long a CRL is valid.
+    crl_lifetime: Duration = timedelta(days=7)
+    #: How often a new one is made.
+    crl_every: Duration = timedelta(days=1)
+    #: CRLs that certificates are spread over. Counts for certificates made from now on.
+    crl_partitions: Annotated[int, Field(ge=1, le=256)] = 1
+    #: How long an OCSP answer is valid; new ones are signed at half of it.
+    ocsp_lifetime: Duration = timedelta(days=1)
+    #: auto: would-be certificates are linted where pkilint is installed; required: nothing is signed without; off.
+    lint: Literal["auto", "required", "off"] = "auto"
+    #: None: no ACME.
+    acme: ACMEKeys | None = None

@@ -1,0 +1,147 @@
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from certwatch.ca import audit
+from certwatch.ca.crl import REASONS, build, current, refresh, revoke, shards
+from certwatch.ca.failure import CAError
+from certwatch.ca.key_file import FileSigner
+from certwatch.plugins.testing import EPOCH, FakeClock
+from tests.support.cas import URL, authority, issued
+
+
+def read(der: bytes) -> x509.CertificateRevocationList:
+    return x509.load_der_x509_crl(der)
+
+
+def number(crl: x509.CertificateRevocationList) -> int:
+    return crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
+
+
+def test_a_revocation_is_on_the_list_when_it_returns(tmp_path: Path) -> None:
+    clock = FakeClock()
+    with authority(tmp_path, clock, url=URL) as ca:
+        issuer = ca.issuer()
+        made, other = issued(ca), issued(ca)
+        before = read(current(ca, issuer, 0))
+        clock.advance(minutes=1)
+        revoke(ca, made.serial, "key-compromise", "alice")
+        after = read(current(ca, issuer, 0))
+        assert before.get_revoked_certificate_by_serial_number(made.certificate.serial_number) is None
+        entry = after.get_revoked_certificate_by_serial_number(made.certificate.serial_number)
+        assert entry is not None
+        assert entry.revocation_date_utc == EPOCH + timedelta(minutes=1)
+        assert (
+            entry.extensions.get_extension_for_class(x509.CRLReason).value.reason == REASONS["key-compromise"]
+        )
+        assert after.get_revoked_certificate_by_serial_number(other.certificate.serial_number) is None
+        assert number(after) == number(before) + 1
+        assert after.is_signature_valid(issuer.certificate.public_key())  # type: ignore[arg-type]
+        point = after.extensions.get_extension_for_class(x509.IssuingDistributionPoint)
+        assert point.critical
+        assert point.value.full_name is not None
+        assert point.value.full_name[0].value == f"{URL}/crl/1/0.crl"
+        assert audit.verify(ca.settings.directory).wrong == []
+
+
+def test_a_list_is_made_anew_when_its_time_has_come_and_not_before(tmp_path: Path) -> None:
+    clock = FakeClock()
+    with authority(tmp_path, clock) as ca:
+        first = current(ca, ca.issuer(), 0)
+        clock.advance(hours=23)
+        assert current(ca, ca.issuer(), 0) == first
+        assert refresh(ca) == 0
+        clock.advance(hours=1)
+        assert refresh(ca) == 1
+        assert number(read(current(ca, ca.issuer(), 0))) == 2
+
+
+def test_what_has_ended_leaves_the_list_after_a_while(tmp_path: Path) -> None:
+    clock = FakeClock()
+    with authority(tmp_path, clock) as ca:
+        revoke(ca, issued(ca, lifetime=timedelta(days=2)).serial, "superseded", "alice")
+        clock.advance(days=3)
+        assert len(read(current(ca, ca.issuer(), 0))) == 1
+        clock.advance(days=30)
+        assert len(read(current(ca, ca.issuer(), 0))) == 0
+
+
+def test_partitions_hold_each_their_own(tmp_path: Path) -> None:
+    with authority(tmp_path, url=URL, partitions=4) as ca:
+        made = [issued(ca) for _ in range(12)]
+        for each in made:
+            revoke(ca, each.serial, "superseded", "alice")
+        issuer = ca.issuer()
+        assert shards(ca, issuer) == [0, 1, 2, 3]
+        for each in made:
+            [point] = each.certificate.extensions.get_extension_for_class(x509.CRLDistributionPoints).value
+            assert point.full_name is not None
+            shard = int(point.full_name[0].value.rpartition("/")[2].removesuffix(".crl"))
+            found = [
+                one
+                for one in range(4)
+                if read(current(ca, issuer, one)).get_revoked_certificate_by_serial_number(
+                    each.certificate.serial_number
+                )
+            ]
+            assert found == [shard]
+
+
+@pytest.mark.parametrize(
+    ("serial", "reason", "kind"),
+    [("00" * 16, "superseded", "not-found"), ("zz", "superseded", "usage"), ("00", "because", "usage")],
+)
+def test_what_cannot_be_revoked_is_said(tmp_path: Path, serial: str, reason: str, kind: str) -> None:
+    with authority(tmp_path) as ca:
+        with pytest.raises(CAError) as raised:
+            revoke(ca, serial, reason, "alice")
+        assert raised.value.kind == kind
+
+
+def test_twice_is_refused_and_the_first_counts(tmp_path: Path) -> None:
+    with authority(tmp_path) as ca:
+        made = issued(ca)
+        revoke(ca, made.serial, "superseded", "alice")
+        with pytest.raises(CAError, match="revoked already"):
+            revoke(
+                ca,
+                ":".join([made.serial[at : at + 2] for at in range(0, 32, 2)]).upper(),
+                "unspecified",
+                "bob",
+            )
+
+
+def test_a_token_that_is_away_delays_the_list_and_never_the_revocation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with authority(tmp_path) as ca:
+        made = issued(ca)
+        with monkeypatch.context() as away:
+
+            def gone(self: FileSigner, mechanism: object, data: bytes) -> bytes:
+                raise CAError("token", "it is gone")
+
+            away.setattr(FileSigner, "sign", gone)
+            with pytest.raises(CAError):
+                revoke(ca, made.serial, "superseded", "alice")
+        assert len(read(current(ca, ca.issuer(), 0))) == 1
+        assert audit.verify(ca.settings.directory).wrong == []
+
+
+def test_many_entries_are_made_in_linear_time(tmp_path: Path) -> None:
+    """The builder's public way copies the list for each entry; if the other way ever stops working, this says so."""
+    with authority(tmp_path) as ca:
+        issuer = ca.issuer()
+        made = build(
+            issuer,
+            ((1 << 126 | each, EPOCH, "superseded") for each in range(20_000)),
+            number=1,
+            this_update=EPOCH,
+            next_update=EPOCH + timedelta(days=1),
+            point=None,
+            sign=lambda sign: ca.signing(issuer, "crl", sign),
+        )
+        assert len(made) == 20_000
+        assert made.get_revoked_certificate_by_serial_number(1 << 126 | 19_999) is not None
