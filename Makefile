@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 BIN := .venv/bin
 SOURCES := certwatch collectors rules exporters tests tools
 
-.PHONY: run test setup check bench lock clean
+.PHONY: run test setup check bench package lock clean
 
 run: setup
 	$(BIN)/certwatch run
@@ -25,6 +25,11 @@ check: .venv/ready-dev
 bench: .venv/ready-dev
 	tools/servers.sh
 	$(BIN)/python -m tests.bench $(BENCH)
+
+# A wheel that runs from pipx, and the manual page: in dist/.
+package: .venv/ready-dev
+	$(BIN)/python -m build --wheel --no-isolation --outdir dist
+	$(BIN)/python -m tools.man_page dist/certwatch.1
 
 # Renews the pinned requirements after a change of the dependencies in pyproject.toml.
 lock:

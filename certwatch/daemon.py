@@ -32,6 +32,7 @@ from certwatch.model.clock import Clock, system_clock
 from certwatch.plugins import registry
 from certwatch.telemetry import logs
 from certwatch.telemetry.metrics import BUILD_INFO, RELOAD_OK, RELOAD_TIME
+from certwatch.telemetry.notify import keep_alive, notify
 from certwatch.web.app import make_app
 from certwatch.web.exporter_routes import guarded
 from certwatch.web.server import HTTPServer, PortError, bind, split
@@ -109,7 +110,10 @@ class Daemon:
         async with self._reloading:
             refused = await self._start()
         if refused is None:
+            notify(self._env, "READY=1", f"STATUS={self._status()}")
+            self._keep(asyncio.create_task(keep_alive(self._env, self._status)))
             await self._stopping.wait()
+            notify(self._env, "STOPPING=1")
             log.info("stopping")
         return await self._stop(OK if refused is None else refused)
 
@@ -137,6 +141,10 @@ class Daemon:
         self._taken(config)
         self._say_where()
         return None
+
+    def _status(self) -> str:
+        reasons = self._engine.not_ready() if self._engine is not None else []
+        return "; ".join(reasons)[:200] or "watching"
 
     async def _open(self) -> None:
         store = await asyncio.to_thread(open_inventory, self._config.inventory)

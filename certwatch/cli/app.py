@@ -30,9 +30,12 @@ VERBS: dict[str, tuple[str, str]] = {
     "rules": ("rules", "List what is checked, and explain why."),
     "slo": ("slo", "Show the SLIs against their targets."),
     "export": ("export", "Write the inventory for other tools."),
+    "backup": ("backup", "Copy the inventory, also while it is written."),
+    "restore": ("restore", "Put a copy of the inventory back."),
     "config": ("config", "Check the config, or print its schema."),
     "ca": ("ca", "The embedded CA: make, revoke and prove certificates."),
     "doctor": ("doctor", "Find out why it does not work."),
+    "completion": ("completion", "Make a shell complete verbs and options."),
 }
 
 

@@ -13,6 +13,15 @@ def open_inventory(url: str, *, create: bool = True) -> Store:
     Creates file (mode 0600) and folder if they are missing, unless `create` is False: then "not-found". Brings
     an older schema to the present one. Raises InventoryError.
     """
+    path = inventory_path(url)
+    # SQLite is imported when it is used: the words and the promise of this package cost their readers nothing.
+    from certwatch.inventory.sqlite import SQLiteStore
+
+    return SQLiteStore(path, create=create)
+
+
+def inventory_path(url: str) -> Path:
+    """The file of `sqlite:///…`. Raises InventoryError for any other address."""
     parts = urlsplit(url)
     if parts.scheme in ("postgresql", "postgres"):
         # The URL may hold a password: it is not repeated.
@@ -26,7 +35,4 @@ def open_inventory(url: str, *, create: bool = True) -> Store:
             "other",
             f"inventory {parts.scheme}:…: not the address of an inventory. Write sqlite:///path/to/inventory.db",
         )
-    # SQLite is imported when it is used: the words and the promise of this package cost their readers nothing.
-    from certwatch.inventory.sqlite import SQLiteStore
-
-    return SQLiteStore(Path("/" + path.lstrip("/")), create=create)
+    return Path("/" + path.lstrip("/"))

@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import subprocess
+from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -249,3 +250,20 @@ def test_without_a_config_it_watches_this_host_and_says_where_to_look(tmp_path: 
         "certwatch list",
     ):
         assert line in log.read_text()
+
+
+def test_systemd_is_told_when_it_watches_and_that_it_lives(tmp_path: Path) -> None:
+    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as told:
+        told.bind(str(tmp_path / "notify"))
+        told.settimeout(20)
+        env = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "400000"}
+        with certwatch(tmp_path, env=env):
+            assert told.recv(1000).startswith(b"READY=1")
+            assert told.recv(1000).startswith(b"WATCHDOG=1")
+            assert told.recv(1000).startswith(b"WATCHDOG=1")
+        told.settimeout(1)
+        last = b""
+        with suppress(TimeoutError):
+            while not last.startswith(b"STOPPING=1"):
+                last = told.recv(1000)
+        assert last.startswith(b"STOPPING=1")
