@@ -317,3 +317,44 @@ async def test_it_looks_the_same_by_a_fake_clock(server: APIServer, namespace: s
     clock = FakeClock()
     said = await collect(KubernetesCollector, config(server, namespace), clock=clock)
     assert [each.observed_at for each in said if isinstance(each, Observation)] == [clock.now]
+
+
+def test_the_manifest_is_accepted_and_its_role_is_enough_for_every_source(server: APIServer) -> None:
+    manifest = Path(__file__).parent.parent.parent / "deploy/kubernetes/certwatch.yaml"
+    kinds = {
+        "Namespace": "/api/v1/namespaces",
+        "ServiceAccount": "/api/v1/namespaces/certwatch/serviceaccounts",
+        "ConfigMap": "/api/v1/namespaces/certwatch/configmaps",
+        "PersistentVolumeClaim": "/api/v1/namespaces/certwatch/persistentvolumeclaims",
+        "Service": "/api/v1/namespaces/certwatch/services",
+        "Deployment": "/apis/apps/v1/namespaces/certwatch/deployments",
+        "ClusterRole": "/apis/rbac.authorization.k8s.io/v1/clusterroles",
+        "ClusterRoleBinding": "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
+    }
+    import yaml
+
+    for document in yaml.safe_load_all(manifest.read_text()):
+        # Unknown and misspelt fields are errors.
+        server.create(f"{kinds[document['kind']]}?fieldValidation=Strict", document)
+    reader = {
+        "metadata": {"name": "reader-as-certwatch"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "certwatch"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "reader"}],
+    }
+    server.create("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", reader)
+    try:
+        settings = {"kubeconfig": str(server.kubeconfig(token="reader-token"))}
+        said = asyncio.run(collect(KubernetesCollector, settings))
+        assert [each for each in said if isinstance(each, Incomplete)] == []
+    finally:
+        server.delete("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/reader-as-certwatch")
+
+
+def test_the_config_of_the_manifest_is_good() -> None:
+    import yaml
+
+    from certwatch.config.load import read as read_config
+
+    manifest = Path(__file__).parent.parent.parent / "deploy/kubernetes/certwatch.yaml"
+    (held,) = [each for each in yaml.safe_load_all(manifest.read_text()) if each["kind"] == "ConfigMap"]
+    read_config(held["data"]["certwatch.yaml"], env={"HOME": "/"})
