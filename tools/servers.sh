@@ -14,6 +14,7 @@ need amtool prometheus-alertmanager
 need prometheus-blackbox-exporter prometheus-blackbox-exporter
 need rsyslogd rsyslog
 need chromium chromium
+need etcd etcd-server
 need pg_ctlcluster postgresql
 need mariadbd mariadb-server
 need cfssl golang-cfssl

@@ -11,6 +11,7 @@ from functools import partial
 from certwatch.engine.clock_watch import ClockWatch
 from certwatch.engine.collect import CollectorJob, run_scan
 from certwatch.engine.evaluate import Evaluator
+from certwatch.engine.follow import Followers
 from certwatch.engine.judge import RuleSet
 from certwatch.engine.lint import Linter
 from certwatch.engine.publish import ExporterJob, Publisher
@@ -88,6 +89,7 @@ class Engine:
         self.evaluator = Evaluator(store, self.writer, clock, self.publisher.publish)
         self._linter = Linter(store, self.writer, self.evaluator.wake)
         self.schedule = Schedule(self._scan, clock)
+        self._followers = Followers(self.writer, clock, self.evaluator.wake)
         self._clock_watch = ClockWatch(clock, monotonic)
         self._collectors: dict[str, tuple[CollectorJob, Collector]] = {}
         self._jobs: tuple[CollectorJob, ...] = ()
@@ -141,6 +143,7 @@ class Engine:
                     self._collectors[job.name] = job, job.build()
             except PluginFailed as error:
                 self._broken[job.name] = str(error)
+        await self._followers.keep({job.name: collector for job, collector in self._collectors.values()})
         await self.schedule.use([job for job, _ in self._collectors.values()])
         # Those that could not be made too: what they saw before is not gone.
         self._jobs = work.collectors
@@ -159,7 +162,8 @@ class Engine:
 
     async def _scan(self, job: CollectorJob) -> None:
         _, collector = self._collectors[job.name]
-        scan = await run_scan(job, collector, self.writer, self._clock, changed=self.evaluator.wake)
+        async with self._followers.scanning(job, collector):
+            scan = await run_scan(job, collector, self.writer, self._clock, changed=self.evaluator.wake)
         self.evaluator.scan_ended(scan)
 
     def _clock_jumped(self, seconds: float) -> None:
@@ -223,6 +227,7 @@ class Engine:
         attempt, the inventory is closed."""
         self._stopping = True
         await self.schedule.stop()
+        await self._followers.stop()
         self.evaluator.stop()
         if self._tasks:
             evaluation, *others = self._tasks

@@ -10,6 +10,7 @@ from certwatch.inventory import certificates, clock_faults
 from certwatch.inventory.change import take
 from certwatch.inventory.looks import Look
 from certwatch.inventory.store import InventoryError, Recorded
+from certwatch.inventory.text import storable
 from certwatch.model.observation import ScanID
 
 #: Locations looked up by one statement.
@@ -31,11 +32,26 @@ def record(connection: sqlite3.Connection, scan: ScanID, looks: Sequence[Look]) 
         raise InventoryError(
             "other", f"scan {scan} is {state}: nothing can be recorded for it. Begin another one"
         )
+    return _record(connection, scan, row[0], looks)
+
+
+def record_since(connection: sqlite3.Connection, collector: str, looks: Sequence[Look]) -> Recorded:
+    """Looks after the collector's last scan; see `store.Writer.record_changes`. Within the caller's transaction."""
+    row = connection.execute(
+        "SELECT max(s.id), c.id FROM scans s JOIN collectors c ON c.id = s.collector WHERE c.name = ? GROUP BY c.id",
+        (storable(collector),),
+    ).fetchone()
+    if row is None:
+        raise InventoryError("other", f"{collector} never scanned: there is nothing that could have changed")
+    return _record(connection, row[0], row[1], looks)
+
+
+def _record(connection: sqlite3.Connection, scan: ScanID, collector: int, looks: Sequence[Look]) -> Recorded:
     counts = _Counts()
     if looks:
         clock_faults.looked(connection, looks)
     for chunk in _chunks(looks):
-        _record_chunk(connection, scan, row[0], chunk, counts)
+        _record_chunk(connection, scan, collector, chunk, counts)
     return Recorded(
         unchanged=counts.unchanged, changed=counts.changed, new_certificates=counts.new_certificates
     )

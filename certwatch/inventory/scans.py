@@ -61,6 +61,30 @@ def finish(
     return read_scans(connection, "s.id = ?", (scan,))[0]
 
 
+def gone(connection: sqlite3.Connection, collector: str, places: Iterable[tuple[str, int]], now: int) -> int:
+    """The collector watches these places (URI, and when it saw that they are gone) no more, unless it has seen them
+    later: how many it stopped watching."""
+    connection.execute("CREATE TEMP TABLE IF NOT EXISTS gone (location INTEGER PRIMARY KEY)")
+    connection.execute("DELETE FROM temp.gone")
+    connection.executemany(
+        """
+        INSERT OR IGNORE INTO temp.gone
+        SELECT l.id FROM locations l
+        CROSS JOIN watches w ON w.location = l.id AND w.stopped_at IS NULL
+        CROSS JOIN collectors c ON c.id = w.collector AND c.name = ?
+        CROSS JOIN looks k ON k.location = l.id AND k.collector = c.id AND k.seen <= ?
+        WHERE l.uri = ?
+        """,
+        [(storable(collector), at, uri) for uri, at in places],
+    )
+    row = connection.execute("SELECT id FROM collectors WHERE name = ?", (storable(collector),)).fetchone()
+    (count,) = connection.execute("SELECT count(*) FROM temp.gone").fetchone()
+    if row is not None and count:
+        which = "collector = ? AND w.location IN (SELECT location FROM temp.gone)"
+        _stop_watching(connection, which, [row[0]], now)
+    return int(count)
+
+
 def abandon(connection: sqlite3.Connection, keep: Iterable[str], now: int) -> int:
     """How many locations were retired."""
     kept = {storable(name) for name in keep}

@@ -15,7 +15,7 @@ from certwatch.model.lifecycle import Presence, Validity
 from certwatch.model.lint import Lint
 from certwatch.model.location import LocationURI
 from certwatch.model.neighbour import Neighbour, Sharer
-from certwatch.model.observation import Incomplete, LookError, Observation, Scan, ScanID
+from certwatch.model.observation import Gone, Incomplete, LookError, Observation, Scan, ScanID
 from certwatch.model.sighting import Served, Sighting
 from certwatch.model.silence import Silence, SilenceID
 
@@ -143,6 +143,19 @@ class Writer(Protocol):
         certificates are parsed. Older than what is known of the location (clock jumped, late worker): its chain
         is not taken over what is newer.
         """
+        ...
+
+    def record_changes(
+        self,
+        collector: str,
+        observations: Sequence[Observation],
+        labels: Mapping[str, str],
+        gone: Sequence[Gone],
+        now: datetime,
+    ) -> Recorded:
+        """What a collector saw since its last scan, which has ended: as `record`, of that scan. Places that are
+        gone are not watched any more, as a complete scan would have it, unless they were seen later than that.
+        A place is either seen or gone here, not both. Atomic, idempotent. "other": it never scanned."""
         ...
 
     def finish_scan(

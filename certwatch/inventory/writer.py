@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -12,11 +13,11 @@ from certwatch.inventory.failures import translate
 from certwatch.inventory.instants import to_micros
 from certwatch.inventory.lock import WriterLock
 from certwatch.inventory.looks import prepare
-from certwatch.inventory.record import record
+from certwatch.inventory.record import record, record_since
 from certwatch.inventory.settle import require_judgement, settle
 from certwatch.inventory.store import InventoryError, Judgement, Pruned, Recorded, Settled
 from certwatch.model.lint import Lint
-from certwatch.model.observation import Incomplete, LookError, Observation, Scan, ScanID
+from certwatch.model.observation import Gone, Incomplete, LookError, Observation, Scan, ScanID
 from certwatch.telemetry.metrics import INVENTORY_WRITE_FAILURES
 
 
@@ -55,6 +56,26 @@ class SQLiteWriter:
         looks = prepare(observations, labels or {})
         with self._transaction() as connection:
             return record(connection, scan, looks)
+
+    def record_changes(
+        self,
+        collector: str,
+        observations: Sequence[Observation],
+        labels: Mapping[str, str],
+        gone: Sequence[Gone],
+        now: datetime,
+    ) -> Recorded:
+        looks = prepare(observations, labels)
+        with self._transaction() as connection:
+            instant = clock_faults.told(connection, to_micros(now))
+            recorded = record_since(connection, collector, looks)
+            retired = scans.gone(
+                connection,
+                collector,
+                [(each.location, to_micros(each.observed_at)) for each in gone],
+                instant,
+            )
+            return replace(recorded, changed=recorded.changed + retired)
 
     def finish_scan(
         self,

@@ -139,6 +139,15 @@ class Unchanged:
     scope: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gone:
+    """Said by a collector that follows its source, between two scans: this place is there no more."""
+
+    location: LocationURI
+    #: Aware UTC. Who saw the place later than this knows better.
+    observed_at: datetime
+
+
 ScanID = NewType("ScanID", int)
 ScanStatus = Literal["running", "complete", "partial", "failed"]
 

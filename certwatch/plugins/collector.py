@@ -7,7 +7,7 @@ from typing import ClassVar, Protocol
 from pydantic import BaseModel, ConfigDict
 
 from certwatch.model.clock import Clock
-from certwatch.model.observation import ErrorKind, Incomplete, Observation, Unchanged
+from certwatch.model.observation import ErrorKind, Gone, Incomplete, Observation, Unchanged
 from certwatch.plugins.view import InventoryView
 
 
@@ -56,5 +56,19 @@ class Collector(Protocol):
         `CollectError`: the run was impossible. May be called again after it has ended; never twice at once.
         Closing the iterator (cancellation) releases everything within a second. Holds no more than a bounded
         number of results: it waits when they are not taken.
+        """
+        ...
+
+
+class Follower(Collector, Protocol):
+    """A collector whose source tells of changes: they are in the inventory at once, and not only with the next scan."""
+
+    def follow(self) -> AsyncIterator[Observation | Gone]:
+        """What has changed since `collect` last saw it, as it happens; for as long as there is anything to follow.
+
+        Begins after a `collect` has ended, goes on beside later ones (what it says meanwhile counts after them), and
+        is closed before the program ends: everything is released within a second. What cannot be followed for a
+        while is tried again by itself; until it can be, `collect` says `Incomplete`. Raises, or ends: it is called
+        again a little later.
         """
         ...

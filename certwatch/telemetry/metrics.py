@@ -39,6 +39,36 @@ CRL_FETCHES = Counter(
     ["outcome"],
     registry=REGISTRY,
 )
+KUBERNETES_REQUESTS = Counter(
+    "certwatch_kubernetes_requests",
+    'Requests to Kubernetes API servers, by verb ("list", "watch", "get") and outcome: "ok", the HTTP status that refused it, or an error kind where there was no answer.',
+    ["cluster", "verb", "outcome"],
+    registry=REGISTRY,
+)
+KUBERNETES_LISTS = Counter(
+    "certwatch_kubernetes_lists",
+    'Whole lists of a resource that were begun, by why: "first", "expired" (the server no longer knows what changed), "failed" (the one before was not ended), "scan" (it is not followed).',
+    ["cluster", "resource", "reason"],
+    registry=REGISTRY,
+)
+KUBERNETES_CERTIFICATE_REQUESTS = Counter(
+    "certwatch_kubernetes_certificate_requests",
+    'cert-manager\'s CertificateRequests that came to their end while this process watched, by outcome: "issued", "failed", "denied".',
+    ["cluster", "outcome"],
+    registry=REGISTRY,
+)
+KUBERNETES_FOLLOWED = Gauge(
+    "certwatch_kubernetes_followed",
+    "1: the resource is watched, and what is known is what there is; 0: it cannot be, see the log and the scan's error.",
+    ["cluster", "resource"],
+    registry=REGISTRY,
+)
+KUBERNETES_PLACES = Gauge(
+    "certwatch_kubernetes_places",
+    "Places with certificates that are known of a resource.",
+    ["cluster", "resource"],
+    registry=REGISTRY,
+)
 RENEWALS = Counter(
     "certwatch_renewals",
     "Leaves that were replaced by later ones at a location: before the lead of a page ran out, or late.",

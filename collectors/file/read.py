@@ -1,14 +1,13 @@
 """One file's bytes to what is in it: certificates in PEM and DER, and containers."""
 
-import itertools
 import os
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from certwatch.model.certificate import Certificate
 from certwatch.model.observation import Fact, LookError
 from certwatch.x509 import der, inline, keystores, pem, private_keys
+from certwatch.x509.arrangement import arrangement as arrangement_of
 from certwatch.x509.containers import Container
 from certwatch.x509.pbe import Work
 from certwatch.x509.tlv import Unreadable, header
@@ -174,7 +173,7 @@ def _parse(path: str, data: bytes, passphrases: Sequence[str]) -> Contents:
     facts: dict[str, Fact] = {}
     beside: tuple[str, ...] = ()
     if chain:
-        arrangement = _arrangement(certificates)
+        arrangement = arrangement_of(certificates)
         facts["arrangement"] = arrangement
         if arrangement == "chain":
             beside = () if keys else _key_files(path)
@@ -199,22 +198,6 @@ def _der(data: bytes) -> tuple[list[bytes], list[str]]:
             return chain, [f"certificate at byte {position} is cut off"]
         position = stop
     return chain, []
-
-
-def _arrangement(certificates: list[Certificate]) -> str:
-    """A chain if each names the next as its issuer; else a bundle. One alone is a chain, unless it is a root."""
-    if len(certificates) == 1:
-        alone = certificates[0]
-        return "bundle" if alone.is_ca and alone.is_self_issued else "chain"
-    linked = all(
-        lower.issuer_der is not None and lower.issuer_der == upper.subject_der
-        for lower, upper in itertools.pairwise(certificates)
-    )
-    if linked and not all(each.is_self_issued for each in certificates):
-        return "chain"
-    # Out of order, but of one leaf: a chain that someone must put right.
-    leaves = sum(not each.is_ca for each in certificates)
-    return "chain" if leaves == 1 and len(certificates) <= 10 else "bundle"
 
 
 def _key_files(path: str) -> tuple[str, ...]:

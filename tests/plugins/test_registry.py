@@ -46,7 +46,7 @@ def test_an_unknown_kind_names_the_nearest_and_all() -> None:
         registry.load("collectors", "tsl")
     assert (
         str(refused.value)
-        == "unknown collector kind 'tsl', did you mean 'tls'? (known: ca-database, file, revocation, tls)"
+        == "unknown collector kind 'tsl', did you mean 'tls'? (known: ca-database, file, kubernetes, revocation, tls)"
     )
 
 

@@ -59,6 +59,7 @@ def running(
     log: Path,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
+    seconds: float = 15,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A process in a group of its own, until the block ends. Its output goes to `log`, shown if it fails."""
     with log.open("wb") as output:
@@ -81,7 +82,7 @@ def running(
             return ready()
 
         try:
-            wait_until(up, what=str(command[0]))
+            wait_until(up, what=str(command[0]), seconds=seconds)
         except TimeoutError as error:
             raise TimeoutError(f"{error}\n{log.read_text(errors='replace')}") from error
         yield process

@@ -1,0 +1,347 @@
+"""Requests to one API server: LIST in pages, WATCH as lines, GET. Bytes come in bounded pieces; JSON of an object is not
+looked into here but for the envelope."""
+
+import asyncio
+import random
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import httpx
+import msgspec
+
+from certwatch.doors.kubernetes.access import Access, AccessError
+from certwatch.model.observation import ErrorKind, LookError
+from certwatch.telemetry.metrics import KUBERNETES_REQUESTS
+
+#: Larger pages are asked for again with fewer objects; an object has at most 3 MiB in etcd.
+MAX_PAGE_BYTES = 48 << 20
+#: What a page should have: so much is in memory at once.
+PAGE_BYTES = 4 << 20
+#: An event is an object and a little.
+MAX_EVENT_BYTES = 16 << 20
+_MAX_ERROR_BYTES = 1 << 16
+#: "Too many requests" of one request that are waited for, and the longest wait that a server may ask for.
+_PATIENCE = 6
+_LONGEST_WAIT = 60.0
+#: Servers end watches after this, so that a dead one is not waited on for ever.
+WATCH_SECONDS = 290
+_METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+_METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+_KEEPALIVE = [
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+]
+
+
+class RequestFailed(Exception):
+    """`message`: what the server or the network said; one line, printable, without where."""
+
+    def __init__(
+        self,
+        kind: ErrorKind,
+        message: str,
+        *,
+        status: int = 0,
+        reason: str = "",
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.kind: ErrorKind = kind
+        self.message = message
+        #: HTTP status. 0: there was no answer.
+        self.status = status
+        #: The API's own word: "Forbidden", "Expired". Empty: none.
+        self.reason = reason
+        #: Seconds that the server asks to wait. None: it does not say.
+        self.retry_after = retry_after
+
+    @property
+    def is_unreachable(self) -> bool:
+        """Nothing else of this cluster can be had either."""
+        return self.status == 0 or self.status == 401
+
+    def at(self, where: str, what_to_do: str) -> LookError:
+        return LookError(kind=self.kind, message=f"{where}: {self.message}. {what_to_do}")
+
+
+class _ListMeta(msgspec.Struct):
+    resource_version: str = msgspec.field(default="", name="resourceVersion")
+    continue_: str = msgspec.field(default="", name="continue")
+
+
+class _List(msgspec.Struct):
+    metadata: _ListMeta
+    #: None: what Go writes for an empty list.
+    items: list[msgspec.Raw] | None = None
+
+
+class _StatusDetails(msgspec.Struct):
+    retry_after: int = msgspec.field(default=0, name="retryAfterSeconds")
+
+
+class Status(msgspec.Struct):
+    """What the API says of a failure."""
+
+    message: str = ""
+    reason: str = ""
+    code: int = 0
+    details: _StatusDetails | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    #: Each object's JSON: views of the page, which lives as long as they do.
+    items: list[msgspec.Raw]
+    resource_version: str
+    #: Empty: it was the last.
+    token: str
+    size: int
+
+
+_decode_list = msgspec.json.Decoder(_List).decode
+_decode_status = msgspec.json.Decoder(Status).decode
+
+
+class Client:
+    """`async with` it. One to a cluster. `load` gives the access anew: credentials that are refused are read again, so
+    that a rotated token or certificate is taken."""
+
+    def __init__(
+        self, cluster: str, load: Callable[[], Access], *, timeout: float = 30.0, connections: int = 100
+    ) -> None:
+        self.cluster = cluster
+        self._load = load
+        self._timeout = timeout
+        self._connections = connections
+        self._access: Access | None = None
+        self._http: httpx.AsyncClient | None = None
+        # Guards opening: several tasks ask at once.
+        self._opening = asyncio.Lock()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None = None,
+        error: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        http, self._http = self._http, None
+        if http is not None:
+            await http.aclose()
+
+    async def _open(self, refused: httpx.AsyncClient | None = None) -> tuple[httpx.AsyncClient, Access]:
+        """With the credentials of now, if `refused` is the one that has others."""
+        async with self._opening:
+            if self._http is None or self._access is None or self._http is refused:
+                try:
+                    access = await asyncio.to_thread(self._load)
+                except AccessError as error:
+                    raise RequestFailed("permission", str(error)) from error
+                former, self._access = self._http, access
+                self._http = _make(access, self._timeout, self._connections)
+                if former is not None:
+                    await former.aclose()
+            return self._http, self._access
+
+    @asynccontextmanager
+    async def _asked(
+        self, verb: str, path: str, params: Mapping[str, str], accept: str, read_seconds: float | None = None
+    ) -> AsyncIterator[httpx.Response]:
+        """An answer that is fine. Waits where the server asks for it, takes new credentials once. Raises
+        RequestFailed, for what happens in the block as well."""
+        refused: httpx.AsyncClient | None = None
+        for attempt in range(_PATIENCE):
+            http, access = await self._open(refused)
+            headers = {"accept": accept, "accept-encoding": "identity"}
+            if access.authorization:
+                headers["authorization"] = access.authorization
+            timeout = httpx.Timeout(self._timeout, read=read_seconds or self._timeout)
+            extensions = {"sni_hostname": access.server_name} if access.server_name else {}
+            request = http.build_request(
+                "GET",
+                access.server + path,
+                params=params,
+                headers=headers,
+                timeout=timeout,
+                extensions=extensions,
+            )
+            try:
+                response = await http.send(request, stream=True)
+            except (httpx.HTTPError, httpx.InvalidURL, RuntimeError) as error:
+                raise self._told(verb, _failure(error)) from error
+            try:
+                if response.status_code == 200:
+                    yield response
+                    KUBERNETES_REQUESTS.labels(self.cluster, verb, "ok").inc()
+                    return
+                failed = self._told(verb, await _refusal(response))
+            except (httpx.HTTPError, httpx.StreamError) as error:
+                raise self._told(verb, _failure(error)) from error
+            finally:
+                await response.aclose()
+            if failed.status == 401 and refused is None:
+                refused = http
+                continue
+            if failed.status not in (429, 503) or failed.retry_after is None or attempt == _PATIENCE - 1:
+                raise failed
+            wait = min(failed.retry_after, _LONGEST_WAIT)
+            # All that were told to come back then would come at once.
+            await asyncio.sleep(wait + random.uniform(0, min(1.0, wait)))  # noqa: S311 - jitter
+        raise RequestFailed("other", "too many requests", status=429)
+
+    def _told(self, verb: str, failed: RequestFailed) -> RequestFailed:
+        KUBERNETES_REQUESTS.labels(
+            self.cluster, verb, str(failed.status) if failed.status else failed.kind
+        ).inc()
+        return failed
+
+    async def get(self, path: str, *, max_bytes: int = 4 << 20) -> bytes:
+        """One object. Raises RequestFailed."""
+        async with self._asked("get", path, {}, "application/json") as response:
+            return await _body(response, max_bytes)
+
+    async def pages(
+        self, path: str, params: Mapping[str, str], *, limit: int, metadata_only: bool = False
+    ) -> AsyncIterator[Page]:
+        """Every object, `limit` to a page at most, fewer where objects are large. All pages are of one instant, whose
+        resource version they carry. Raises RequestFailed; with "Expired" the list took too long: begin again."""
+        accept = f"{_METADATA_LIST},application/json" if metadata_only else "application/json"
+        token, size = "", limit
+        while True:
+            asked = {**params, "limit": str(size), **({"continue": token} if token else {})}
+            try:
+                async with self._asked("list", path, asked, accept) as response:
+                    data = await _body(response, MAX_PAGE_BYTES)
+            except _TooLarge as error:
+                if size == 1:
+                    raise RequestFailed(
+                        "malformed", f"an object is larger than {MAX_PAGE_BYTES} bytes"
+                    ) from error
+                size = max(1, size // 4)
+                continue
+            try:
+                found = _decode_list(data)
+            except (msgspec.DecodeError, RecursionError) as error:
+                raise self._told(
+                    "list", RequestFailed("malformed", "the answer is no list of objects")
+                ) from error
+            items, token = found.items or [], found.metadata.continue_
+            page = Page(
+                items=items, resource_version=found.metadata.resource_version, token=token, size=len(data)
+            )
+            del data, found
+            fits = PAGE_BYTES * max(1, len(items)) // max(1, page.size)
+            del items
+            yield page
+            del page
+            if not token:
+                return
+            size = max(1, min(limit, 2 * size, fits))
+
+    async def watch(
+        self, path: str, params: Mapping[str, str], resource_version: str, *, metadata_only: bool = False
+    ) -> AsyncIterator[list[bytes]]:
+        """Events since `resource_version`, as lines of JSON, those that came together at once; first an empty batch,
+        when the server has accepted it. Ends when the server ends it. Raises RequestFailed."""
+        accept = f"{_METADATA},application/json" if metadata_only else "application/json"
+        asked = {
+            **params,
+            "watch": "1",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": resource_version,
+            "timeoutSeconds": str(WATCH_SECONDS - random.randrange(60)),  # noqa: S311 - so that not all end at once
+        }
+        async with self._asked("watch", path, asked, accept, WATCH_SECONDS + 10.0) as response:
+            yield []
+            rest = bytearray()
+            async for part in response.aiter_raw():
+                rest += part
+                end = rest.rfind(b"\n")
+                if end >= 0:
+                    lines = [bytes(line) for line in rest[:end].split(b"\n") if line]
+                    del rest[: end + 1]
+                    yield lines
+                elif len(rest) > MAX_EVENT_BYTES:
+                    raise RequestFailed("malformed", f"an event is larger than {MAX_EVENT_BYTES} bytes")
+
+
+class _TooLarge(Exception):
+    pass
+
+
+def _make(access: Access, timeout: float, connections: int) -> httpx.AsyncClient:
+    # Neither proxies nor credentials out of the environment.
+    limits = httpx.Limits(max_connections=connections, max_keepalive_connections=4, keepalive_expiry=30)
+    tls = access.tls if access.tls is not None else False
+    transport = httpx.AsyncHTTPTransport(
+        verify=tls, limits=limits, proxy=access.proxy, socket_options=_KEEPALIVE, trust_env=False
+    )
+    return httpx.AsyncClient(
+        transport=transport, timeout=timeout, trust_env=False, headers={"user-agent": "certwatch"}
+    )
+
+
+async def _body(response: httpx.Response, most: int) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    async for part in response.aiter_raw():
+        size += len(part)
+        if size > most:
+            raise _TooLarge
+        parts.append(part)
+    return b"".join(parts)
+
+
+async def _refusal(response: httpx.Response) -> RequestFailed:
+    try:
+        data = await _body(response, _MAX_ERROR_BYTES)
+        status = _decode_status(data)
+    except (_TooLarge, msgspec.DecodeError):
+        status = Status()
+    code = response.status_code
+    retry: float | None = None
+    said = response.headers.get("retry-after", "")
+    if said.isdigit() and len(said) < 6:
+        retry = float(said)
+    elif status.details is not None and status.details.retry_after > 0:
+        retry = float(status.details.retry_after)
+    kinds: dict[int, ErrorKind] = {401: "permission", 403: "permission", 404: "not-found"}
+    return RequestFailed(
+        kinds.get(code, "other"),
+        refusal(code, status),
+        status=code,
+        reason=status.reason,
+        retry_after=retry,
+    )
+
+
+def refusal(code: int, status: Status) -> str:
+    shown = "".join(each if each.isprintable() else "." for each in status.message[:300])
+    return f"{code} {shown or status.reason or 'without a reason'}"
+
+
+def _failure(error: Exception) -> RequestFailed:
+    said = "".join(each if each.isprintable() else "." for each in str(error)[:200]) or type(error).__name__
+    if isinstance(error, httpx.TimeoutException):
+        return RequestFailed("timeout", "no answer in time")
+    if isinstance(error, httpx.ConnectError):
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, socket.gaierror):
+                return RequestFailed("dns", "its name is not known")
+            if isinstance(cause, ConnectionRefusedError):
+                return RequestFailed("refused", "the connection was refused")
+            cause = cause.__cause__ or cause.__context__
+        kind: ErrorKind = "tls-alert" if "SSL" in said or "CERTIFICATE" in said.upper() else "unreachable"
+        return RequestFailed(kind, said)
+    if isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError | RuntimeError):
+        return RequestFailed("reset", f"the connection was cut: {said}")
+    return RequestFailed("other", said)

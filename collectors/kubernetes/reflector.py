@@ -1,0 +1,360 @@
+"""One resource of one cluster, as it is now: listed once, then kept up by a watch.
+
+Of each object that has places those are held, with the certificates' DER; nothing else of it outlives the page or the
+event that it came with.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import msgspec
+
+from certwatch.doors.kubernetes import Client, Page, RequestFailed
+from certwatch.doors.kubernetes.client import Status, refusal
+from certwatch.model.clock import Clock
+from certwatch.model.observation import Gone, LookError, Observation
+from certwatch.telemetry.logs import get_logger
+from certwatch.telemetry.metrics import (
+    KUBERNETES_CERTIFICATE_REQUESTS,
+    KUBERNETES_FOLLOWED,
+    KUBERNETES_LISTS,
+    KUBERNETES_PLACES,
+)
+from collectors.kubernetes.objects import Bare, Event, Meta, Unreadable, decode
+from collectors.kubernetes.place import Place
+from collectors.kubernetes.reading import Read, Reading
+from collectors.kubernetes.resources import Resource
+
+log = get_logger(__name__)
+
+#: A list whose token expired under way is begun again so often, then left for later.
+_LISTS = 3
+
+Change = Observation | Gone
+
+
+class Expired(Exception):
+    """The server no longer knows what happened since: list again (410 Gone)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    version: str
+    uid: str
+    namespace: str
+    places: tuple[Place, ...]
+    owner: str
+    labels: dict[str, str]
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """A part of a list."""
+
+    #: New, or another than was known.
+    changed: tuple[Observation, ...] = ()
+    #: As they were known already.
+    same: tuple[Observation, ...] = ()
+    gone: tuple[Gone, ...] = ()
+
+
+class Reflector:
+    """Owned by the event loop's thread. `lock` is held while a list or a batch of events changes what is held."""
+
+    def __init__(
+        self,
+        client: Client,
+        resource: Resource,
+        namespace: str | None,
+        reading: Reading,
+        clock: Clock,
+        *,
+        namespace_owner: Callable[[str], str] = lambda namespace: "",
+    ) -> None:
+        self.resource = resource
+        self.namespace = namespace
+        self.lock = asyncio.Lock()
+        #: Why it is not followed. None: it is, or nobody has tried.
+        self.error: LookError | None = None
+        #: True: what is held is what the server had at `_version`.
+        self.synced = False
+        self._client = client
+        self._reading = reading
+        self._clock = clock
+        self._namespace_owner = namespace_owner
+        self._held: dict[str, Held] = {}
+        self._version = ""
+        self._api = ""
+        #: Counts lists: a watch that began before one is over.
+        self._epoch = 0
+        self._why = "first"
+        #: CertificateRequests whose outcome was counted, by name: uid and outcome.
+        self._counted: dict[str, tuple[str, str]] = {}
+
+    @property
+    def scope(self) -> str:
+        inside = f"{self.namespace}/" if self.namespace else ""
+        return f"{self._reading.cluster}/{inside}{self.resource.name}"
+
+    @property
+    def where(self) -> str:
+        named = f' in "{self.namespace}"' if self.namespace else ""
+        return f"{self._reading.cluster}: cannot read {self.resource.name}{named}"
+
+    def observations(self, namespaces: Iterable[str] | None = None) -> list[Observation]:
+        """All that is held, as seen now; or what of it is in these namespaces."""
+        now = self._clock()
+        wanted = None if namespaces is None else set(namespaces)
+        return [
+            self._observed(held, place, now)
+            for held in self._held.values()
+            if wanted is None or held.namespace in wanted
+            for place in held.places
+        ]
+
+    def owners(self) -> dict[str, str]:
+        """Of the objects that are held, by name: for namespaces."""
+        return {id.partition("/")[2]: held.owner for id, held in self._held.items() if held.owner}
+
+    async def read_all(self, *, why: str | None = None) -> AsyncIterator[Batch]:
+        """Page by page; after the last, what is gone. Raises RequestFailed; what was held is held then. The caller has
+        the lock."""
+        for attempt in range(_LISTS):
+            KUBERNETES_LISTS.labels(self._reading.cluster, self.resource.name, why or self._why).inc()
+            self._why = "failed"
+            try:
+                async for batch in self._list():
+                    yield batch
+                return
+            except RequestFailed as failed:
+                if failed.status == 404 and self.resource.optional:
+                    yield self.forget()
+                    return
+                # Pages are of one instant, which the server forgets after some minutes.
+                if failed.status != 410 or attempt == _LISTS - 1:
+                    raise
+                why = "expired"
+
+    async def _list(self) -> AsyncIterator[Batch]:
+        seen: set[str] = set()
+        version = ""
+        async for page in self._pages():
+            version = page.resource_version
+            batch = await asyncio.to_thread(self._take_page, page.items, seen)
+            del page
+            yield batch
+        now = self._clock()
+        left = [id for id in self._held if id not in seen]
+        gone = [self._gone(place, now) for id in left for place in self._held.pop(id).places]
+        self._counted = {id: counted for id, counted in self._counted.items() if id in seen}
+        self._version, self.synced, self._why = version, True, "scan"
+        self._epoch += 1
+        self._measure()
+        if gone:
+            yield Batch(gone=tuple(gone))
+
+    def forget(self) -> Batch:
+        """The server has no such resource (any more): what was held is gone."""
+        now = self._clock()
+        gone = tuple(self._gone(place, now) for held in self._held.values() for place in held.places)
+        self._held.clear()
+        self._epoch += 1
+        self.synced, self._why = False, "first"
+        self._measure()
+        return Batch(gone=gone)
+
+    async def _pages(self) -> AsyncIterator[Page]:
+        versions = (self._api,) if self._api else self.resource.versions
+        for number, api in enumerate(versions):
+            path = self.resource.path(api, self.namespace)
+            limit, selectors = self._reading.config.page_size, self.resource.selectors(self._reading.config)
+            metadata_only = self.resource.metadata_only
+            try:
+                async for page in self._client.pages(
+                    path, selectors, limit=limit, metadata_only=metadata_only
+                ):
+                    self._api = api
+                    yield page
+                return
+            except RequestFailed as failed:
+                if failed.status != 404:
+                    raise
+                self._api = ""
+                if number == len(versions) - 1:
+                    raise
+
+    def _take_page(self, items: Sequence[msgspec.Raw], seen: set[str]) -> Batch:
+        """Blocking. What is held changes here only while the caller has the lock."""
+        changed: list[Observation] = []
+        same: list[Observation] = []
+        gone: list[Gone] = []
+        now = self._clock()
+        for item in items:
+            meta = self._meta(item)
+            if meta is None or not self._reading.config.wants_namespace(meta.namespace):
+                continue
+            known = self._held.get(meta.id)
+            seen.add(meta.id)
+            if known is not None and (known.version, known.uid) == (meta.resource_version, meta.uid):
+                same += [self._observed(known, place, now) for place in known.places]
+                continue
+            for change in self._take(item, meta, now):
+                if isinstance(change, Observation):
+                    changed.append(change)
+                else:
+                    gone.append(change)
+        return Batch(changed=tuple(changed), same=tuple(same), gone=tuple(gone))
+
+    def _meta(self, item: bytes | msgspec.Raw) -> Meta | None:
+        try:
+            meta = decode(item, Bare).metadata
+        except Unreadable as error:
+            log.warning("kubernetes_object_unreadable", resource=self.resource.name, error=str(error))
+            return None
+        return meta if meta.name else None
+
+    def _take(self, item: bytes | msgspec.Raw, meta: Meta, now: datetime) -> list[Change]:
+        """An object that is new or has changed: what that changes."""
+        try:
+            read = self.resource.read(item, self._reading)
+        except Unreadable as error:
+            log.warning(
+                "kubernetes_object_unreadable", resource=self.resource.name, object=meta.id, error=str(error)
+            )
+            return []
+        return self._hold(read, now)
+
+    def _hold(self, read: Read, now: datetime) -> list[Change]:
+        meta = read.meta
+        former = self._held.pop(meta.id, None)
+        held = Held(
+            version=meta.resource_version,
+            uid=meta.uid,
+            namespace=meta.namespace,
+            places=read.places,
+            owner=self._reading.owner(meta),
+            labels=self._reading.object_labels(meta),
+            outcome=read.outcome,
+        )
+        if read.places or (self.resource.source is None and held.owner):
+            self._held[meta.id] = held
+        if read.outcome and self._counted.get(meta.id) != (meta.uid, read.outcome):
+            # What was over before we came is history, and would be counted anew by each start.
+            if self._epoch:
+                KUBERNETES_CERTIFICATE_REQUESTS.labels(self._reading.cluster, read.outcome).inc()
+            self._counted[meta.id] = (meta.uid, read.outcome)
+        now_here = {place.location for place in read.places}
+        before = former.places if former is not None else ()
+        gone = [self._gone(place, now) for place in before if place.location not in now_here]
+        return [*(self._observed(held, place, now) for place in read.places), *gone]
+
+    def _observed(self, held: Held, place: Place, now: datetime) -> Observation:
+        labels = {**held.labels, "cluster": self._reading.cluster}
+        if held.namespace:
+            labels["namespace"] = held.namespace
+        owner = held.owner or self._namespace_owner(held.namespace)
+        if owner:
+            labels["owner"] = owner
+        return Observation(
+            location=place.location,
+            observed_at=now,
+            chain=place.chain,
+            facts=place.facts,
+            error=place.error,
+            labels=labels,
+            scope=self.scope,
+        )
+
+    def _gone(self, place: Place, now: datetime) -> Gone:
+        return Gone(location=place.location, observed_at=now)
+
+    async def watch(self) -> AsyncIterator[list[Change]]:
+        """Changes since the list, or since the last event; first an empty batch when the server has accepted it. Ends
+        when the server ends it, or a list comes between. Raises RequestFailed, Expired."""
+        epoch = self._epoch
+        path = self.resource.path(self._api or self.resource.versions[0], self.namespace)
+        selectors = self.resource.selectors(self._reading.config)
+        try:
+            async for lines in self._client.watch(
+                path, selectors, self._version, metadata_only=self.resource.metadata_only
+            ):
+                async with self.lock:
+                    if self._epoch != epoch:
+                        return
+                    changes = await asyncio.to_thread(self._take_events, lines) if lines else []
+                    self._measure()
+                # Not with the lock: who takes the changes may wait for a scan, which waits for the lock.
+                yield changes
+        except RequestFailed as failed:
+            if failed.status == 410:
+                self._expire()
+                raise Expired from failed
+            raise
+        except Expired:
+            self._expire()
+            raise
+
+    def _expire(self) -> None:
+        self.synced, self._why = False, "expired"
+
+    def _take_events(self, lines: Sequence[bytes]) -> list[Change]:
+        """Blocking. Raises Expired, RequestFailed."""
+        changes: list[Change] = []
+        now = self._clock()
+        for line in lines:
+            try:
+                event = decode(line, Event)
+            except Unreadable as error:
+                # The stream cannot be trusted any more; what came before is kept, the rest is asked for again.
+                raise RequestFailed("malformed", f"an event {error}") from error
+            if event.type == "ERROR":
+                self._failed(event.object)
+            meta = self._meta(event.object)
+            if event.type != "BOOKMARK" and meta is not None:
+                changes += self._take_event(event, meta, now)
+            version = meta.resource_version if meta is not None else _version_of(event.object)
+            self._version = version or self._version
+        return changes
+
+    def _take_event(self, event: Event, meta: Meta, now: datetime) -> list[Change]:
+        if event.type == "DELETED":
+            self._counted.pop(meta.id, None)
+            held = self._held.pop(meta.id, None)
+            return [] if held is None else [self._gone(place, now) for place in held.places]
+        if event.type not in ("ADDED", "MODIFIED") or not self._reading.config.wants_namespace(
+            meta.namespace
+        ):
+            return []
+        return self._take(event.object, meta, now)
+
+    def _failed(self, data: msgspec.Raw) -> None:
+        try:
+            status = decode(data, Status)
+        except Unreadable:
+            status = Status()
+        if status.code == 410 or status.reason in ("Expired", "Gone"):
+            raise Expired
+        raise RequestFailed("other", refusal(status.code, status), status=status.code, reason=status.reason)
+
+    def say(self, error: LookError | None) -> None:
+        """Whether it is followed."""
+        if error is not None and (self.error is None or self.error.message != error.message):
+            log.warning("kubernetes_not_followed", scope=self.scope, kind=error.kind, error=error.message)
+        elif error is None and self.error is not None:
+            log.info("kubernetes_followed_again", scope=self.scope)
+        self.error = error
+        KUBERNETES_FOLLOWED.labels(self._reading.cluster, self.resource.name).set(error is None)
+
+    def _measure(self) -> None:
+        count = sum(len(held.places) for held in self._held.values())
+        KUBERNETES_PLACES.labels(self._reading.cluster, self.resource.name).set(count)
+
+
+def _version_of(data: msgspec.Raw) -> str:
+    try:
+        return decode(data, Bare).metadata.resource_version
+    except Unreadable:
+        return ""

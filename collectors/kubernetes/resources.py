@@ -1,0 +1,183 @@
+"""The table of what is looked at: where the API has it, and who reads it."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import msgspec
+
+from collectors.kubernetes import cert_manager, hosts, stored, trees
+from collectors.kubernetes.config import KubernetesConfig, Source, is_glob
+from collectors.kubernetes.objects import Bare, decode
+from collectors.kubernetes.reading import Read, Reading
+
+#: Blocking, of one object's JSON. Raises Unreadable.
+Reader = Callable[[bytes | msgspec.Raw, Reading], Read]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resource:
+    #: As the API has it: "secrets". With the group it is what a role grants.
+    plural: str
+    #: Empty: the core group.
+    group: str = ""
+    #: The first that the server has is taken.
+    versions: tuple[str, ...] = ("v1",)
+    namespaced: bool = True
+    #: None: the namespaces themselves, which are always looked at where owners come from them.
+    source: Source | None
+    read: Reader
+    #: Names and labels are enough: the server sends nothing else.
+    metadata_only: bool = False
+    #: Field selectors of its own.
+    fields: Callable[[KubernetesConfig], Iterable[str]] = field(default=lambda config: ())
+    #: A server that has it not is as well: it comes with an extension.
+    optional: bool = False
+    #: The user's selectors hold for it.
+    selectable: bool = False
+
+    @property
+    def name(self) -> str:
+        """As kubectl names it: "certificates.cert-manager.io"."""
+        return f"{self.plural}.{self.group}" if self.group else self.plural
+
+    def path(self, version: str, namespace: str | None) -> str:
+        root = f"/apis/{self.group}/{version}" if self.group else f"/api/{version}"
+        return f"{root}/namespaces/{namespace}/{self.plural}" if namespace else f"{root}/{self.plural}"
+
+    def selectors(self, config: KubernetesConfig) -> dict[str, str]:
+        """Query parameters: what the server leaves out costs nobody anything."""
+        fields = [*self.fields(config)]
+        if self.namespaced:
+            fields += config.excluded_on_the_server
+        if self.selectable and config.field_selector:
+            fields.append(config.field_selector)
+        found = {"fieldSelector": ",".join(fields)} if fields else {}
+        if self.selectable and config.label_selector:
+            found["labelSelector"] = config.label_selector
+        return found
+
+
+def _secret_fields(config: KubernetesConfig) -> Iterable[str]:
+    plain = [each for each in config.secret_types if not is_glob(each)]
+    if config.secret_types:
+        # Selectors know no "or": of several types all Secrets are read, and told apart here.
+        yield from [f"type={plain[0]}"] if len(config.secret_types) == len(plain) == 1 else []
+    else:
+        yield from [f"type!={each}" for each in config.exclude_secret_types if not is_glob(each)]
+    yield from _names(config)
+
+
+def _names(config: KubernetesConfig) -> Iterable[str]:
+    return [f"metadata.name!={each}" for each in config.exclude_names if not is_glob(each)]
+
+
+def _bare(item: bytes | msgspec.Raw, reading: Reading) -> Read:
+    return Read(meta=decode(item, Bare).metadata)
+
+
+NAMESPACES = Resource(plural="namespaces", namespaced=False, source=None, read=_bare, metadata_only=True)
+_WEBHOOKS = "admissionregistration.k8s.io"
+_CERTIFICATES = "certificates.k8s.io"
+_CERT_MANAGER = "cert-manager.io"
+RESOURCES: tuple[Resource, ...] = (
+    Resource(plural="secrets", source="secrets", read=stored.secret, fields=_secret_fields, selectable=True),
+    Resource(
+        plural="configmaps", source="configmaps", read=stored.config_map, fields=_names, selectable=True
+    ),
+    Resource(
+        plural="mutatingwebhookconfigurations",
+        group=_WEBHOOKS,
+        namespaced=False,
+        source="webhooks",
+        read=trees.mutating_webhooks,
+    ),
+    Resource(
+        plural="validatingwebhookconfigurations",
+        group=_WEBHOOKS,
+        namespaced=False,
+        source="webhooks",
+        read=trees.validating_webhooks,
+    ),
+    Resource(
+        plural="apiservices",
+        group="apiregistration.k8s.io",
+        namespaced=False,
+        source="apiservices",
+        read=trees.api_service,
+    ),
+    Resource(
+        plural="customresourcedefinitions",
+        group="apiextensions.k8s.io",
+        namespaced=False,
+        source="crds",
+        read=trees.crd,
+    ),
+    Resource(
+        plural="certificatesigningrequests",
+        group=_CERTIFICATES,
+        namespaced=False,
+        source="signing-requests",
+        read=trees.signing_request,
+    ),
+    Resource(
+        plural="podcertificaterequests",
+        optional=True,
+        group=_CERTIFICATES,
+        versions=("v1", "v1beta1", "v1alpha1"),
+        source="signing-requests",
+        read=trees.pod_request,
+    ),
+    Resource(
+        plural="clustertrustbundles",
+        optional=True,
+        group=_CERTIFICATES,
+        versions=("v1", "v1beta1", "v1alpha1"),
+        namespaced=False,
+        source="trust-bundles",
+        read=trees.cluster_trust_bundle,
+    ),
+    Resource(
+        plural="bundles",
+        optional=True,
+        group="trust.cert-manager.io",
+        versions=("v1alpha1",),
+        namespaced=False,
+        source="trust-bundles",
+        read=trees.trust_manager_bundle,
+    ),
+    Resource(
+        plural="certificates",
+        optional=True,
+        group=_CERT_MANAGER,
+        source="cert-manager",
+        read=cert_manager.certificate,
+    ),
+    Resource(
+        plural="certificaterequests",
+        optional=True,
+        group=_CERT_MANAGER,
+        source="cert-manager",
+        read=cert_manager.request,
+    ),
+    Resource(
+        plural="issuers", optional=True, group=_CERT_MANAGER, source="cert-manager", read=cert_manager.issuer
+    ),
+    Resource(
+        plural="clusterissuers",
+        optional=True,
+        group=_CERT_MANAGER,
+        namespaced=False,
+        source="cert-manager",
+        read=cert_manager.cluster_issuer,
+    ),
+    Resource(plural="ingresses", group="networking.k8s.io", source="ingresses", read=hosts.ingress),
+    Resource(
+        plural="gateways",
+        optional=True,
+        group="gateway.networking.k8s.io",
+        versions=("v1", "v1beta1"),
+        source="gateways",
+        read=hosts.gateway,
+    ),
+    Resource(plural="routes", optional=True, group="route.openshift.io", source="routes", read=trees.route),
+)

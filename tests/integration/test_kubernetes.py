@@ -1,0 +1,360 @@
+"""The kubernetes collector against a real kube-apiserver with etcd."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from certwatch.model.observation import Gone, Incomplete, Observation
+from certwatch.plugins.collector import CollectError, CollectorContext
+from certwatch.plugins.testing import FakeClock, collect, make_ca, make_certificate
+from collectors.kubernetes import KubernetesCollector, KubernetesConfig
+from tests.support.daemon import certwatch, reading
+from tests.support.kubernetes import APIServer, api_server, kubeconfig
+
+pytestmark = [pytest.mark.integration, pytest.mark.anyio, pytest.mark.timeout(90)]
+
+TLS = "kubernetes.io/tls"
+FIRST = make_certificate(key_number=11)
+SECOND = make_certificate(names=["dns:new.example.com"], key_number=12)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[APIServer]:
+    with api_server(tmp_path_factory.mktemp("kubernetes")) as running:
+        yield running
+
+
+@pytest.fixture
+def namespace(server: APIServer, request: pytest.FixtureRequest) -> str:
+    """One for each test, so that none sees another's objects."""
+    name = f"test-{abs(hash(request.node.nodeid)) % 10**10}"
+    server.namespace(name)
+    return name
+
+
+def tls(issued: Any) -> dict[str, bytes]:
+    return {"tls.crt": issued.chain_pem, "tls.key": issued.key_pem}
+
+
+def config(server: APIServer, *namespaces: str, **more: Any) -> dict[str, Any]:
+    return {
+        "kubeconfig": str(server.kubeconfig()),
+        "namespaces": list(namespaces),
+        "sources": ["secrets"],
+        **more,
+    }
+
+
+async def look(server: APIServer, *namespaces: str, **more: Any) -> dict[str, Observation]:
+    said = await collect(KubernetesCollector, config(server, *namespaces, **more))
+    assert not [each for each in said if isinstance(each, Incomplete)]
+    return {each.location: each for each in said if isinstance(each, Observation)}
+
+
+class Following:
+    """A collector that has looked once and goes on."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self.collector = KubernetesCollector(
+            "prod",
+            KubernetesConfig.model_validate(settings),
+            CollectorContext(clock=lambda: datetime.now(UTC)),
+        )
+        self.changes: AsyncGenerator[Observation | Gone, None] | None = None
+
+    async def scan(self) -> list[Observation | Incomplete]:
+        stream = cast("AsyncGenerator[Observation | Incomplete, None]", self.collector.collect())
+        async with aclosing(stream):
+            return [each async for each in stream]
+
+    async def next(self, seconds: float = 20) -> Observation | Gone:
+        if self.changes is None:
+            self.changes = cast("AsyncGenerator[Observation | Gone, None]", self.collector.follow())
+        async with asyncio.timeout(seconds):
+            return await anext(self.changes)
+
+
+@asynccontextmanager
+async def following(settings: dict[str, Any]) -> AsyncIterator[Following]:
+    it = Following(settings)
+    await it.scan()
+    try:
+        yield it
+    finally:
+        if it.changes is not None:
+            await it.changes.aclose()
+
+
+async def test_a_tls_secret_is_seen_with_its_chain_its_key_and_its_owner(
+    server: APIServer, namespace: str
+) -> None:
+    root = make_ca("Cluster Root", key_number=130)
+    site = make_certificate(issuer=make_ca("Cluster CA", issuer=root, key_number=131), key_number=13)
+    server.secret(namespace, "web-tls", {**tls(site), "ca.crt": root.pem}, type=TLS, labels={"team": "pay"})
+    found = await look(server, namespace)
+    chain = found[f"k8s://prod/{namespace}/secret/web-tls?key=tls.crt"]
+    assert chain.chain == site.chain_der
+    assert chain.facts == {"arrangement": "chain", "key_match": True}
+    assert chain.labels == {"cluster": "prod", "namespace": namespace, "owner": "pay"}
+    assert chain.scope == f"prod/{namespace}/secrets"
+    trusted = found[f"k8s://prod/{namespace}/secret/web-tls?key=ca.crt"]
+    assert trusted.chain == (root.der,)
+    assert trusted.facts["arrangement"] == "bundle"
+    assert len(found) == 2
+
+
+async def test_the_owner_is_the_namespaces_where_the_object_says_none(
+    server: APIServer, namespace: str
+) -> None:
+    owned = f"owned-{namespace}"
+    server.namespace(owned, annotations={"certwatch.io/owner": "platform"})
+    server.secret(owned, "a", tls(FIRST), type=TLS)
+    (seen,) = (await look(server, owned)).values()
+    assert seen.labels["owner"] == "platform"
+
+
+async def test_types_without_certificates_are_not_even_sent(server: APIServer, namespace: str) -> None:
+    server.secret(
+        namespace, "sh.helm.release.v1.web.v1", {"release.pem": FIRST.pem}, type="helm.sh/release.v1"
+    )
+    server.secret(namespace, "opaque", {"site.pem": FIRST.pem, "note.txt": FIRST.pem})
+    found = await look(server, namespace)
+    assert list(found) == [f"k8s://prod/{namespace}/secret/opaque?key=site.pem"]
+
+
+async def test_many_pages_come_to_the_same_as_one(server: APIServer, namespace: str) -> None:
+    for number in range(23):
+        server.secret(namespace, f"s{number:02}", tls(FIRST), type=TLS)
+    assert await look(server, namespace, page_size=5) == await look(server, namespace)
+    assert len(await look(server, namespace, page_size=5)) == 23
+
+
+async def test_a_changed_secret_is_told_within_two_seconds(server: APIServer, namespace: str) -> None:
+    server.secret(namespace, "web", tls(FIRST), type=TLS)
+    async with following(config(server, namespace)) as it:
+        task = asyncio.create_task(it.next())
+        await asyncio.sleep(0)
+        while not any(each.resource.plural == "secrets" for each in _followed(it)):  # noqa: ASYNC110 - the server's own time
+            await asyncio.sleep(0.01)
+        began = time.monotonic()
+        await asyncio.to_thread(server.replace_secret, namespace, "web", tls(SECOND), type=TLS)
+        seen = await task
+        assert time.monotonic() - began < 2
+        assert isinstance(seen, Observation)
+        assert seen.chain == SECOND.chain_der
+
+
+def _followed(it: Following) -> set[Any]:
+    assert it.collector._clusters is not None
+    return it.collector._clusters[0]._followed
+
+
+async def test_what_is_made_and_deleted_is_told_and_memory_follows(server: APIServer, namespace: str) -> None:
+    async with following(config(server, namespace)) as it:
+        server.secret(namespace, "new", tls(FIRST), type=TLS)
+        seen = await it.next()
+        assert isinstance(seen, Observation)
+        assert seen.location == f"k8s://prod/{namespace}/secret/new?key=tls.crt"
+        before = server.requests("LIST", "secrets")
+        assert [each.location for each in await it.scan() if isinstance(each, Observation)] == [seen.location]
+        # What is followed costs the server nothing to look at.
+        assert server.requests("LIST", "secrets") == before
+        server.delete(f"/api/v1/namespaces/{namespace}/secrets/new")
+        gone = await it.next()
+        assert isinstance(gone, Gone)
+        assert gone.location == seen.location
+        assert await it.scan() == []
+
+
+async def test_a_key_that_goes_from_a_secret_is_told(server: APIServer, namespace: str) -> None:
+    server.secret(namespace, "two", {"a.pem": FIRST.pem, "b.pem": SECOND.pem})
+    async with following(config(server, namespace)) as it:
+        task = asyncio.create_task(it.next())
+        await asyncio.sleep(0.3)
+        await asyncio.to_thread(server.replace_secret, namespace, "two", {"a.pem": FIRST.pem})
+        said = [await task, await it.next()]
+        assert {type(each) for each in said} == {Observation, Gone}
+        assert next(each for each in said if isinstance(each, Gone)).location.endswith("/two?key=b.pem")
+
+
+async def test_a_missing_permission_is_one_error_that_names_it_and_the_rest_goes_on(
+    server: APIServer, namespace: str
+) -> None:
+    rbac = "/apis/rbac.authorization.k8s.io/v1"
+    role = f"reads-{namespace}"
+    server.create(
+        f"{rbac}/namespaces/{namespace}/roles",
+        {
+            "metadata": {"name": role},
+            "rules": [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "list", "watch"]}],
+        },
+    )
+    server.create(
+        f"{rbac}/namespaces/{namespace}/rolebindings",
+        {
+            "metadata": {"name": role},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": role},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "reader"}],
+        },
+    )
+    server.secret(namespace, "web", tls(FIRST), type=TLS)
+    settings = config(server, namespace, "default", sources=["secrets", "configmaps"])
+    settings["kubeconfig"] = str(server.kubeconfig(token="reader-token"))
+    said = await collect(KubernetesCollector, settings)
+    assert [each.location for each in said if isinstance(each, Observation)] == [
+        f"k8s://prod/{namespace}/secret/web?key=tls.crt"
+    ]
+    missing = {each.scope: each.error for each in said if isinstance(each, Incomplete)}
+    assert set(missing) == {"prod/default/secrets", "prod/default/configmaps", f"prod/{namespace}/configmaps"}
+    error = missing["prod/default/secrets"]
+    assert error.kind == "permission"
+    assert error.message.startswith('prod: cannot read secrets in "default": 403 ')
+    assert error.message.endswith("Grant get, list and watch on secrets, or take it out of `sources`")
+
+
+async def test_a_refused_token_fails_the_scan(server: APIServer) -> None:
+    with pytest.raises(CollectError) as refused:
+        await collect(
+            KubernetesCollector,
+            {"kubeconfig": str(server.kubeconfig(token="no-such-token")), "sources": ["secrets"]},
+        )
+    assert refused.value.kind == "permission"
+    assert "401" in refused.value.message
+
+
+async def test_a_rotated_token_is_taken(server: APIServer, namespace: str, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("no-such-token")
+    document = kubeconfig([("prod", server.url, server.ca.read_bytes(), "")])
+    document["users"][0]["user"] = {"tokenFile": str(token)}
+    path = tmp_path / "kubeconfig"
+    import yaml
+
+    path.write_text(yaml.safe_dump(document))
+    server.secret(namespace, "web", tls(FIRST), type=TLS)
+    it = Following(config(server, namespace) | {"kubeconfig": str(path)})
+    with pytest.raises(CollectError):
+        await it.scan()
+    token.write_text("admin-token\n")
+    assert len(await it.scan()) == 1
+
+
+async def test_one_cluster_that_is_down_takes_none_of_the_others_with_it(
+    server: APIServer, namespace: str, tmp_path: Path
+) -> None:
+    server.secret(namespace, "web", tls(FIRST), type=TLS)
+    path = tmp_path / "kubeconfig"
+    import yaml
+
+    from tests.support.servers import free_port
+
+    ca = server.ca.read_bytes()
+    dead = f"https://127.0.0.1:{free_port()}"
+    clusters = [
+        ("one", server.url, ca, "admin-token"),
+        ("two", dead, ca, "admin-token"),
+        ("three", server.url, ca, "admin-token"),
+    ]
+    path.write_text(yaml.safe_dump(kubeconfig(clusters)))
+    said = await collect(
+        KubernetesCollector,
+        {"kubeconfig": str(path), "contexts": ["*"], "namespaces": [namespace], "sources": ["secrets"]},
+    )
+    assert sorted(each.location for each in said if isinstance(each, Observation)) == [
+        f"k8s://one/{namespace}/secret/web?key=tls.crt",
+        f"k8s://three/{namespace}/secret/web?key=tls.crt",
+    ]
+    (missing,) = [each for each in said if isinstance(each, Incomplete)]
+    assert (missing.scope, missing.error.kind) == (f"two/{namespace}/secrets", "refused")
+
+
+def test_the_daemon_has_a_change_and_its_finding_within_two_seconds(
+    server: APIServer, namespace: str, tmp_path: Path
+) -> None:
+    now = datetime.now(UTC)
+    good = make_certificate(
+        not_before=now - timedelta(days=1), not_after=now + timedelta(days=80), key_number=14
+    )
+    dying = make_certificate(
+        not_before=now - timedelta(days=80), not_after=now + timedelta(hours=20), key_number=15
+    )
+    server.secret(namespace, "web", tls(good), type=TLS)
+    collector = (
+        f" [{{name: prod, kind: kubernetes, every: 1h, kubeconfig: {server.kubeconfig()},"
+        f" namespaces: [{namespace}], sources: [secrets]}}]"
+    )
+    uri = f"k8s://prod/{namespace}/secret/web?key=tls.crt"
+    with certwatch(tmp_path, collector) as daemon:
+        labels = {"cluster": "prod", "resource": "secrets"}
+        daemon.wait(lambda: daemon.metric("certwatch_kubernetes_followed", **labels) == 1, what="followed")
+        began = time.monotonic()
+        server.replace_secret(namespace, "web", tls(dying), type=TLS)
+
+        def found() -> bool:
+            with reading(daemon.inventory) as reader:
+                return any(each.location == uri and each.rule == "expiry" for each in reader.open_findings())
+
+        daemon.wait(found, what="the finding")
+        assert time.monotonic() - began < 2
+        server.delete(f"/api/v1/namespaces/{namespace}/secrets/web")
+
+        def retired() -> bool:
+            with reading(daemon.inventory) as reader:
+                served = reader.served(uri)  # type: ignore[arg-type]
+                return served is not None and served.retired_at is not None
+
+        daemon.wait(retired, what="retired")
+
+
+async def test_it_looks_the_same_by_a_fake_clock(server: APIServer, namespace: str) -> None:
+    server.secret(namespace, "web", tls(FIRST), type=TLS)
+    clock = FakeClock()
+    said = await collect(KubernetesCollector, config(server, namespace), clock=clock)
+    assert [each.observed_at for each in said if isinstance(each, Observation)] == [clock.now]
+
+
+def test_the_manifest_is_accepted_and_its_role_is_enough_for_every_source(server: APIServer) -> None:
+    manifest = Path(__file__).parent.parent.parent / "deploy/kubernetes/certwatch.yaml"
+    kinds = {
+        "Namespace": "/api/v1/namespaces",
+        "ServiceAccount": "/api/v1/namespaces/certwatch/serviceaccounts",
+        "ConfigMap": "/api/v1/namespaces/certwatch/configmaps",
+        "PersistentVolumeClaim": "/api/v1/namespaces/certwatch/persistentvolumeclaims",
+        "Service": "/api/v1/namespaces/certwatch/services",
+        "Deployment": "/apis/apps/v1/namespaces/certwatch/deployments",
+        "ClusterRole": "/apis/rbac.authorization.k8s.io/v1/clusterroles",
+        "ClusterRoleBinding": "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
+    }
+    import yaml
+
+    for document in yaml.safe_load_all(manifest.read_text()):
+        # Unknown and misspelt fields are errors.
+        server.create(f"{kinds[document['kind']]}?fieldValidation=Strict", document)
+    reader = {
+        "metadata": {"name": "reader-as-certwatch"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "certwatch"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "reader"}],
+    }
+    server.create("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", reader)
+    try:
+        settings = {"kubeconfig": str(server.kubeconfig(token="reader-token"))}
+        said = asyncio.run(collect(KubernetesCollector, settings))
+        assert [each for each in said if isinstance(each, Incomplete)] == []
+    finally:
+        server.delete("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/reader-as-certwatch")
+
+
+def test_the_config_of_the_manifest_is_good() -> None:
+    import yaml
+
+    from certwatch.config.load import read as read_config
+
+    manifest = Path(__file__).parent.parent.parent / "deploy/kubernetes/certwatch.yaml"
+    (held,) = [each for each in yaml.safe_load_all(manifest.read_text()) if each["kind"] == "ConfigMap"]
+    read_config(held["data"]["certwatch.yaml"], env={"HOME": "/"})
