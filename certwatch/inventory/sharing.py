@@ -14,6 +14,8 @@ from certwatch.model.sighting import Served
 MOST = 50
 #: Kinds of places where a certificate is not put by its owner.
 _ELSEWHERE = (*RECORD_KINDS, "ocsp", "http", "https")
+#: What a CA has in its books is held against where it is in use, though it is not in use there.
+_ASKING = frozenset(["cadb"])
 
 
 def load_sharers(
@@ -23,7 +25,9 @@ def load_sharers(
     keys = {
         each.id: each.chain[0].spki_sha256
         for each in places
-        if each.chain and not each.chain[0].is_ca and each.location.kind not in _ELSEWHERE
+        if each.chain
+        and not each.chain[0].is_ca
+        and (each.location.kind not in _ELSEWHERE or each.location.kind in _ASKING)
     }
     by_key = {key: _places(connection, key) for key in {each for each in keys.values() if each is not None}}
     wanted = {

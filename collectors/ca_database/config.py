@@ -8,18 +8,15 @@ from pydantic import Field, SecretStr, model_validator
 from certwatch.plugins.collector import CollectorConfig
 from certwatch.plugins.duration import Duration
 
-FilePreset = Literal["openssl", "adcs"]
-FolderPreset = Literal["certbot", "acme.sh", "lego", "caddy", "traefik"]
+FilePreset = Literal["openssl"]
 SQLPreset = Literal["cfssl", "step-ca", "ejbca", "boulder", "sql"]
-FILE_PRESETS: tuple[FilePreset, ...] = get_args(FilePreset)
-FOLDER_PRESETS: tuple[FolderPreset, ...] = get_args(FolderPreset)
 SQL_PRESETS: tuple[SQLPreset, ...] = get_args(SQLPreset)
 
 
 class CADatabaseConfig(CollectorConfig):
     #: Whose database it is, or `sql` for any other that a query can be asked.
-    preset: FilePreset | FolderPreset | SQLPreset
-    #: The folder or file: index.txt, a CSV export or a folder of them, the ACME client's folder, acme.json.
+    preset: FilePreset | SQLPreset
+    #: The CA's folder, or its index.txt.
     path: str | None = None
     #: Folder of the certificates' bodies of an `openssl` CA, if it is not newcerts or certs_by_serial beside the index.
     certificates: str | None = None
