@@ -46,10 +46,6 @@ class Addresses:
     def issuer(self, issuer: int) -> str:
         return f"{self.url}/issuer/{issuer}.cer"
 
-    @property
-    def ocsp(self) -> str:
-        return f"{self.url}/ocsp"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
@@ -251,7 +247,6 @@ def _pointers(issuer: Issuer, addresses: Addresses, shard: int) -> list[tuple[x5
         (
             x509.AuthorityInformationAccess(
                 [
-                    x509.AccessDescription(AuthorityInformationAccessOID.OCSP, at(addresses.ocsp)),
                     x509.AccessDescription(
                         AuthorityInformationAccessOID.CA_ISSUERS, at(addresses.issuer(issuer.id))
                     ),

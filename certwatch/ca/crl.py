@@ -193,7 +193,6 @@ def revoke(authority: Authority, serial: str, reason: str, person: str) -> None:
             act.connection.execute(
                 "UPDATE certificates SET revoked = ?, reason = ? WHERE serial = ?", (act.instant, reason, key)
             )
-            act.connection.execute("DELETE FROM answers WHERE serial = ?", (key,))
             act.append("revocation", [{"serial": key.hex(), "reason": reason, "by": person}])
         authority.step("revoked")
         # Apart: a token that is away delays the list, and never the revocation.

@@ -20,7 +20,7 @@ from certwatch.x509.pem import blocks
 
 MAX_CSR_BYTES = 64 * 1024
 MAX_ATTRIBUTE = 64
-Channel = Literal["cli", "http", "acme"]
+Channel = Literal["cli"]
 
 _SHORT = {
     NameOID.COMMON_NAME: "CN",

@@ -19,7 +19,7 @@ CREATE TABLE issuers (
 CREATE TABLE requests (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     at INTEGER NOT NULL,
-    channel TEXT NOT NULL,           -- cli, http, acme
+    channel TEXT NOT NULL,           -- cli
     requester TEXT NOT NULL,         -- for whom
     submitter TEXT NOT NULL,         -- who asked
     profile TEXT NOT NULL,
@@ -78,19 +78,3 @@ CREATE TABLE crls (
     der BLOB NOT NULL,
     PRIMARY KEY (issuer, shard)
 ) STRICT, WITHOUT ROWID;
-
-CREATE TABLE responders (            -- who signs OCSP answers for an issuer; the newest counts
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    issuer INTEGER NOT NULL REFERENCES issuers,
-    key TEXT NOT NULL,
-    certificate BLOB NOT NULL,
-    not_after INTEGER NOT NULL
-) STRICT;
-
-CREATE TABLE answers (               -- OCSP answers, signed beforehand
-    serial BLOB PRIMARY KEY REFERENCES certificates,
-    der BLOB NOT NULL,
-    this_update INTEGER NOT NULL,
-    next_update INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-CREATE INDEX answers_by_end ON answers (next_update);

@@ -8,7 +8,7 @@ from pathlib import Path
 from certwatch.ca.certificate import Addresses
 from certwatch.ca.lint import Mode
 from certwatch.ca.profiles import BUILT_IN, Profile, profiles_of
-from certwatch.config.ca import ACMEKeys, CaKeys, ProfileKeys
+from certwatch.config.ca import CaKeys, ProfileKeys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,11 +21,7 @@ class CASettings:
     profiles: Mapping[str, Profile] = field(default_factory=lambda: BUILT_IN)
     crl_lifetime: timedelta = timedelta(days=7)
     crl_every: timedelta = timedelta(days=1)
-    ocsp_lifetime: timedelta = timedelta(days=1)
     lint: Mode = "auto"
-    listen: str = "127.0.0.1:9720"
-    listen_names: tuple[str, ...] = ()
-    acme: ACMEKeys | None = None
 
 
 def settings_of(keys: CaKeys, profiles: Mapping[str, ProfileKeys], directory: Path) -> CASettings:
@@ -38,9 +34,5 @@ def settings_of(keys: CaKeys, profiles: Mapping[str, ProfileKeys], directory: Pa
         profiles=profiles_of(profiles),
         crl_lifetime=keys.crl_lifetime,
         crl_every=keys.crl_every,
-        ocsp_lifetime=keys.ocsp_lifetime,
         lint=keys.lint,
-        listen=keys.listen,
-        listen_names=tuple(keys.listen_names),
-        acme=keys.acme,
     )

@@ -97,23 +97,6 @@ class ProfileKeys(Keys):
     excluded: Texts | None = None
 
 
-class ACMEKeys(Keys):
-    """The ACME server."""
-
-    #: Profile of what it issues; its `names` say who may have which names.
-    profile: str = "server"
-    #: Accounts need a key that was handed out by `certwatch ca acme-key`.
-    external_account: bool = True
-    #: Private networks whose hosts may be asked for challenges.
-    allowed_networks: Networks = Field(default_factory=list)
-    #: Port of http-01, another one than 80 only in a network of one's own.
-    http_port: Annotated[int, Field(ge=1, le=65535)] = 80
-    #: Certificates for the same names within a week; what renews by ARI is free.
-    duplicates: Annotated[int, Field(ge=1)] = 20
-    #: Orders of an account within an hour.
-    orders: Annotated[int, Field(ge=1)] = 300
-
-
 class CaKeys(Keys):
     """The embedded CA."""
 
@@ -133,21 +116,13 @@ class CaKeys(Keys):
     profiles: dict[Annotated[str, Field(pattern=NAME_PATTERN)], ProfileKeys] | str = Field(
         default_factory=dict
     )
-    #: Where its CRLs, issuers and OCSP answers are fetched: stands in every certificate.
+    #: Where its CRLs and issuers are published, by a web server of yours: stands in every certificate.
     url: WebAddress = ""
-    #: Where `certwatch ca serve` listens.
-    listen: str = "127.0.0.1:9720"
-    #: Certificate of that port, made by this CA for these names. Empty: plain HTTP, as CRLs and OCSP need.
-    listen_names: Texts = Field(default_factory=list)
     #: How long a CRL is valid.
     crl_lifetime: Duration = timedelta(days=7)
     #: How often a new one is made.
     crl_every: Duration = timedelta(days=1)
     #: CRLs that certificates are spread over. Counts for certificates made from now on.
     crl_partitions: Annotated[int, Field(ge=1, le=256)] = 1
-    #: How long an OCSP answer is valid; new ones are signed at half of it.
-    ocsp_lifetime: Duration = timedelta(days=1)
     #: auto: would-be certificates are linted where pkilint is installed; required: nothing is signed without; off.
     lint: Literal["auto", "required", "off"] = "auto"
-    #: None: no ACME.
-    acme: ACMEKeys | None = None

@@ -213,7 +213,7 @@ def issue(
 @click.option("--reason", default="unspecified", show_default=True)
 @ca_options
 def revoke(opening: Opening, serial: str, reason: str) -> int:
-    """Revoke a certificate: on the CRL and at the OCSP responder when this returns."""
+    """Revoke a certificate: it is in the ledger when this returns, and on a CRL that is made at once."""
     opening.ask("revoke", {"serial": serial, "reason": reason, "person": person()})
     say(f"serial {serial}: revoked ({reason})")
     return OK
