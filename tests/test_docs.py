@@ -117,3 +117,12 @@ def test_every_page_and_operation_is_documented_with_its_parameters() -> None:
         (row,) = [each for each in page.splitlines() if each.startswith(f"| `/api/v1{operation.path}` |")]
         for name in operation.asked.model_fields:
             assert f"`{name}`" in row, f"{operation.path}: {name}"
+
+
+def test_every_key_of_the_ca_is_in_the_configuration_page() -> None:
+    from certwatch.config.ca import CaKeys, NameKeys, ProfileKeys
+
+    page = text("configuration.md")
+    for model in (CaKeys, ProfileKeys, NameKeys):
+        for key in model.model_fields:
+            assert f"`{key}`" in page or f"`{key}_file`" in page, key
