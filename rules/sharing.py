@@ -77,6 +77,8 @@ def _anchors(served: Served, config: RuleConfig, world: World) -> Iterator[Probl
     if served.facts.get("arrangement") != "bundle":
         return
     anchors = [each for each in served.chain if each.is_ca and each.is_self_issued]
+    if len(anchors) < 2:
+        return  # one root in a file of its own is a part of a store at most
     ends = [(each.not_after, each) for each in anchors if each.not_after is not None]
     over = [each for end, each in ends if end < world.now]
     coming = [end for end, _ in ends if end >= world.now]

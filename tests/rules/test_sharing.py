@@ -93,3 +93,5 @@ def test_a_trust_store_with_expired_roots_is_told_with_their_names() -> None:
     ]
     assert Until(instant=EPOCH + timedelta(days=5, seconds=1)) in found
     assert said("trust-store-stale", served(roots)) == []
+    alone = served(roots[:1], facts={"arrangement": "bundle"}, uri=file_location("/etc/ssl/certs/old.pem"))
+    assert said("trust-store-stale", alone) == []
