@@ -139,8 +139,6 @@ class Evaluator:
         assert rules is not None  # noqa: S101 - `round` asked
         if not self._required:
             await self._require(rules)
-        if await loop.run_in_executor(self._thread, self._read_silences):
-            await self._writer.call(lambda writer: writer.require_silences())
         judged = await loop.run_in_executor(self._thread, self._judge, rules)
         if not judged or rules is not self._rules:
             # Other rules meanwhile: this is read and judged once more, by them.
@@ -166,24 +164,26 @@ class Evaluator:
         now = self._clock()
         deadline = time.monotonic() + PAGE_SECONDS
         judged: list[tuple[Judgement, Served, bool]] = []
-        for due in self._open().due(now, PAGE):
+        page = self._open().due(now, PAGE)
+        # After the page: a silence that made one of these due is known then.
+        self._read_silences()
+        for due in page:
             judgement, served = judge(due, rules, now, self._silences)
             judged.append((judgement, served, due.changed or served.owner != due.served.owner))
             if time.monotonic() > deadline:
                 break
         return judged
 
-    def _read_silences(self) -> bool:
-        """Whether they are others than before. In the thread."""
+    def _read_silences(self) -> None:
+        """In the thread."""
         reader = self._open()
         revision = reader.silences_revision()
         if revision == self._silences_revision:
-            return False
+            return
         self._silences = Silences(reader.silences(self._clock()))
         for silence, reason in self._silences.refused:
             log.error("silence_refused", silence=silence.id, error=reason)
         self._silences_revision = revision
-        return True
 
     def _open(self) -> Reader:
         if self._reader is None:

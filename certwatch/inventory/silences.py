@@ -52,7 +52,7 @@ def read_silences(connection: sqlite3.Connection, holding_at: int | None) -> lis
 
 
 def revision(connection: sqlite3.Connection) -> int:
-    """How often they were changed."""
+    """Grows with each change."""
     row = connection.execute("SELECT value FROM meta WHERE key = 'silences'").fetchone()
     return 0 if row is None else int(row[0])
 
@@ -78,6 +78,10 @@ def add(connection: sqlite3.Connection, new: Silence) -> Silence:
         ),
     ).fetchone()
     _changed(connection)
+    if matter is not None:
+        _judge_again(connection, "location = (SELECT id FROM locations WHERE uri = ?)", (matter.location,))
+    else:
+        _judge_again(connection, "location IN (SELECT location FROM findings WHERE resolved_at IS NULL)", ())
     return replace(new, id=SilenceID(id))
 
 
@@ -89,26 +93,18 @@ def end(connection: sqlite3.Connection, id: SilenceID, now: datetime) -> Silence
     ).rowcount
     if ended:
         _changed(connection)
+        _judge_again(connection, "location IN (SELECT location FROM findings WHERE silence = ?)", (id,))
     row = connection.execute(f"SELECT {COLUMNS} FROM silences s WHERE s.id = ?", (id,)).fetchone()
     return None if row is None else silence(row)
 
 
-def require_judgement(connection: sqlite3.Connection) -> bool:
-    """See `store.Writer.require_silences`; within the caller's transaction."""
-    present = revision(connection)
-    row = connection.execute("SELECT value FROM meta WHERE key = 'silences judged'").fetchone()
-    if present == (row[0] if row is not None else 0):
-        return False
+def _judge_again(connection: sqlite3.Connection, which: str, parameters: tuple[object, ...]) -> None:
+    """Locations for which the SQL condition holds become due. A new revision too, as with other rules: what is being judged
+    this moment knows the silences of before."""
     connection.execute(
-        "INSERT INTO meta VALUES ('silences judged', ?) ON CONFLICT DO UPDATE SET value = excluded.value",
-        (present,),
+        f"UPDATE judgements SET revision = revision + 1, judged = judged + 1, due_at = 0 WHERE {which}",
+        parameters,
     )
-    # A new revision too, as with other rules: what is being judged this moment knows the old silences.
-    connection.execute(
-        "UPDATE judgements SET revision = revision + 1, judged = judged + 1, due_at = 0"
-        " WHERE location IN (SELECT location FROM findings WHERE resolved_at IS NULL)"
-    )
-    return True
 
 
 @contextmanager

@@ -189,11 +189,6 @@ class Writer(Protocol):
         call: True if so."""
         ...
 
-    def require_silences(self) -> bool:
-        """Every location with an open finding becomes due if silences were added or ended since the last call: True if
-        so."""
-        ...
-
     def record_lints(self, found: Sequence[tuple[int, Sequence[Lint]]], *, through: int, linter: str) -> None:
         """What `linter` found, by certificate's id, in all up to the id `through`: places that serve one of them become
         due."""
@@ -378,8 +373,8 @@ class Store(Protocol):
         ...
 
     def silence(self, new: Silence) -> Silence:
-        """Add one: with its number. Beside the writer, also that of another process, which takes it into account
-        within seconds; on disk when this returns. Raises InventoryError."""
+        """Add one: with its number. What it may cover becomes due in the same transaction. Beside the writer, also that
+        of another process; on disk when this returns. Raises InventoryError."""
         ...
 
     def end_silence(self, id: SilenceID, now: datetime) -> Silence | None:

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from certwatch.inventory import clock_faults, lints, retention, scans, silences
+from certwatch.inventory import clock_faults, lints, retention, scans
 from certwatch.inventory.failures import translate
 from certwatch.inventory.instants import to_micros
 from certwatch.inventory.lock import WriterLock
@@ -103,10 +103,6 @@ class SQLiteWriter:
     def require_judgement(self, digest: str) -> bool:
         with self._transaction() as connection:
             return require_judgement(connection, digest)
-
-    def require_silences(self) -> bool:
-        with self._transaction() as connection:
-            return silences.require_judgement(connection)
 
     def record_lints(self, found: Sequence[tuple[int, Sequence[Lint]]], *, through: int, linter: str) -> None:
         with self._transaction() as connection:

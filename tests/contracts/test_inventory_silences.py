@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from certwatch.inventory.store import FindingQuery
+from certwatch.inventory.store import FindingQuery, Judgement
 from certwatch.model.location import LocationURI
 from certwatch.model.silence import Matter, Silence, SilenceID
 from certwatch.plugins.testing import make_certificate
@@ -81,16 +81,34 @@ def test_each_change_has_a_revision_of_its_own(tried: Tried) -> None:
     assert tried.reader.silences_revision() == seen[-1]
 
 
-def test_places_with_findings_become_due_once_for_each_change(tried: Tried) -> None:
+def test_what_a_silence_may_cover_becomes_due_with_it_and_when_it_ends(tried: Tried) -> None:
     renew(tried)
     tried.settle(problem(), uri=URI)
+    tried.settle()
     assert tried.due() == []
-    assert not tried.writer.require_silences()
-    made(tried)
-    assert tried.writer.require_silences()
-    assert not tried.writer.require_silences()
-    # Nothing is wrong at the other.
+    # A condition: wherever something is wrong; at the other nothing is.
+    every = made(tried, "true")
     assert tried.due() == [URI]
+    tried.settle(replace(problem(), silence=every), uri=URI)
+    assert tried.due() == []
+    # One matter: its place alone, whatever is known there.
+    made(tried, Matter(rule="expiry", location=OTHER, fingerprint=None))
+    assert tried.due() == [OTHER]
+    tried.settle()
+    tried.store.end_silence(every.id, tried.clock())
+    assert tried.due() == [URI]
+
+
+def test_a_judgement_on_its_way_does_not_settle_what_was_silenced_since(tried: Tried) -> None:
+    renew(tried)
+    (due,) = [each for each in tried.reader.due(tried.clock(), 10) if each.served.location.uri == URI]
+    tried.settle(problem(), uri=URI)
+    made(tried)
+    old = Judgement(
+        location_id=due.served.id, revision=due.revision, owner="", problems=(problem(),), due_at=None
+    )
+    tried.writer.settle([old], tried.clock())
+    assert URI in tried.due()
 
 
 def test_a_silenced_finding_is_open_and_counted_apart(tried: Tried) -> None:
@@ -111,12 +129,10 @@ def test_silence_comes_and_goes_as_an_alteration(tried: Tried) -> None:
     renew(tried)
     (finding,) = tried.settle(problem(), uri=URI).opened
     silence = made(tried)
-    tried.writer.require_silences()
     assert tried.settle(replace(problem(), silence=silence), uri=URI).altered == (
         replace(finding, silence=silence),
     )
     tried.store.end_silence(silence.id, tried.clock())
-    tried.writer.require_silences()
     assert tried.settle(problem(), uri=URI).altered == (finding,)
 
 

@@ -15,7 +15,7 @@ CREATE TABLE silences (
 ) STRICT;
 CREATE INDEX silences_by_end ON silences (until) WHERE ended_at IS NULL;
 
--- meta: "silences" counts their changes; "silences judged" is that count as of the last time when all was judged by them.
+-- meta: "silences" counts their changes.
 
 -- The silence that held when the finding was last judged.
 ALTER TABLE findings ADD COLUMN silence INTEGER REFERENCES silences;
