@@ -54,7 +54,7 @@ class Authority:
                 "not-found", f"{directory}: there is no CA. Make one: certwatch ca init --name NAME --root"
             )
         self._lock = database.Lock(directory)
-        self.lint = Lint(settings.lint)
+        self.lint = Lint(wanted=settings.lint)
         try:
             if create:
                 database.create(directory)

@@ -6,7 +6,6 @@ from datetime import timedelta
 from pathlib import Path
 
 from certwatch.ca.certificate import Addresses
-from certwatch.ca.lint import Mode
 from certwatch.ca.profiles import BUILT_IN, Profile, profiles_of
 from certwatch.config.ca import CaKeys, ProfileKeys
 
@@ -21,7 +20,7 @@ class CASettings:
     profiles: Mapping[str, Profile] = field(default_factory=lambda: BUILT_IN)
     crl_lifetime: timedelta = timedelta(days=7)
     crl_every: timedelta = timedelta(days=1)
-    lint: Mode = "auto"
+    lint: bool = True
 
 
 def settings_of(keys: CaKeys, profiles: Mapping[str, ProfileKeys], directory: Path) -> CASettings:

@@ -154,7 +154,8 @@ class _Rehearsal:
     name = "rehearsal"
 
     def sign(self, mechanism: Mechanism, data: bytes) -> bytes:
-        raise NotImplementedError
+        # Its keys do not ask: each knows the form of a signature by itself.
+        raise CAError("refused", "a rehearsal signs nothing")
 
 
 class _RehearsalEC(ECKey):

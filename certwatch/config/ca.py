@@ -124,5 +124,5 @@ class CaKeys(Keys):
     crl_every: Duration = timedelta(days=1)
     #: CRLs that certificates are spread over. Counts for certificates made from now on.
     crl_partitions: Annotated[int, Field(ge=1, le=256)] = 1
-    #: auto: would-be certificates are linted where pkilint is installed; required: nothing is signed without; off.
-    lint: Literal["auto", "required", "off"] = "auto"
+    #: Lint what would be signed, and sign nothing that has faults.
+    lint: bool = True

@@ -29,8 +29,6 @@ EVERY_SECONDS = 15.0
 RETRY_SECONDS = 300.0
 #: Larger ones are not linted: nothing that is meant to be used is.
 MAX_BYTES = 64 << 10
-#: The linter ends when it has had nothing to do for so long: it holds 60 MB.
-IDLE_SECONDS = 60.0
 
 _decoder = msgspec.json.Decoder(list[Lint])
 
@@ -66,25 +64,20 @@ class Linter:
                 except (LinterFailed, InventoryError) as error:
                     log.warning("lint_failed", error=str(error))
                     wait = RETRY_SECONDS
-                await self._rest(wait)
+                # It holds 60 MB and has nothing to do.
+                await self._end()
+                await asyncio.sleep(wait)
         finally:
             await self._end()
             if self._reader is not None:
                 await asyncio.get_running_loop().run_in_executor(self._thread, self._reader.close)
             await asyncio.to_thread(self._thread.shutdown)
 
-    async def _rest(self, seconds: float) -> None:
-        """The process is kept for a while: certificates come one after another."""
-        if self._process is not None and seconds >= IDLE_SECONDS:
-            await self._end()
-        await asyncio.sleep(seconds)
-
     async def _page(self) -> int:
         if not self._version:
             await self._start()
         waiting = await asyncio.get_running_loop().run_in_executor(self._thread, self._unlinted)
         if not waiting:
-            await self._end()
             return 0
         linted: list[tuple[int, Sequence[Lint]]] = []
         for each in waiting:
@@ -119,8 +112,11 @@ class Linter:
                 self._process.stdin.write(base64.b64encode(der) + b"\n")
                 await self._process.stdin.drain()
                 line = await self._process.stdout.readline()
+            if not line.endswith(b"\n"):
+                raise EOFError("the linter has ended")
             found = _decoder.decode(line)
-        except (TimeoutError, OSError, ValueError, msgspec.DecodeError) as error:
+        except (TimeoutError, OSError, EOFError, RuntimeError, ValueError) as error:
+            # RuntimeError: what uvloop says of a pipe that is closed. DecodeError is a ValueError: an answer, that it cannot.
             LINTED.labels("failed").inc()
             log.debug("not_linted", error=repr(error))
             if not isinstance(error, msgspec.DecodeError):

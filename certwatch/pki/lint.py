@@ -3,6 +3,7 @@
 pkilint takes two milliseconds a certificate and half a second to import: who calls this has a process for it.
 """
 
+from collections.abc import Collection
 from functools import cache
 from importlib.metadata import version
 from typing import Any
@@ -17,6 +18,8 @@ from certwatch.model.lint import Lint, Profile
 #: Of one certificate; what more it finds is not kept.
 MOST = 50
 MAX_MESSAGE = 300
+FORMAT: tuple[Profile, ...] = ("rfc5280",)
+EVERY: tuple[Profile, ...] = (*FORMAT, "cabf-tls")
 
 
 def linter() -> str:
@@ -24,14 +27,14 @@ def linter() -> str:
     return f"pkilint {version('pkilint')}"
 
 
-def lint(der: bytes) -> list[Lint]:
-    """By both profiles; gravest first. What cannot be parsed has none: the rule `unreadable` tells of it."""
-    try:
-        document = loader.RFC5280CertificateDocumentLoader().load_document(der, "certificate")
-    except ValueError:
-        return []
-    found = [*_said("rfc5280", _rfc5280().validate(document.root))]
-    if _is_for_tls(document):
+def lint(der: bytes, profiles: Collection[Profile] = EVERY) -> list[Lint]:
+    """By these profiles; gravest first. Raises ValueError: it cannot be parsed, of which the rule
+    `unreadable` tells."""
+    document = loader.RFC5280CertificateDocumentLoader().load_document(der, "certificate")
+    found: list[Lint] = []
+    if "rfc5280" in profiles:
+        found += _said("rfc5280", _rfc5280().validate(document.root))
+    if "cabf-tls" in profiles and _is_for_tls(document):
         kind = serverauth.determine_certificate_type(document)
         results, _ = finding_filter.filter_results(
             serverauth.create_serverauth_finding_filters(kind), _baseline(kind).validate(document.root)

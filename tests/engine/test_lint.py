@@ -67,6 +67,24 @@ async def test_one_that_hangs_is_killed_and_the_next_certificate_is_linted(
             await made._end()
 
 
+async def test_one_that_was_killed_costs_the_certificate_that_it_had_and_no_other(tmp_path: Path) -> None:
+    async with stage(tmp_path) as life:
+        made = Linter(life.store, life.writer, lambda: None)
+        try:
+            await made._start()
+            process = made._process
+            assert process is not None
+            process.kill()
+            await process.wait()
+            assert await made._lint(NAMELESS.der) == []
+            assert await made._lint(NAMELESS.der) != []
+            # What breaks the format breaks nothing of the linter.
+            assert await made._lint(b"no certificate") == []
+            assert await made._lint(NAMELESS.der) != []
+        finally:
+            await made._end()
+
+
 async def test_what_is_too_large_is_not_given_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lint, "MAX_BYTES", 10)
     async with stage(tmp_path) as life:

@@ -2,10 +2,11 @@
 
 from datetime import timedelta
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certwatch.pki.lint import MOST, lint, linter
+from certwatch.pki.lint import FORMAT, MOST, lint, linter
 from certwatch.plugins.testing import EPOCH, make_ca, make_certificate
 
 ROOT = make_ca()
@@ -33,9 +34,15 @@ def test_a_certificate_that_lasts_for_years_breaks_the_baseline_alone() -> None:
     assert codes(years.der, "rfc5280") == set()
 
 
-def test_what_is_no_certificate_has_no_lints() -> None:
-    assert lint(b"") == []
-    assert lint(b"\x30\x03\x02\x01\x01") == []
+@pytest.mark.parametrize("data", [b"", b"\x30\x03\x02\x01\x01", b"\x30\x84\xff\xff\xff\xff"])
+def test_what_is_no_certificate_is_refused(data: bytes) -> None:
+    with pytest.raises(ValueError):
+        lint(data)
+
+
+def test_only_the_profiles_that_are_asked_for_are_held_against_it() -> None:
+    assert {each.profile for each in lint(GOOD.der)} == {"cabf-tls"}
+    assert lint(GOOD.der, FORMAT) == []
 
 
 @settings(max_examples=60, deadline=None)
