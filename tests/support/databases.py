@@ -31,9 +31,9 @@ class DatabaseServer:
         """As a user of certwatch writes it, without a driver."""
         return f"{self._driver.partition('+')[0]}://{user}:{password}@127.0.0.1:{self.port}/{database}"
 
-    def answers(self) -> bool:
+    def answers(self, database: str = "ca") -> bool:
         try:
-            with self.administrator():
+            with self.administrator(database):
                 return True
         except sa.exc.OperationalError:
             return False
@@ -125,6 +125,8 @@ def postgresql(*settings: str) -> Iterator[DatabaseServer]:
             words += ["-c", each]
         with running(words, ready=lambda: accepts(port), log=folder.parent / f"{folder.name}.log"):
             server = DatabaseServer("postgresql+psycopg", port, "admin")
+            # It listens, and refuses everybody, before it is up.
+            wait_until(lambda: server.answers("postgres"), what="postgres", seconds=30)
             server.run("CREATE DATABASE ca", database="postgres")
             server.run(f"CREATE USER {READER} PASSWORD '{PASSWORD}'")
             yield server
