@@ -12,7 +12,7 @@ from certwatch.inventory.served import CertificateCache, in_chunks, load_watcher
 from certwatch.inventory.store import MAX_PLACES, Entry, Place
 from certwatch.model.certificate import Certificate
 from certwatch.model.lifecycle import presence, validity
-from certwatch.model.location import LocationURI
+from certwatch.model.location import LocationURI, standing_of
 from certwatch.model.observation import LookError
 
 _SIGHTINGS = """
@@ -118,17 +118,21 @@ class Entries:
         )
 
     def _entry(self, certificate: Certificate, known: _Known, locations: "dict[int, _Location]") -> Entry:
-        lasting = sum(each.ended_at is None for each in known.sightings)
-        if self._at is not None:
-            lasting = len(known.sightings)
+        standings = {each.location: standing_of(locations[each.location].uri) for each in known.sightings}
+        # As of an instant, all of them lasted then.
+        lasting = {
+            standings[each.location]
+            for each in known.sightings
+            if each.ended_at is None or self._at is not None
+        }
         return Entry(
             certificate=certificate,
             validity=validity(certificate, self._now),
             presence=presence(
-                open_sightings=lasting,
-                ended_sightings=len(known.sightings) - lasting,
+                lasting=lasting,
+                ended=set(standings.values()) - lasting,
                 locations_live=sum(
-                    locations[each].live for each in {sighting.location for sighting in known.sightings}
+                    locations[each].live for each, standing in standings.items() if standing != "recorded"
                 ),
             ),
             first_seen=from_micros(known.first_seen),

@@ -1,12 +1,14 @@
 """The state of a certificate, derived from what is known and never stored."""
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Literal
 
 from certwatch.model.certificate import Certificate
+from certwatch.model.location import Standing
 
 Validity = Literal["not-yet-valid", "valid", "expired", "unknown"]
-Presence = Literal["served", "superseded", "retired", "issued"]
+Presence = Literal["served", "stored", "superseded", "retired", "issued"]
 
 
 def validity(certificate: Certificate, now: datetime) -> Validity:
@@ -18,11 +20,16 @@ def validity(certificate: Certificate, now: datetime) -> Validity:
     return "expired" if now > certificate.not_after else "valid"
 
 
-def presence(*, open_sightings: int, ended_sightings: int, locations_live: int) -> Presence:
-    """served: some location serves it. superseded: none does, and a location that did now serves another.
-    retired: the locations that did are gone. issued: known, but never seen at a location that serves."""
-    if open_sightings:
+def presence(*, lasting: Collection[Standing], ended: Collection[Standing], locations_live: int) -> Presence:
+    """By how it stands where it is seen, and where it was. served: clients are shown it. stored: it lies in a file or a
+    store, and nobody is seen to serve it. superseded: it is nowhere any more, and a place that had it has another now.
+    retired: the places that had it are gone. issued: a CA's books or a log know of it, and it was never seen in use.
+
+    `locations_live`: of the places where it was in use, those that are still there."""
+    if "served" in lasting:
         return "served"
-    if not ended_sightings:
+    if "stored" in lasting:
+        return "stored"
+    if all(each == "recorded" for each in ended):
         return "issued"
     return "superseded" if locations_live else "retired"

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import ip_address
-from typing import NewType
+from typing import Literal, NewType
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 #: "tls://203.0.113.7:443/?sni=www.example.com", "file:///etc/ssl/site.pem", "k8s://…", "aws://…", "ct://…"
@@ -14,8 +14,23 @@ LocationURI = NewType("LocationURI", str)
 #: certificate is published. Nobody is served from there, so that its end there is nobody's outage.
 RECORD_KINDS = frozenset({"ct", "cadb", "ca-database", "aia"})
 
+#: Kinds of places where certificates lie for somebody to serve them: files, and stores of all sorts.
+STORE_KINDS = frozenset({"file", "acme", "k8s", "vault", "aws", "azure", "gcp"})
+
+#: How a certificate stands at a place: presented to clients, lying there for somebody to serve it, or written down only.
+Standing = Literal["served", "stored", "recorded"]
+
 #: Of a URL that a certificate names, so much is kept.
 MAX_URL = 500
+
+
+def standing_of(uri: str) -> Standing:
+    """Of the certificates at a place, by its kind. Of a kind that is not known (a plug-in's) they count as served: what may
+    be in use is not overlooked."""
+    kind = uri.partition(":")[0]
+    if kind in RECORD_KINDS:
+        return "recorded"
+    return "stored" if kind in STORE_KINDS else "served"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +42,10 @@ class Location:
     @property
     def kind(self) -> str:
         return self.uri.partition(":")[0]
+
+    @property
+    def standing(self) -> Standing:
+        return standing_of(self.uri)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,8 @@ A_BUCKET = 64
 PAGE_LEAD = timedelta(hours=48)
 #: Names shown of one certificate.
 MAX_NAMES = 10
+#: Kinds of places that are single entries of books: a million of them are no series.
+WITHOUT_SERIES = frozenset({"cadb", "ct"})
 
 Group = tuple[str, str, str]
 
@@ -58,7 +60,10 @@ class Index:
         self._open: Counter[tuple[Family, tuple[str, str, str]]] = Counter()
 
     def put(self, served: Served) -> None:
-        """Take a location as it is now. A retired one is removed."""
+        """Take a location as it is now. A retired one is removed. An entry in a CA's books or in a log is neither
+        counted nor shown: the location of the books as a whole says how many they are."""
+        if served.location.kind in WITHOUT_SERIES:
+            return
         # The new is added before the old is taken away: what both have keeps its samples.
         before = self._counted.pop(served.id, None)
         if served.retired_at is None:
@@ -75,9 +80,14 @@ class Index:
         group = (served.owner, environment, served.collectors[0] if served.collectors else "")
         certificates = {each.fingerprint_sha256: each for each in served.chain}
         leaf, expiry = served.leaf, None
-        if leaf is not None and leaf.not_after is not None and served.facts.get("arrangement") != "bundle":
-            presence = "stored" if served.location.kind == "file" else "served"
-            expiry = ((served.owner, environment, presence), leaf.not_after.timestamp())
+        standing = served.location.standing
+        if (
+            leaf is not None
+            and leaf.not_after is not None
+            and standing != "recorded"
+            and served.facts.get("arrangement") != "bundle"
+        ):
+            expiry = ((served.owner, environment, standing), leaf.not_after.timestamp())
         counted = _Counted(
             group, served.error is not None, tuple(certificates), expiry, _late_from(leaf) if leaf else 0.0
         )

@@ -117,9 +117,9 @@ def test_a_scan_can_be_put_into_the_inventory_and_retires_nothing(folder: Path) 
         run("-c", config, "scan", "--insert", "--trust", trust, folder / name, clock=clock)
     listed = json.loads(run("-c", config, "list", "--json", clock=clock).out)["certificates"]
     assert [(each["subject"], each["presence"]) for each in listed] == [
-        ("CN=old.example.com", "served"),
-        ("CN=www.example.com", "served"),
-        ("CN=Scan Intermediate", "served"),
+        ("CN=old.example.com", "stored"),
+        ("CN=www.example.com", "stored"),
+        ("CN=Scan Intermediate", "stored"),
     ]
     assert "expiry" in run("-c", config, "findings", clock=clock).out
 

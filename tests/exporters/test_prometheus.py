@@ -214,6 +214,14 @@ def test_the_earliest_end_is_told_apart_for_what_is_served_and_what_is_only_stor
     assert len(samples(index, "certwatch_expiry_earliest_timestamp_seconds")) == 1
 
 
+def test_what_stands_only_in_a_cas_books_has_no_series_and_does_not_count() -> None:
+    ends = make_certificate(issuer=INTERMEDIATE, not_after=EPOCH + timedelta(days=1))
+    index = filled(PLACE, served((ends,), uri=LocationURI("cadb://corp/0a"), id=7))
+    assert set(samples(index, "certwatch_expiry_earliest_timestamp_seconds").values()) == {END}
+    assert list(samples(index, "certwatch_locations").values()) == [1]
+    assert not any(b"cadb:" in each.text for each in index.pieces(openmetrics=False))
+
+
 def test_findings_are_counted_as_they_open_change_and_resolve() -> None:
     index = filled()
     index.open([finding(1), finding(2)])

@@ -7,6 +7,7 @@ import pytest
 
 from certwatch.model.certificate import Certificate, Fingerprint, PublicKey
 from certwatch.model.lifecycle import Presence, presence, validity
+from certwatch.model.location import Location, LocationURI, Standing
 from certwatch.plugins.testing import EPOCH
 
 PLAIN = Certificate(
@@ -43,18 +44,38 @@ def test_unreadable_dates_are_no_verdict() -> None:
 
 
 @pytest.mark.parametrize(
-    ("open_sightings", "ended_sightings", "locations_live", "state"),
-    [(1, 5, 1, "served"), (0, 1, 1, "superseded"), (0, 2, 0, "retired"), (0, 0, 0, "issued")],
+    ("lasting", "ended", "locations_live", "state"),
+    [
+        ({"recorded", "stored", "served"}, {"stored"}, 1, "served"),
+        ({"recorded", "stored"}, {"served"}, 1, "stored"),
+        ({"recorded"}, {"served"}, 1, "superseded"),
+        ({"recorded"}, {"stored"}, 0, "retired"),
+        (set(), {"served"}, 1, "superseded"),
+        (set(), {"served", "recorded"}, 0, "retired"),
+        ({"recorded"}, set(), 0, "issued"),
+        (set(), {"recorded"}, 0, "issued"),
+        (set(), set(), 0, "issued"),
+    ],
 )
-def test_presence_follows_from_the_sightings(
-    open_sightings: int, ended_sightings: int, locations_live: int, state: Presence
+def test_presence_follows_from_how_it_stands_where_it_is_seen(
+    lasting: set[Standing], ended: set[Standing], locations_live: int, state: Presence
 ) -> None:
-    assert (
-        presence(
-            open_sightings=open_sightings, ended_sightings=ended_sightings, locations_live=locations_live
-        )
-        == state
-    )
+    assert presence(lasting=lasting, ended=ended, locations_live=locations_live) == state
+
+
+@pytest.mark.parametrize(
+    ("uri", "standing"),
+    [
+        ("tls://192.0.2.1:443/", "served"),
+        ("file:///etc/ssl/site.pem", "stored"),
+        ("k8s://prod/web/secret/tls", "stored"),
+        ("cadb://corp/0a", "recorded"),
+        ("ct://log/5", "recorded"),
+        ("somebody-elses://place", "served"),
+    ],
+)
+def test_a_place_that_is_not_known_counts_as_one_that_serves(uri: str, standing: Standing) -> None:
+    assert Location(uri=LocationURI(uri)).standing == standing
 
 
 @pytest.mark.parametrize(
