@@ -12,12 +12,14 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from platform import python_version
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
 import uvloop
 
 import certwatch
+from certwatch.ca.failure import CAError
+from certwatch.config import defaults
 from certwatch.config.load import load
 from certwatch.config.mistakes import ConfigError
 from certwatch.config.settings import Config
@@ -38,6 +40,9 @@ from certwatch.web.exporter_routes import guarded
 from certwatch.web.server import HTTPServer, PortError, bind, split
 from certwatch.web.site import Site
 
+if TYPE_CHECKING:
+    from certwatch.ca.running import RunningCA
+
 log = logs.get_logger(__name__)
 
 #: From the signal to the end, whatever hangs.
@@ -47,6 +52,8 @@ THREAD_SECONDS = 1.0
 #: For what blocks: name look-ups, files, pages of the inventory.
 THREADS = 16
 _THREAD = "certwatch-io"
+#: Of the CA's listeners: many clients ask it at once, and each briefly.
+CA_CONNECTIONS = 2048
 
 OK, USAGE, FAILED = 0, 2, 3
 
@@ -103,6 +110,9 @@ class Daemon:
         self._engine: Engine | None = None
         self._server: HTTPServer | None = None
         self._address: str | None = None
+        self._ca: RunningCA | None = None
+        #: The CA's listeners.
+        self._ca_servers: list[HTTPServer] = []
 
     async def main(self) -> int:
         self._take_signals()
@@ -126,16 +136,22 @@ class Daemon:
             work = await asyncio.to_thread(assemble, config, self._view, self._clock)
             rules, _ = await asyncio.to_thread(known_rules, config)
             self._listen(config)
+            await self._open_ca(config)
         except InventoryError as error:
             return _refuse(FAILED, error.message)
+        except CAError as error:
+            return _refuse(USAGE if error.kind == "usage" else FAILED, error.message)
+        except ConfigError as error:
+            return _refuse(USAGE, *error.messages)
         except PortError as error:
             return _refuse(FAILED, str(error))
         except TrustError as error:
             return _refuse(USAGE, f"{config.name}: {error}")
         for remark in config.remarks:
             log.warning("config_remark", remark=remark)
-        if self._server is not None:
-            self._server.start()
+        for server in (self._server, *self._ca_servers):
+            if server is not None:
+                server.start()
         await self._engine.start(work)
         self._answer(config, rules)
         self._taken(config)
@@ -151,6 +167,31 @@ class Daemon:
         writer = await asyncio.to_thread(store.writer)
         self._view = StoreView(store)
         self._engine = Engine(store, writer, self._view, self._clock)
+
+    async def _open_ca(self, config: Config) -> None:
+        """If it is to listen somewhere. Raises CAError, ConfigError, PortError."""
+        keys = config.ca
+        if keys is None or (keys.listen is None and keys.listen_tls is None):
+            return
+        # Most daemons have no CA.
+        from certwatch.ca.configured import configured
+        from certwatch.ca.running import RunningCA
+
+        folder = Path(keys.directory or defaults.ca_folder(self._env, uid=os.getuid()))
+        settings, secrets = await asyncio.to_thread(
+            lambda: configured(
+                keys, folder, env=self._env, say=lambda message: log.warning("ca_remark", remark=message)
+            )
+        )
+        self._ca = ca = await RunningCA.open(settings, secrets, self._clock)
+        for address, app, tls in (
+            (settings.listen, ca.public, None),
+            (settings.listen_tls, ca.tls_app, ca.tls),
+        ):
+            if address is not None:
+                server = HTTPServer(bind(address), app, tls=tls, connections=CA_CONNECTIONS)
+                self._ca_servers.append(server)
+                log.info("ca_listens", url=server.url)
 
     def _take_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -196,6 +237,8 @@ class Daemon:
             raise ConfigError(
                 [f"{config.name}: inventory: another one is taken by a restart alone. Restart certwatch"]
             )
+        if config.ca != self._config.ca:
+            raise ConfigError([f"{config.name}: ca: a change is taken by a restart alone. Restart certwatch"])
         work = await asyncio.to_thread(assemble, config, self._view, self._clock)
         rules, _ = await asyncio.to_thread(known_rules, config)
         former = self._server
@@ -263,8 +306,11 @@ class Daemon:
             async with asyncio.timeout(STOP_SECONDS), self._reloading:
                 if self._engine is not None:
                     await self._engine.stop()
-                if self._server is not None:
-                    await self._server.stop()
+                for server in (self._server, *self._ca_servers):
+                    if server is not None:
+                        await server.stop()
+                if self._ca is not None:
+                    await self._ca.close()
         except TimeoutError:
             log.error("stop_took_too_long", seconds=STOP_SECONDS)
             _exit(FAILED)

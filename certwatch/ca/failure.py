@@ -13,6 +13,7 @@ CAErrorKind = Literal[
     "clock",  # the clock stands before the last entry of the ledger
     "ledger",  # what is stored contradicts itself
     "lint",  # the certificate that would be made has a fault
+    "busy",  # too much is asked at once: try again later
     "not-found",
     "usage",  # asked in a way that cannot be answered
     "other",

@@ -13,7 +13,7 @@ from certwatch.ca.certificate import Draft, Issuer, draft
 from certwatch.ca.failure import CAError
 from certwatch.ca.ledger import _Act, micros
 from certwatch.ca.names import check_allowed
-from certwatch.ca.profiles import Profile, profile_named
+from certwatch.ca.profiles import INTERNAL, Profile, profile_named
 from certwatch.ca.request import Order
 from certwatch.ca.signer import hash_for, rehearsal_key
 from certwatch.telemetry.metrics import CA_REQUESTS
@@ -85,24 +85,30 @@ def issue(authority: Authority, orders: Sequence[tuple[Order, int | None]]) -> l
             answers.append(Certified(certificate=result, chain=chain, issuer=each.issuer, request=request))
     for (order, _), answer in zip(orders, answers, strict=True):
         outcome = answer.kind if isinstance(answer, CAError) else "ok"
-        known = order.profile in authority.settings.profiles
+        known = order.profile in authority.settings.profiles or order.channel == "ca"
         CA_REQUESTS.labels(order.profile if known else "", order.channel, outcome).inc()
     return answers
 
 
 def check(authority: Authority, order: Order) -> Profile:
     """What can be said against an order before anybody looks at it. Raises CAError."""
-    profile = profile_named(authority.settings.profiles, order.profile)
-    check_allowed(order.names, profile, order.requester, local=order.channel == "cli")
+    profile = _profile(authority, order)
+    check_allowed(order.names, profile, order.requester, local=order.is_local)
     draft(order, profile, authority.issuer(order.issuer), authority.settings.addresses, authority.clock())
     return profile
+
+
+def _profile(authority: Authority, order: Order) -> Profile:
+    if order.channel == "ca" and order.profile in INTERNAL:
+        return INTERNAL[order.profile]
+    return profile_named(authority.settings.profiles, order.profile)
 
 
 def _prepare(
     authority: Authority, order: Order, request: int | None, issuers: dict[str | None, Issuer]
 ) -> _Prepared:
-    profile = profile_named(authority.settings.profiles, order.profile)
-    check_allowed(order.names, profile, order.requester, local=order.channel == "cli")
+    profile = _profile(authority, order)
+    check_allowed(order.names, profile, order.requester, local=order.is_local)
     if order.issuer not in issuers:
         issuers[order.issuer] = _issuer_for(authority, order, profile)
     issuer = issuers[order.issuer]

@@ -28,8 +28,16 @@ encode = msgspec.json.Encoder(order="deterministic").encode
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
+    """One that is on disk."""
+
+    position: int
     kind: str
-    body: Mapping[str, Any]
+    #: JSON, as it is hashed.
+    data: bytes
+
+
+#: Told of what one act has added, when it is on disk. In the acting thread, which has the turn; must not raise.
+Listener = Callable[[Sequence[Entry]], None]
 
 
 def micros(at: datetime) -> int:
@@ -63,6 +71,7 @@ class Ledger:
         self.origin = f"certwatch-ca/{public.public_bytes_raw().hex()[:16]}"
         self.verifier_key = checkpoint.verifier_key(self.origin, public)
         self._tree, self.last = self._load()
+        self.listeners: list[Listener] = []
         CA_LEDGER_ENTRIES.set(self._tree.size)
 
     @property
@@ -130,6 +139,8 @@ class Ledger:
         CA_CHECKPOINT_TIME.set(act.instant / 1e6)
         for each in act.afterwards:
             each()
+        for listener in self.listeners:
+            listener(act.entries)
 
     def _seal(self, act: "_Act") -> None:
         tree = act.tree
@@ -152,6 +163,7 @@ class _Act:
         self.instant = instant
         #: Called when it is on disk.
         self.afterwards: list[Callable[[], None]] = []
+        self.entries: list[Entry] = []
 
     def append(self, kind: str, bodies: Sequence[Mapping[str, Any]]) -> None:
         rows: list[tuple[int, bytes, bytes]] = []
@@ -166,6 +178,7 @@ class _Act:
                 )
             leaf = leaf_hash(data)
             rows.append((tree.size, data, leaf))
+            self.entries.append(Entry(position=tree.size, kind=kind, data=data))
             nodes += tree.append(leaf)
         self.connection.executemany("INSERT INTO ledger VALUES (?, ?, ?)", rows)
         if nodes:

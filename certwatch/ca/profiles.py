@@ -99,6 +99,16 @@ BUILT_IN: Mapping[str, Profile] = {
 }
 
 
+#: What the CA makes for itself; no config changes these, and nobody else is given them.
+INTERNAL: Mapping[str, Profile] = {
+    each.name: each
+    for each in (
+        Profile(name="listener", usage="server", lifetime=timedelta(days=7), longest=timedelta(days=7)),
+        Profile(name="ocsp-responder", usage="ocsp", lifetime=timedelta(days=14), longest=timedelta(days=14)),
+    )
+}
+
+
 def profiles_of(configured: Mapping[str, ProfileKeys]) -> dict[str, Profile]:
     """The built-in ones and the config's. Raises CAError "usage"."""
     found = dict(BUILT_IN)

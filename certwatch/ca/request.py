@@ -20,7 +20,10 @@ from certwatch.x509.pem import blocks
 
 MAX_CSR_BYTES = 64 * 1024
 MAX_ATTRIBUTE = 64
-Channel = Literal["cli"]
+#: How it came: the command line, the CA for itself, a reissue, the registration authority's HTTP, ACME.
+Channel = Literal["cli", "ca", "remediation", "http", "acme"]
+#: Of this machine: what a profile without names gives to anybody here.
+LOCAL: frozenset[Channel] = frozenset({"cli", "ca", "remediation"})
 
 _SHORT = {
     NameOID.COMMON_NAME: "CN",
@@ -55,6 +58,10 @@ class Order:
 
     def encoded(self) -> bytes:
         return msgspec.json.encode(self)
+
+    @property
+    def is_local(self) -> bool:
+        return self.channel in LOCAL
 
     @property
     def lifetime(self) -> timedelta | None:

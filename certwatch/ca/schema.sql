@@ -19,7 +19,7 @@ CREATE TABLE issuers (
 CREATE TABLE requests (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     at INTEGER NOT NULL,
-    channel TEXT NOT NULL,           -- cli
+    channel TEXT NOT NULL,           -- cli, ca, remediation, http, acme
     requester TEXT NOT NULL,         -- for whom
     submitter TEXT NOT NULL,         -- who asked
     profile TEXT NOT NULL,

@@ -21,6 +21,13 @@ class CASettings:
     crl_lifetime: timedelta = timedelta(days=7)
     crl_every: timedelta = timedelta(days=1)
     lint: bool = True
+    #: host:port for relying parties, and for requesters by TLS. None: no such listener.
+    listen: str | None = None
+    listen_tls: str | None = None
+    #: Names in the listener's certificate. Empty: see `own_certificate.names_for`.
+    hostnames: tuple[str, ...] = ()
+    #: Requesters (as their client certificates name them) who may approve and revoke.
+    admins: tuple[str, ...] = ()
 
 
 def settings_of(keys: CaKeys, profiles: Mapping[str, ProfileKeys], directory: Path) -> CASettings:
@@ -34,4 +41,8 @@ def settings_of(keys: CaKeys, profiles: Mapping[str, ProfileKeys], directory: Pa
         crl_lifetime=keys.crl_lifetime,
         crl_every=keys.crl_every,
         lint=keys.lint,
+        listen=keys.listen,
+        listen_tls=keys.listen_tls,
+        hostnames=tuple(keys.hostnames),
+        admins=tuple(keys.admins),
     )

@@ -116,8 +116,16 @@ class CaKeys(Keys):
     profiles: dict[Annotated[str, Field(pattern=NAME_PATTERN)], ProfileKeys] | str = Field(
         default_factory=dict
     )
-    #: Where its CRLs and issuers are published, by a web server of yours: stands in every certificate.
+    #: Where relying parties reach `listen`, as stands in every certificate: CRLs, OCSP, issuers.
     url: WebAddress = ""
+    #: Where the daemon answers relying parties, by plain HTTP: host:port.
+    listen: str | None = None
+    #: Where it takes requests, by TLS with a certificate of its own: host:port.
+    listen_tls: str | None = None
+    #: Names in that certificate. Empty: this host's, and the address's.
+    hostnames: Texts = Field(default_factory=list)
+    #: Requesters whose client certificates may approve and revoke.
+    admins: Texts = Field(default_factory=list)
     #: How long a CRL is valid.
     crl_lifetime: Duration = timedelta(days=7)
     #: How often a new one is made.

@@ -57,6 +57,11 @@ def inventory(env: Mapping[str, str]) -> str:
     return f"sqlite://{data_folder(env, uid=os.getuid())}/inventory.db"
 
 
+def ca_folder(env: Mapping[str, str], *, uid: int) -> Path:
+    """Of the embedded CA."""
+    return data_folder(env, uid=uid) / "ca"
+
+
 def state_folder(inventory: str, env: Mapping[str, str], *, uid: int) -> Path:
     """Where exporters keep what must outlive the process: beside the inventory if it is a file, else in the data
     folder. Raises ConfigError."""

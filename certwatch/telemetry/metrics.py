@@ -182,6 +182,12 @@ CA_CRL_NEXT_UPDATE = Gauge(
     ["issuer", "partition"],
     registry=REGISTRY,
 )
+CA_CHORE_FAILURES = Counter(
+    "certwatch_ca_chore_failures",
+    'What the CA has to make on time and could not: "crl", "ocsp", "listener-certificate"; by error kind. It is tried again.',
+    ["chore", "reason"],
+    registry=REGISTRY,
+)
 CA_OCSP_ANSWERS = Counter(
     "certwatch_ca_ocsp_answers",
     'Answers of the OCSP responder, by outcome: "good", "revoked", "unknown", "malformed", "unauthorized", "error".',

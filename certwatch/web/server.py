@@ -3,12 +3,14 @@
 import asyncio
 import errno
 import socket
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import uvicorn
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol as _HTTPProtocol
 
 #: Connections at once; more are answered 503 by uvicorn.
 MAX_CONNECTIONS = 256
@@ -65,11 +67,11 @@ def split(address: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def url_of(bound: socket.socket) -> str:
+def url_of(bound: socket.socket, scheme: str = "http") -> str:
     host, port = bound.getsockname()[:2]
     if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
         host = "localhost"
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 class _Uvicorn(uvicorn.Server):
@@ -79,13 +81,31 @@ class _Uvicorn(uvicorn.Server):
         yield
 
 
-class HTTPServer:
-    """One listening port. Its application can be exchanged while it serves."""
+class _WithClientCertificate(_HTTPProtocol):
+    """Tells the application who the TLS client is: `scope["state"]["client_certificate"]`, DER; absent: it has none."""
 
-    def __init__(self, bound: socket.socket, app: ASGIApp | None = None) -> None:
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        connection = transport.get_extra_info("ssl_object")
+        presented = connection.getpeercert(binary_form=True) if connection is not None else None
+        if presented is not None:
+            self.app_state = {**self.app_state, "client_certificate": presented}
+        super().connection_made(transport)  # type: ignore[arg-type]
+
+
+class HTTPServer:
+    """One listening port. Its application can be exchanged while it serves. With `tls` it speaks HTTPS."""
+
+    def __init__(
+        self,
+        bound: socket.socket,
+        app: ASGIApp | None = None,
+        *,
+        tls: ssl.SSLContext | None = None,
+        connections: int = MAX_CONNECTIONS,
+    ) -> None:
         self.app: ASGIApp = app or PlainTextResponse("starting\n", 503)
         #: Where a browser on this machine finds it.
-        self.url = url_of(bound)
+        self.url = url_of(bound, "http" if tls is None else "https")
         self._socket = bound
         self._server = _Uvicorn(
             uvicorn.Config(
@@ -99,7 +119,9 @@ class HTTPServer:
                 # What a proxy claims of the client decides nothing here: /-/reload asks who the peer is.
                 proxy_headers=False,
                 server_header=False,
-                limit_concurrency=MAX_CONNECTIONS,
+                limit_concurrency=connections,
+                http=_HTTPProtocol if tls is None else _WithClientCertificate,
+                ssl_context_factory=None if tls is None else lambda config, default: tls,
                 timeout_graceful_shutdown=STOP_SECONDS,
             )
         )

@@ -3,7 +3,7 @@
 import getpass
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -59,33 +59,21 @@ class Opening:
 
     def settings(self) -> "tuple[CASettings, Secrets]":
         """Raises CAError, ConfigError."""
-        from certwatch.ca.keys import Secrets
-        from certwatch.ca.settings import settings_of
+        from certwatch.ca.configured import configured
         from certwatch.config import defaults
         from certwatch.config.ca import CaKeys
         from certwatch.config.load import load
-        from certwatch.config.profiles_file import read_profiles
 
         if self.pkcs11 is not None and self.key_file is not None:
             raise Failed(USAGE, "--pkcs11 and --key-file: one of them is enough")
         keys = load(self.config, env=os.environ).ca or CaKeys()
-        profiles = (
-            read_profiles(Path(keys.profiles), env=os.environ)
-            if isinstance(keys.profiles, str)
-            else keys.profiles
-        )
-        folder = keys.directory or str(defaults.data_folder(os.environ, uid=os.getuid()) / "ca")
-        directory = (self.directory or Path(folder)).expanduser().absolute()
-        settings = settings_of(keys, profiles, directory)
-        if self.pkcs11 is not None:
-            settings = replace(settings, key_place=self.pkcs11)
-        elif self.key_file is not None:
-            settings = replace(settings, key_place=f"file:{self.key_file.expanduser().absolute()}")
-        passphrase = keys.key_passphrase.get_secret_value() if keys.key_passphrase is not None else None
-        pin = keys.pin.get_secret_value() if keys.pin is not None else _pin_in(self.pkcs11 or keys.token)
-        return settings, Secrets(
-            passphrase=lambda: _passphrase(directory, passphrase),
-            pin=lambda: pin or os.environ.get("CERTWATCH_CA_PIN") or None,
+        folder = keys.directory or str(defaults.ca_folder(os.environ, uid=os.getuid()))
+        return configured(
+            keys,
+            self.directory or Path(folder),
+            env=os.environ,
+            place=self.pkcs11 if self.key_file is None else f"file:{self.key_file.expanduser().absolute()}",
+            say=lambda message: click.echo(f"certwatch: {message}", err=True),
         )
 
     def authority(self, *, create: bool = False) -> "Authority":
@@ -96,46 +84,16 @@ class Opening:
         return Authority(settings, secrets, current_clock(), create=create)
 
     def ask(self, act: str, values: dict[str, Any]) -> dict[str, Any]:
-        """Have the CA do something: in this process. Raises CAError."""
+        """Have the CA do something: in the daemon that has it, else in this process. Raises CAError."""
         from certwatch.ca.acts import perform
+        from certwatch.ca.local_socket import ask_daemon
 
+        settings, _ = self.settings()
+        answer = ask_daemon(settings.directory, act, values)
+        if answer is not None:
+            return answer
         with self.authority() as authority:
             return perform(authority, act, values)
-
-
-def _pin_in(uri: str | None) -> str | None:
-    if uri is None:
-        return None
-    from certwatch.ca.pkcs11_uri import parse
-
-    return parse(uri).pin_value
-
-
-def _passphrase(directory: Path, configured: str | None) -> bytes:
-    """The config's, the environment's, the folder's own, or a person's."""
-    from certwatch.ca.failure import CAError
-    from certwatch.ca.key_file import write_new
-
-    given = configured or os.environ.get("CERTWATCH_CA_PASSPHRASE")
-    if given:
-        return given.encode()
-    kept = directory / "passphrase"
-    try:
-        return kept.read_bytes().removesuffix(b"\n")
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        raise CAError("pin", f"{kept}: cannot be read: {error.strerror}") from error
-    import secrets
-
-    made = secrets.token_urlsafe(24).encode()
-    write_new(kept, made + b"\n")
-    click.echo(
-        f"certwatch: no passphrase for key files was given (CERTWATCH_CA_PASSPHRASE, ca: key_passphrase_file): one was made,"
-        f" in {kept}. Keep it apart from the key",
-        err=True,
-    )
-    return made
 
 
 def person() -> str:

@@ -1,0 +1,57 @@
+"""The CA's routes, put together: `public_app` for relying parties, by plain HTTP (an answer that is signed needs no TLS,
+and fetching a CRL over TLS would ask for a CRL); `tls_app` for those who ask for something as well."""
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp
+
+from certwatch.ca.failure import CAError
+from certwatch.ca.http import publish
+from certwatch.ca.http.reply import not_found, problem
+from certwatch.ca.http.site import CASite
+from certwatch.telemetry.logs import get_logger
+
+log = get_logger(__name__)
+
+
+def public_app(site: CASite) -> ASGIApp:
+    return _app(_public(site))
+
+
+def tls_app(site: CASite) -> ASGIApp:
+    return _app([*_public(site)])
+
+
+def _public(site: CASite) -> list[BaseRoute]:
+    async def healthy(request: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    return [Route("/-/healthy", healthy), *publish.routes(site)]
+
+
+def _app(routes: list[BaseRoute]) -> ASGIApp:
+    return Starlette(
+        routes=routes,
+        exception_handlers={CAError: _refused, HTTPException: _http, Exception: _failed},
+    )
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, CAError)  # noqa: S101
+    log.info("ca_request_refused", path=request.url.path, kind=error.kind, why=error.message)
+    return problem(error)
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101
+    if error.status_code == 404:
+        return not_found()
+    return PlainTextResponse(f"{error.detail}\n", error.status_code, error.headers)
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    log.error("ca_request_failed", path=request.url.path, error=f"{type(error).__name__}: {error}")
+    return problem(CAError("other", "the CA cannot do this at present"))

@@ -1,0 +1,92 @@
+"""The CA inside the daemon: opened, served, kept fresh, closed."""
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from contextlib import suppress
+from urllib.parse import urlsplit
+
+from starlette.types import ASGIApp
+
+from certwatch.ca import crl
+from certwatch.ca.authority import Authority
+from certwatch.ca.failure import CAError
+from certwatch.ca.http.app import public_app, tls_app
+from certwatch.ca.http.site import CASite
+from certwatch.ca.keys import Secrets
+from certwatch.ca.local_socket import LocalSocket
+from certwatch.ca.own_certificate import OwnCertificate, names_for
+from certwatch.ca.published import Published
+from certwatch.ca.service import Service
+from certwatch.ca.settings import CASettings
+from certwatch.model.clock import Clock
+from certwatch.telemetry.logs import get_logger
+from certwatch.telemetry.metrics import CA_CHORE_FAILURES
+
+log = get_logger(__name__)
+
+#: Between looks at what has to be made anew.
+ROUND_SECONDS = 20.0
+
+
+class RunningCA:
+    """Owned by the event loop's thread."""
+
+    def __init__(self, authority: Authority) -> None:
+        self.service = Service(authority)
+        self.site = CASite(service=self.service, published=Published(authority), clock=authority.clock)
+        #: For `ca: listen`.
+        self.public: ASGIApp = public_app(self.site)
+        #: For `ca: listen_tls`, by `tls`. None: none is configured.
+        self.tls_app: ASGIApp | None = None
+        self._own: OwnCertificate | None = None
+        self._socket = LocalSocket(self.service)
+        self._rounds: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def open(cls, settings: CASettings, secrets: Secrets, clock: Clock) -> "RunningCA":
+        """Takes the CA's lock. Raises CAError."""
+        authority = await asyncio.to_thread(Authority, settings, secrets, clock)
+        try:
+            running = await asyncio.to_thread(cls, authority)
+            if settings.listen_tls is not None:
+                host = urlsplit(settings.addresses.url).hostname
+                running._own = OwnCertificate(names_for(settings.hostnames, settings.listen_tls, host))
+                await running.service.act(running._own.renew)
+                running.tls_app = tls_app(running.site)
+            await running._socket.start()
+        except BaseException:
+            authority.close()
+            raise
+        running._rounds = asyncio.create_task(running._keep_fresh())
+        return running
+
+    @property
+    def tls(self) -> ssl.SSLContext | None:
+        return self._own.context if self._own is not None else None
+
+    async def _keep_fresh(self) -> None:
+        while True:
+            for name, chore in self._chores():
+                try:
+                    await self.service.act(chore)
+                except CAError as error:
+                    CA_CHORE_FAILURES.labels(name, error.kind).inc()
+                    log.error("ca_chore_failed", chore=name, kind=error.kind, error=error.message)
+            await asyncio.sleep(ROUND_SECONDS)
+
+    def _chores(self) -> list[tuple[str, Callable[[Authority], object]]]:
+        chores: list[tuple[str, Callable[[Authority], object]]] = [("crl", crl.refresh)]
+        own = self._own
+        if own is not None and own.due is not None and self.site.clock() >= own.due:
+            chores.append(("listener-certificate", own.renew))
+        return chores
+
+    async def close(self) -> None:
+        if self._rounds is not None:
+            self._rounds.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._rounds
+        await self._socket.stop()
+        await self.service.close()
+        self.service.authority.close()

@@ -1,0 +1,91 @@
+"""The CA inside the real daemon, asked from outside: by its listeners and by the command line."""
+
+import json
+import ssl
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+
+from tests.support.daemon import Certwatch, certwatch, refused
+from tests.support.servers import free_port, wait_until
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(90)]
+
+
+@contextmanager
+def daemon(folder: Path, more: str = "") -> Iterator[tuple[Certwatch, int, int]]:
+    """With a root and an intermediate made by the command line beforehand; its ports: plain and TLS."""
+    plain, tls = free_port(), free_port()
+    keys = (
+        f"ca: {{directory: {folder}/ca, key_file: {folder}/ca.key, key_passphrase: a secret of a test, lint: false,"
+        f" listen: '127.0.0.1:{plain}', listen_tls: '127.0.0.1:{tls}', url: 'http://127.0.0.1:{plain}'{more}}}\n"
+    )
+    config = folder / "certwatch.yaml"
+    config.write_text(keys)
+    before = Certwatch(process=None, config=config, inventory=folder, log_file=folder / "log", port=0)  # type: ignore[arg-type]
+    for words in (
+        ("--root", "--name", "Test Root", "--out", f"{folder}/root.pem"),
+        ("--intermediate", "--name", "Test Issuing", "--out", f"{folder}/issuing.pem"),
+    ):
+        done = before.command("ca", "init", *words)
+        assert done.returncode == 0, done.stderr
+    with certwatch(folder, more=keys) as running:
+        yield running, plain, tls
+
+
+def get(url: str, **more: Any) -> tuple[int, dict[str, str], bytes]:
+    with urllib.request.urlopen(urllib.request.Request(url, **more), timeout=15) as answer:  # noqa: S310
+        return answer.status, {key.lower(): value for key, value in answer.headers.items()}, answer.read()
+
+
+def test_the_daemon_publishes_what_certificates_point_to_and_the_command_line_asks_it(tmp_path: Path) -> None:
+    with daemon(tmp_path) as (running, _, tls):
+        made = running.command(
+            "ca", "issue", "--name", "dns:www.example.com", "--profile", "server", "--json",
+            "--out", f"{tmp_path}/www.pem",
+        )  # fmt: skip
+        assert made.returncode == 0, made.stderr
+        serial = json.loads(made.stdout)["serial"]
+        leaf = x509.load_pem_x509_certificates((tmp_path / "www.pem").read_bytes())[0]
+        [point] = leaf.extensions.get_extension_for_class(x509.CRLDistributionPoints).value
+        assert point.full_name is not None
+        url = point.full_name[0].value
+
+        def entry() -> Any:
+            status, headers, der = get(url)
+            assert status == 200
+            assert headers["content-type"] == "application/pkix-crl"
+            crl = x509.load_der_x509_crl(der)
+            return crl.get_revoked_certificate_by_serial_number(int(serial, 16))
+
+        assert entry() is None
+        access = leaf.extensions.get_extension_for_class(x509.AuthorityInformationAccess).value
+        [issuers] = [each for each in access if each.access_method._name == "caIssuers"]
+        _, headers, der = get(issuers.access_location.value)
+        assert headers["content-type"] == "application/pkix-cert"
+        leaf.verify_directly_issued_by(x509.load_der_x509_certificate(der))
+
+        revoked = running.command("ca", "revoke", serial, "--reason", "superseded")
+        assert revoked.returncode == 0, revoked.stderr
+        wait_until(lambda: entry() is not None, what="the revocation on the CRL")
+
+        context = ssl.create_default_context(cafile=f"{tmp_path}/root.pem")
+        with urllib.request.urlopen(f"https://localhost:{tls}/-/healthy", context=context, timeout=15) as ok:
+            assert ok.status == 200
+        verified = running.command("ca", "audit", "verify")
+        assert verified.returncode == 0, verified.stdout
+    # The daemon has ended: the command line has the CA for itself again.
+    listed = running.command("ca", "crl", "--out", f"{tmp_path}/ca.crl")
+    assert listed.returncode == 0, listed.stderr
+
+
+def test_a_daemon_without_the_ca_it_is_to_serve_does_not_start(tmp_path: Path) -> None:
+    done = refused(tmp_path, f"ca: {{directory: {tmp_path}/none, listen: '127.0.0.1:0'}}\ninventory: sqlite://{tmp_path}/i.db\nexporters: []\n")  # fmt: skip
+    assert done.returncode == 3
+    assert "there is no CA. Make one" in done.stderr
+    assert "Traceback" not in done.stderr
