@@ -12,6 +12,7 @@ run: setup
 
 test: .venv/ready-dev
 	tools/servers.sh
+	-@tools/kube_apiserver.sh --begin
 	$(BIN)/python -m pytest $(PYTEST)
 
 setup: .venv/ready
@@ -24,6 +25,7 @@ check: .venv/ready-dev
 
 bench: .venv/ready-dev
 	tools/servers.sh
+	-@tools/kube_apiserver.sh
 	$(BIN)/python -m tests.bench $(BENCH)
 
 # A wheel that runs from pipx, and the manual page: in dist/.

@@ -1,6 +1,24 @@
 """What all tests share. Builders, not fixtures of fixtures: see `certwatch.plugins.testing`."""
 
+from collections.abc import Generator
+
 import pytest
+
+from tests.support import kube_build
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of Kubernetes last: their servers are built beside the others (`make test`)."""
+    items.sort(key=lambda item: item.get_closest_marker("kubernetes") is not None)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """The wait for a build is no test's own time."""
+    marker = item.get_closest_marker("kubernetes")
+    if marker is not None:
+        kube_build.wait_for(marker.args or ("kube-apiserver",))
+    return (yield)
 
 
 @pytest.fixture(params=["asyncio", "asyncio+uvloop"])

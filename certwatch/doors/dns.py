@@ -111,7 +111,8 @@ class Resolver:
                 f"{name}: no answer from the resolver within {self._timeout:g} s. Check /etc/resolv.conf.",
             ) from error
         except (OSError, UnicodeError) as error:
-            raise LookFailed("dns", f"{name}: {_why(error)}") from error
+            final = isinstance(error, OSError) and error.errno in _NO_SUCH_NAME
+            raise LookFailed("dns", f"{name}: {_why(error)}", final=final) from error
         if not addresses:
             raise LookFailed("dns", f"{name}: has no address of the wanted family ({self._family}).")
         return Resolved(addresses, time.perf_counter() - started)

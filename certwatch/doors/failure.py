@@ -6,10 +6,12 @@ from certwatch.model.observation import ErrorKind, LookError
 class LookFailed(Exception):
     """One place could not be looked at. `message`: where, what, what to do; one line, printable."""
 
-    def __init__(self, kind: ErrorKind, message: str) -> None:
+    def __init__(self, kind: ErrorKind, message: str, *, final: bool = False) -> None:
         super().__init__(message)
         self.kind: ErrorKind = kind
         self.message = message
+        #: The world's answer, which another try would not change: there is no such name.
+        self.final = final
 
     @property
     def error(self) -> LookError:

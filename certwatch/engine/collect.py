@@ -205,7 +205,7 @@ async def _record(
     try:
         while batch := await batches.take():
             done = await writer.call(partial(_write, scan, batch, job.labels))
-            _count(job, batch)
+            _count(job, batch, done.nothing_there)
             if done.changed:
                 changed()
     finally:
@@ -216,8 +216,11 @@ def _write(scan: ScanID, batch: Sequence[Observation], labels: Mapping[str, str]
     return writer.record(scan, batch, labels)
 
 
-def _count(job: CollectorJob, batch: Sequence[Observation]) -> None:
+def _count(job: CollectorJob, batch: Sequence[Observation], nothing_there: Mapping[str | None, int]) -> None:
     outcomes = Counter("ok" if each.error is None else each.error.kind for each in batch)
+    # Nobody said that there is something: no service has failed.
+    for kind, count in nothing_there.items():
+        outcomes[kind or "ok"] -= count
     for outcome, count in outcomes.items():
         OBSERVATIONS.labels(job.name, job.kind, outcome).inc(count)
     handshakes = HANDSHAKE_SECONDS.labels(job.name)

@@ -1,8 +1,9 @@
 """The write path: looks become rows. An unchanged look writes one narrow row, and nothing of it is parsed."""
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -22,6 +23,7 @@ class _Counts:
     unchanged: int = 0
     changed: int = 0
     new_certificates: int = 0
+    nothing_there: Counter[str | None] = field(default_factory=Counter)
 
 
 def record(connection: sqlite3.Connection, scan: ScanID, looks: Sequence[Look]) -> Recorded:
@@ -53,7 +55,10 @@ def _record(connection: sqlite3.Connection, scan: ScanID, collector: int, looks:
     for chunk in _chunks(looks):
         _record_chunk(connection, scan, collector, chunk, counts)
     return Recorded(
-        unchanged=counts.unchanged, changed=counts.changed, new_certificates=counts.new_certificates
+        unchanged=counts.unchanged,
+        changed=counts.changed,
+        new_certificates=counts.new_certificates,
+        nothing_there=counts.nothing_there,
     )
 
 
@@ -83,7 +88,7 @@ def _record_chunk(
         else:
             changed.append((row[1], look))
     for uri in [uri for uri, look in new.items() if look.only_known]:
-        del new[uri]
+        counts.nothing_there[new.pop(uri).error_kind] += 1
         counts.unchanged += 1
     connection.executemany(
         "UPDATE looks SET scan = ?, failed = ?, seen = ?, served = ? WHERE location = ? AND collector = ?",

@@ -51,6 +51,8 @@ class Recorded:
     #: Locations that are new, or whose chain, stable facts, error or labels changed.
     changed: int
     new_certificates: int
+    #: Of the unchanged: looks at places that were only guessed and where there is nothing, by kind of error.
+    nothing_there: Mapping[str | None, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -87,6 +87,7 @@ FACTS: Mapping[str, str] = {
     "ca_went_back_at": "when a CA's database was found to stand where it stood before, RFC 3339",
     "renewal_off": "true: an ACME client is told not to renew it",
     "renewal_client": "the ACME client that renews it",
+    "tls_targets": "where this place says that it is served: targets of the tls collector, separated by spaces",
     "key_encrypted": "true: a private key is there but encrypted, so that it was not compared",
 }
 

@@ -60,13 +60,13 @@ KUBERNETES_CERTIFICATE_REQUESTS = Counter(
 KUBERNETES_FOLLOWED = Gauge(
     "certwatch_kubernetes_followed",
     "1: the resource is watched, and what is known is what there is; 0: it cannot be, see the log and the scan's error.",
-    ["cluster", "resource"],
+    ["cluster", "namespace", "resource"],
     registry=REGISTRY,
 )
 KUBERNETES_PLACES = Gauge(
     "certwatch_kubernetes_places",
     "Places with certificates that are known of a resource.",
-    ["cluster", "resource"],
+    ["cluster", "namespace", "resource"],
     registry=REGISTRY,
 )
 RENEWALS = Counter(

@@ -10,6 +10,7 @@ from certwatch.model.clock import Clock
 from certwatch.model.observation import Incomplete, LookError, Observation
 from certwatch.telemetry.logs import get_logger
 from collectors.kubernetes.config import KubernetesConfig
+from collectors.kubernetes.control_plane import api_server
 from collectors.kubernetes.objects import Secret, Unreadable, bytes_of, decode
 from collectors.kubernetes.reading import Reading
 from collectors.kubernetes.reflector import Change, Expired, Reflector
@@ -42,6 +43,7 @@ class Cluster:
         self.name = name
         self.client = client
         self._config = config
+        self._clock = clock
         self._reading = Reading(cluster=name, config=config, fetch=self._fetch)
         self._owners: dict[str, str] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -61,7 +63,7 @@ class Cluster:
             )
             for resource in RESOURCES
             if resource.source in config.sources
-            for namespace in (config.asked_namespaces if resource.namespaced else (None,))
+            for namespace in resource.asked_in(config)
         ]
 
     async def look(self, put: Put) -> LookError | None:
@@ -81,7 +83,24 @@ class Cluster:
                 await put([Incomplete(scope=reflector.scope, error=error)])
                 if failed.is_unreachable:
                     unreachable = error
+        if "control-plane" in self._config.sources:
+            await put([self._seen_api_server(unreachable)])
         return unreachable if self._reflectors and unreachable is not None else None
+
+    def _seen_api_server(self, unreachable: LookError | None) -> Observation | Incomplete:
+        """As its clients reach it: what the kubeconfig, or the pod's environment, says."""
+        scope = f"{self.name}/apiserver"
+        if unreachable is not None or self.client.server is None:
+            why = unreachable or LookError(kind="other", message=f"{self.name}: nothing was asked of it")
+            return Incomplete(scope=scope, error=why)
+        place = api_server(self.name, self.client.server)
+        return Observation(
+            location=place.location,
+            observed_at=self._clock(),
+            facts=place.facts,
+            labels={"cluster": self.name},
+            scope=scope,
+        )
 
     async def _look_at(self, reflector: Reflector, put: Put) -> None:
         if reflector in self._followed and reflector.synced and reflector.error is None:
@@ -195,7 +214,7 @@ class Cluster:
 
 def _what_to_do(reflector: Reflector, failed: RequestFailed) -> str:
     if failed.status == 403:
-        return f"Grant get, list and watch on {reflector.resource.name}, or take it out of `sources`"
+        return f"Grant list and watch on {reflector.resource.name}, or take it out of `sources`"
     if failed.status == 401:
         return "Renew the token or certificate"
     if failed.status == 404:

@@ -22,6 +22,8 @@ Source = Literal[
     "ingresses",
     "gateways",
     "routes",
+    "services",
+    "control-plane",
 ]
 SOURCES: tuple[Source, ...] = get_args(Source)
 

@@ -76,6 +76,15 @@ def decode(data: bytes | msgspec.Raw, kind: type[T]) -> T:
         raise Unreadable(f"is not what the API promises ({str(error)[:100]})") from error
 
 
+def annotation(meta: Meta, key: str) -> str:
+    """Empty: it has none of that name."""
+    raw = meta.annotations.get(key) if meta.annotations else None
+    try:
+        return text(raw).strip() if raw is not None else ""
+    except Unreadable:
+        return ""
+
+
 def text(raw: msgspec.Raw) -> str:
     """Raises Unreadable."""
     return decode(raw, str)

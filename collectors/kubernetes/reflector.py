@@ -194,7 +194,7 @@ class Reflector:
         now = self._clock()
         for item in items:
             meta = self._meta(item)
-            if meta is None or not self._reading.config.wants_namespace(meta.namespace):
+            if meta is None or not self._wants(meta):
                 continue
             known = self._held.get(meta.id)
             seen.add(meta.id)
@@ -207,6 +207,9 @@ class Reflector:
                 else:
                     gone.append(change)
         return Batch(changed=tuple(changed), same=tuple(same), gone=tuple(gone))
+
+    def _wants(self, meta: Meta) -> bool:
+        return self.resource.only_in is not None or self._reading.config.wants_namespace(meta.namespace)
 
     def _meta(self, item: bytes | msgspec.Raw) -> Meta | None:
         try:
@@ -324,9 +327,7 @@ class Reflector:
             self._counted.pop(meta.id, None)
             held = self._held.pop(meta.id, None)
             return [] if held is None else [self._gone(place, now) for place in held.places]
-        if event.type not in ("ADDED", "MODIFIED") or not self._reading.config.wants_namespace(
-            meta.namespace
-        ):
+        if event.type not in ("ADDED", "MODIFIED") or not self._wants(meta):
             return []
         return self._take(event.object, meta, now)
 
@@ -346,11 +347,16 @@ class Reflector:
         elif error is None and self.error is not None:
             log.info("kubernetes_followed_again", scope=self.scope)
         self.error = error
-        KUBERNETES_FOLLOWED.labels(self._reading.cluster, self.resource.name).set(error is None)
+        KUBERNETES_FOLLOWED.labels(*self._labels).set(error is None)
+
+    @property
+    def _labels(self) -> tuple[str, str, str]:
+        """Of what is measured: without namespace where the whole cluster is looked at."""
+        return self._reading.cluster, self.namespace or "", self.resource.name
 
     def _measure(self) -> None:
         count = sum(len(held.places) for held in self._held.values())
-        KUBERNETES_PLACES.labels(self._reading.cluster, self.resource.name).set(count)
+        KUBERNETES_PLACES.labels(*self._labels).set(count)
 
 
 def _version_of(data: msgspec.Raw) -> str:

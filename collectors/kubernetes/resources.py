@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from collectors.kubernetes import cert_manager, hosts, stored, trees
+from collectors.kubernetes import cert_manager, control_plane, hosts, stored, trees
 from collectors.kubernetes.config import KubernetesConfig, Source, is_glob
 from collectors.kubernetes.objects import Bare, decode
 from collectors.kubernetes.reading import Read, Reading
@@ -34,6 +34,12 @@ class Resource:
     optional: bool = False
     #: The user's selectors hold for it.
     selectable: bool = False
+    #: It stands in this namespace alone, whatever namespaces are configured.
+    only_in: str | None = None
+    #: Label selector of its own.
+    labelled: str = ""
+    #: Another resource of the table reads objects of the same kind; of this one only with the whole cluster.
+    part_of_all: bool = False
 
     @property
     def name(self) -> str:
@@ -47,14 +53,23 @@ class Resource:
     def selectors(self, config: KubernetesConfig) -> dict[str, str]:
         """Query parameters: what the server leaves out costs nobody anything."""
         fields = [*self.fields(config)]
-        if self.namespaced:
+        if self.namespaced and self.only_in is None:
             fields += config.excluded_on_the_server
         if self.selectable and config.field_selector:
             fields.append(config.field_selector)
         found = {"fieldSelector": ",".join(fields)} if fields else {}
-        if self.selectable and config.label_selector:
-            found["labelSelector"] = config.label_selector
+        labelled = config.label_selector if self.selectable else self.labelled
+        if labelled:
+            found["labelSelector"] = labelled
         return found
+
+    def asked_in(self, config: KubernetesConfig) -> tuple[str | None, ...]:
+        """Namespaces, each a list and a watch of its own. (None,): the whole cluster."""
+        if self.part_of_all and config.asked_namespaces != (None,):
+            return ()
+        if self.only_in is not None:
+            return (self.only_in,)
+        return config.asked_namespaces if self.namespaced else (None,)
 
 
 def _secret_fields(config: KubernetesConfig) -> Iterable[str]:
@@ -71,6 +86,18 @@ def _names(config: KubernetesConfig) -> Iterable[str]:
     return [f"metadata.name!={each}" for each in config.exclude_names if not is_glob(each)]
 
 
+def _copy(namespace: str, name: str) -> "Resource":
+    """A CA that stands in every namespace, read in one."""
+    return Resource(
+        plural="configmaps",
+        source="configmaps",
+        read=stored.copied,
+        fields=lambda config: [f"metadata.name={name}"],
+        only_in=namespace,
+        part_of_all=True,
+    )
+
+
 def _bare(item: bytes | msgspec.Raw, reading: Reading) -> Read:
     return Read(meta=decode(item, Bare).metadata)
 
@@ -79,11 +106,14 @@ NAMESPACES = Resource(plural="namespaces", namespaced=False, source=None, read=_
 _WEBHOOKS = "admissionregistration.k8s.io"
 _CERTIFICATES = "certificates.k8s.io"
 _CERT_MANAGER = "cert-manager.io"
+_GATEWAYS = "gateway.networking.k8s.io"
 RESOURCES: tuple[Resource, ...] = (
     Resource(plural="secrets", source="secrets", read=stored.secret, fields=_secret_fields, selectable=True),
     Resource(
         plural="configmaps", source="configmaps", read=stored.config_map, fields=_names, selectable=True
     ),
+    _copy("kube-system", "kube-root-ca.crt"),
+    _copy("istio-system", "istio-ca-root-cert"),
     Resource(
         plural="mutatingwebhookconfigurations",
         group=_WEBHOOKS,
@@ -174,10 +204,44 @@ RESOURCES: tuple[Resource, ...] = (
     Resource(
         plural="gateways",
         optional=True,
-        group="gateway.networking.k8s.io",
+        group=_GATEWAYS,
         versions=("v1", "v1beta1"),
         source="gateways",
         read=hosts.gateway,
     ),
+    Resource(
+        plural="httproutes",
+        optional=True,
+        group=_GATEWAYS,
+        versions=("v1", "v1beta1"),
+        source="gateways",
+        read=hosts.http_route,
+    ),
+    Resource(plural="grpcroutes", optional=True, group=_GATEWAYS, source="gateways", read=hosts.grpc_route),
+    Resource(
+        plural="tlsroutes",
+        optional=True,
+        group=_GATEWAYS,
+        versions=("v1", "v1alpha3", "v1alpha2"),
+        source="gateways",
+        read=hosts.tls_route,
+    ),
     Resource(plural="routes", optional=True, group="route.openshift.io", source="routes", read=trees.route),
+    Resource(plural="services", source="services", read=hosts.service),
+    Resource(plural="nodes", namespaced=False, source="control-plane", read=control_plane.node),
+    Resource(
+        plural="endpointslices",
+        group="discovery.k8s.io",
+        source="control-plane",
+        read=control_plane.api_servers,
+        only_in="default",
+        labelled="kubernetes.io/service-name=kubernetes",
+    ),
+    Resource(
+        plural="pods",
+        source="control-plane",
+        read=control_plane.pod,
+        only_in="kube-system",
+        labelled="tier=control-plane",
+    ),
 )

@@ -35,9 +35,16 @@ def secret(item: bytes | msgspec.Raw, reading: Reading) -> Read:
 def config_map(item: bytes | msgspec.Raw, reading: Reading) -> Read:
     """Raises Unreadable: it is no ConfigMap."""
     found = decode(item, ConfigMap)
+    return _read(found, reading) if reading.wants_name(found.metadata.name) else Read(meta=found.metadata)
+
+
+def copied(item: bytes | msgspec.Raw, reading: Reading) -> Read:
+    """A ConfigMap that is passed over elsewhere. Raises Unreadable: it is none."""
+    return _read(decode(item, ConfigMap), reading)
+
+
+def _read(found: ConfigMap, reading: Reading) -> Read:
     meta = found.metadata
-    if not reading.wants_name(meta.name):
-        return Read(meta=meta)
     values: dict[str, Value] = {key: _text(raw) for key, raw in (found.data or {}).items()}
     values |= {key: _bytes(raw) for key, raw in (found.binary_data or {}).items()}
     return Read(

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from collectors.file.contents import failed
+from collectors.kubernetes.hosts import Host, host_places
 from collectors.kubernetes.objects import Meta, Tree, Unreadable, at, decode, from_base64, listed, string
 from collectors.kubernetes.place import Place
 from collectors.kubernetes.reading import MAX_PLACES, Read, Reading
@@ -118,12 +119,10 @@ def meta_of(item: bytes | msgspec.Raw) -> Meta:
 
 def route(item: bytes | msgspec.Raw, reading: Reading) -> Read:
     """OpenShift: the certificates that stand in it, and its host."""
-    from collectors.kubernetes.hosts import host_places
-
     read = _route_certificates(item, reading)
     tree = decode(item, Tree)
     host = string(tree.spec, "host")
-    hosts = {host: ""} if host and at(tree.spec, "tls") is not None else {}
+    hosts = [Host(name=host)] if host and at(tree.spec, "tls") is not None else []
     return Read(meta=read.meta, places=(*read.places, *host_places("route", read.meta, hosts, reading)))
 
 

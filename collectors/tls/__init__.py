@@ -5,7 +5,7 @@ import resource
 from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, ClassVar
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from certwatch.doors.dns import Family, Resolver, system_lookup
 from certwatch.doors.tls import Client
@@ -13,6 +13,7 @@ from certwatch.model.observation import Incomplete, LookError, Observation
 from certwatch.plugins.collector import CollectorConfig, CollectorContext
 from certwatch.telemetry.logs import get_logger
 from collectors.tls.crew import Crew
+from collectors.tls.discovered import discovered
 from collectors.tls.own_ports import with_own_ports
 from collectors.tls.plan import Plan
 from collectors.tls.probe import Prober
@@ -54,7 +55,9 @@ def _affordable(concurrency: int) -> int:
 class TLSConfig(CollectorConfig):
     #: `host`, `host:port`, `host:port/smtp`, `10.20.0.0/24:443,8443,9000-9010`, `[2001:db8::1]:443`, an IPv6
     #: CIDR, `tls://host:port/?sni=name`, `listening` (this host's own ports). Without port: 443, 25 with /smtp.
-    targets: list[Annotated[str, AfterValidator(_target)]] = Field(min_length=1)
+    targets: list[Annotated[str, AfterValidator(_target)]] = Field(default_factory=list, min_length=1)
+    #: Names of collectors whose places say where they are served (kubernetes): those endpoints are targets as well.
+    targets_from: list[str] = Field(default_factory=list, min_length=1)
     #: Hosts, addresses, CIDRs, with ports or without, that are never connected to, whoever names them.
     exclude: list[Annotated[str, AfterValidator(_exclusion)]] = Field(default_factory=list)
     #: Server name (SNI) for all targets. None: the target's own name, none for addresses.
@@ -71,6 +74,12 @@ class TLSConfig(CollectorConfig):
     max_bytes: int = Field(default=256 * 1024, ge=4096)
     #: Which addresses of a name are looked at. any: those of the families that this host has addresses of.
     family: Family = "any"
+
+    @model_validator(mode="after")
+    def _looks_at_something(self) -> "TLSConfig":
+        if not self.targets and not self.targets_from:
+            raise ValueError("name targets, or with targets_from a collector that knows them")
+        return self
 
 
 class TLSCollector:
@@ -98,6 +107,10 @@ class TLSCollector:
                 f"{LISTENING}: this host does not say what listens on it: {error}. Name the ports as targets"
             )
             yield Incomplete(scope=LISTENING, error=LookError(kind="other", message=message))
+        if config.targets_from and self._context.view is not None:
+            # After those that were written: an endpoint that is named twice belongs to the first.
+            found = await asyncio.to_thread(discovered, self._context.view, config.targets_from)
+            targets = [*targets, *found]
         results: Results[Observation | Incomplete] = Results(_RESULTS)
         resolver = Resolver(family=config.family, timeout=config.timeout, lookup=self.lookup)
         crew = Crew(

@@ -101,7 +101,10 @@ class Crew:
         try:
             resolved = await self._resolver.resolve(endpoint.host)
         except LookFailed as failure:
-            if self._plan.admit(endpoint, endpoint.host):
+            # A name that a cluster has and DNS has not is no gap in what was looked at.
+            if endpoint.target.discovered and failure.final:
+                self._plan.total -= 1
+            elif self._plan.admit(endpoint, endpoint.host):
                 self._say_incomplete(endpoint.target.text, failure.error)
                 self._tell(self._prober.unresolved(endpoint, failure))
             return

@@ -72,6 +72,7 @@ class Prober:
             observed_at=self.clock(),
             error=failure.error,
             scope=endpoint.target.text,
+            guessed=endpoint.target.discovered,
         )
 
 

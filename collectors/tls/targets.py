@@ -49,11 +49,15 @@ class Target:
     server_name: str | None = None
     #: True: what listens on this host, found anew by each scan.
     listening: bool = False
+    #: True: another collector's places say that it is served there; whether it can be reached from here nobody said.
+    discovered: bool = False
 
     @property
     def is_guess(self) -> bool:
         """Nobody said that each of its endpoints exists."""
-        return self.listening or (self.network is not None and self.network.num_addresses > 1)
+        return (
+            self.listening or self.discovered or (self.network is not None and self.network.num_addresses > 1)
+        )
 
     @property
     def probed_ports(self) -> Ports:

@@ -348,7 +348,9 @@ def test_an_error_where_something_was_only_guessed_makes_no_location_until_a_cer
     """A scan of 10.0.0.0/16 would otherwise leave 65,536 locations that never answered."""
     refused = LookError(kind="refused", message="refused")
     guess = replace(tried.look(URI, error=refused), guessed=True)
-    assert tried.record(guess) == Recorded(unchanged=1, changed=0, new_certificates=0)
+    assert tried.record(guess) == Recorded(
+        unchanged=1, changed=0, new_certificates=0, nothing_there={"refused": 1}
+    )
     assert tried.reader.counts().locations == 0
 
     tried.clock.advance(minutes=1)

@@ -187,6 +187,19 @@ async def test_outcomes_and_handshakes_are_counted(tmp_path: Path) -> None:
         assert SCANS.labels("counted", "complete")._value.get() == 1
 
 
+async def test_a_guess_that_leads_nowhere_is_no_failed_look(tmp_path: Path) -> None:
+    """A swept network would otherwise be a service of which nearly every handshake fails."""
+    OBSERVATIONS.clear()
+    async with stage(tmp_path) as life:
+        refused = LookError(kind="refused", message="x://b: refused")
+        guess = look("x://b", chain=(), error=refused, guessed=True)
+        await run(life, Scripted(look("x://a"), guess), name="counted")
+        assert OBSERVATIONS.labels("counted", "scripted", "refused")._value.get() == 0
+        await run(life, Scripted(look("x://b")), name="counted")
+        await run(life, Scripted(guess), name="counted")
+        assert OBSERVATIONS.labels("counted", "scripted", "refused")._value.get() == 1
+
+
 async def test_an_inventory_that_refuses_ends_the_scan_and_says_so(tmp_path: Path) -> None:
     async with stage(tmp_path) as life:
         begun, go = asyncio.Event(), asyncio.Event()

@@ -3,7 +3,6 @@
 
 import base64
 import json
-import os
 import shutil
 import ssl
 import subprocess
@@ -20,6 +19,7 @@ import yaml
 from cryptography.hazmat.primitives import serialization
 
 from certwatch.plugins.testing import key, make_ca, make_certificate
+from tests.support import kube_build
 from tests.support.servers import SEARCH, accepts, free_port, running, stop
 
 TOKEN = "admin-token"
@@ -32,21 +32,12 @@ _USERS = (
 
 
 def binary(name: str) -> Path:
-    """Not there: the test is left out, and says why."""
-    folder = os.environ.get("KUBEBUILDER_ASSETS")
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    found = Path(folder or cache / "certwatch" / "kubebuilder") / name
-    if found.exists():
-        return found
-    installed = shutil.which(name, path=SEARCH)
-    if installed is None:
-        how = (
-            "tools/kube_apiserver.sh builds it"
-            if name == "kube-apiserver"
-            else "Debian: apt-get install etcd-server"
-        )
-        pytest.skip(f"{name} is not there ({how}; or name a folder that has it by KUBEBUILDER_ASSETS)")
-    return Path(installed)
+    """Not there: the test is left out, and says why. That it could not be built is told by one test of its own
+    (tests/integration/test_kubernetes_servers.py)."""
+    there = kube_build.found(name) or shutil.which(name, path=SEARCH)
+    if there is None:
+        pytest.skip(kube_build.why_not(name).splitlines()[0])
+    return Path(there)
 
 
 @dataclass(kw_only=True)

@@ -124,6 +124,11 @@ class Client:
         # Guards opening: several tasks ask at once.
         self._opening = asyncio.Lock()
 
+    @property
+    def server(self) -> str | None:
+        """The API server's URL. None: nothing was asked of it yet."""
+        return self._access.server if self._access is not None else None
+
     async def __aenter__(self) -> Self:
         return self
 
