@@ -24,6 +24,7 @@ from certwatch.model.clock import Clock
 from certwatch.plugins.collector import Collector
 from certwatch.plugins.guard import PluginFailed, guard
 from certwatch.telemetry.logs import get_logger
+from certwatch.telemetry.metrics import forget_collector
 
 log = get_logger(__name__)
 
@@ -146,6 +147,11 @@ class Engine:
         await self._followers.keep({job.name: collector for job, collector in self._collectors.values()})
         await self.schedule.use([job for job, _ in self._collectors.values()])
         # Those that could not be made too: what they saw before is not gone.
+        gone = [name for name in self._named if name not in {job.name for job in work.collectors}]
+        if gone:
+            self.evaluator.forget(gone)
+            for name in gone:
+                forget_collector(name)
         self._jobs = work.collectors
         self._named = tuple(job.name for job in work.collectors)
         await self._abandon()

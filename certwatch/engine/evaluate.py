@@ -3,7 +3,7 @@
 import asyncio
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
@@ -74,6 +74,11 @@ class Evaluator:
         """Told with the next round, after what the scan changed."""
         self._scans.append(scan)
         self.wake()
+
+    def forget(self, collectors: Sequence[str]) -> None:
+        """They are configured no more: told at once, and no scan of theirs after it."""
+        self._scans = [each for each in self._scans if each.collector not in collectors]
+        self._publish(News(forgotten=tuple(collectors)))
 
     def use(self, rules: RuleSet) -> None:
         """Judge by these from now on; if they differ from those that judged last, also by another process,

@@ -48,6 +48,7 @@ def weight(news: News) -> int:
         news.resolved,
         news.scans,
         news.samples,
+        news.forgotten,
     )
     return sum(map(len, parts))
 

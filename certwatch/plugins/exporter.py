@@ -37,10 +37,21 @@ class News:
     #: Scans that ended.
     scans: tuple[Scan, ...] = ()
     samples: tuple[Sample, ...] = ()
+    #: Names of collectors that are configured no more; what they alone had seen is told as retired.
+    forgotten: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return any(
-            (self.changed, self.retired, self.opened, self.altered, self.resolved, self.scans, self.samples)
+            (
+                self.changed,
+                self.retired,
+                self.opened,
+                self.altered,
+                self.resolved,
+                self.scans,
+                self.samples,
+                self.forgotten,
+            )
         )
 
 

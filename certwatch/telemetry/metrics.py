@@ -3,6 +3,8 @@
 What is measured of certificates is the exporter's; here stands what certwatch says of its own work.
 """
 
+from contextlib import suppress
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 REGISTRY = CollectorRegistry()
@@ -195,3 +197,10 @@ CA_OCSP_ANSWERS = Counter(
     registry=REGISTRY,
 )
 BUILD_INFO = Gauge("certwatch_build_info", "Always 1.", ["version", "python"], registry=REGISTRY)
+
+
+def forget_collector(name: str) -> None:
+    """Its states: it is configured no more. What it counted stays, as counters do."""
+    for gauge in (SCAN_SECONDS, SCAN_LAST_COMPLETE):
+        with suppress(KeyError):
+            gauge.remove(name)

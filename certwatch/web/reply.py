@@ -8,6 +8,8 @@ from http import HTTPStatus
 from starlette.requests import Request
 from starlette.responses import Response
 
+from certwatch.plugins.negotiation import takes_gzip
+
 HTML = "text/html; charset=utf-8"
 JSON = "application/json"
 PROBLEM = "application/problem+json"
@@ -27,7 +29,7 @@ _ZIPPED_FROM = 1400
 
 
 def zips(request: Request) -> bool:
-    return "gzip" in request.headers.get("accept-encoding", "")
+    return takes_gzip(request.headers.get("accept-encoding", ""))
 
 
 def reply(

@@ -11,6 +11,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from certwatch.plugins.exporter import ExporterConfig, ExporterContext, News
+from certwatch.plugins.negotiation import takes_gzip, weights
 from certwatch.telemetry.metrics import REGISTRY
 from exporters.prometheus.exposition import OPENMETRICS, TEXT, Piece, gzipped
 from exporters.prometheus.index import Index
@@ -59,6 +60,8 @@ class PrometheusExporter:
         self._index.open((*news.opened, *news.altered))
         for scan in news.scans:
             self._index.scanned(scan)
+        for collector in news.forgotten:
+            self._index.forget(collector)
 
     async def run(self) -> None:
         """Nothing to do by itself: it is asked."""
@@ -68,7 +71,7 @@ class PrometheusExporter:
 
     async def _metrics(self, request: Request) -> Response:
         openmetrics = wants_openmetrics(request.headers.get("accept", ""))
-        zipped = "gzip" in request.headers.get("accept-encoding", "")
+        zipped = takes_gzip(request.headers.get("accept-encoding", ""))
         pieces = self._index.pieces(openmetrics=openmetrics)
         # What certwatch says of its own work stands last: in OpenMetrics it brings the end mark.
         render = openmetrics_format.generate_latest if openmetrics else text_format.generate_latest
@@ -82,16 +85,9 @@ class PrometheusExporter:
 
 def wants_openmetrics(accept: str) -> bool:
     """OpenMetrics 1.0 is asked for, and not less than plain text."""
-    weights: dict[str, float] = {}
-    for offer in accept.split(","):
-        kind, *parameters = (part.strip() for part in offer.split(";"))
-        weight = next((part[2:] for part in parameters if part.startswith("q=")), "1")
-        try:
-            weights[kind] = max(weights.get(kind, 0.0), float(weight))
-        except ValueError:
-            continue
-    asked = weights.get("application/openmetrics-text", 0.0)
-    return asked > 0 and asked >= weights.get("text/plain", 0.0)
+    offered = weights(accept)
+    asked = offered.get("application/openmetrics-text", 0.0)
+    return asked > 0 and asked >= offered.get("text/plain", 0.0)
 
 
 async def _in_portions(parts: Iterator[bytes]) -> AsyncIterator[bytes]:

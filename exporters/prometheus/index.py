@@ -229,6 +229,10 @@ class Index:
             samples = line(families.LAST_SCAN, (scan.collector, scan.status), scan.finished_at.timestamp())
             self._buckets[families.LAST_SCAN.name].put(0, scan.collector, samples)
 
+    def forget(self, collector: str) -> None:
+        """It is configured no more. What it had seen is told as retired."""
+        self._buckets[families.LAST_SCAN.name].put(0, collector, b"")
+
     def render(self) -> None:
         """Make every byte ready."""
         for labels in self._stale_expiries:

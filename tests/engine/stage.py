@@ -161,6 +161,7 @@ class Remembering:
                 findings: tuple[Finding, ...] = getattr(news, what)
                 lines += [f"{what} {each.rule} {each.location}" for each in findings]
             lines += [f"scan {each.collector} {each.status}" for each in news.scans]
+            lines += [f"forgotten {each}" for each in news.forgotten]
         return lines
 
 

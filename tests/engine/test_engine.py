@@ -21,6 +21,7 @@ from certwatch.model.location import LocationURI
 from certwatch.model.sighting import Served
 from certwatch.plugins.exporter import ExporterConfig, ExporterContext
 from certwatch.plugins.testing import EPOCH, FakeClock, make_certificate
+from certwatch.telemetry.metrics import REGISTRY, SCAN_LAST_COMPLETE
 from tests.engine.stage import EXPIRY, Remembering, Source, make_rule, source_job
 
 pytestmark = pytest.mark.anyio
@@ -76,6 +77,12 @@ async def living(folder: Path) -> AsyncIterator[Life]:
             await life.engine.stop()
 
 
+def metric_lines(name: str) -> str:
+    return "".join(
+        str(sample) for family in REGISTRY.collect() for sample in family.samples if sample.name == name
+    )
+
+
 async def until(holds: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
         while not holds():  # noqa: ASYNC110 - the engine's own tasks tell nobody
@@ -129,6 +136,18 @@ async def test_what_the_config_names_no_more_is_retired(tmp_path: Path) -> None:
         await life.engine.use(life.work(source_job(Source(life.clock), name="other")))
         await life.told("retired x://a/")
         await life.told("resolved expiry x://a/")
+
+
+async def test_exporters_hear_of_a_collector_that_is_named_no_more(tmp_path: Path) -> None:
+    async with living(tmp_path) as life:
+        await life.engine.start(life.work())
+        await life.told("scan edge complete")
+        assert SCAN_LAST_COMPLETE.labels("edge")._value.get() > 0
+        await life.engine.use(life.work(source_job(Source(life.clock), name="other")))
+        await life.told("forgotten edge")
+        told = life.exporter.told
+        assert "scan edge complete" not in told[told.index("forgotten edge") :]
+        assert "'edge'" not in metric_lines("certwatch_scan_last_complete_timestamp_seconds")
 
 
 async def test_other_rules_are_taken_without_a_scan(tmp_path: Path) -> None:

@@ -260,6 +260,16 @@ async def test_it_starts_from_the_view_and_follows_the_news() -> None:
     assert 'certwatch_collector_last_scan_timestamp_seconds{collector="edge",status="complete"}' in text
 
 
+@pytest.mark.anyio
+async def test_a_collector_that_is_configured_no_more_has_no_last_scan() -> None:
+    prometheus = exporter(View([PLACE]))
+    await prometheus.start()
+    await prometheus.publish(News(scans=(SCAN,)))
+    await prometheus.publish(News(forgotten=("edge",)))
+    text = b"".join(each.text for each in prometheus._index.pieces(openmetrics=False)).decode()
+    assert "certwatch_collector_last_scan_timestamp_seconds" not in text
+
+
 def filled_exporter() -> PrometheusExporter:
     prometheus = exporter(per_certificate=True)
     prometheus._index.put(PLACE)
