@@ -1,7 +1,6 @@
 """`certwatch run`: one process that looks, judges and tells until it is told to stop."""
 
 import asyncio
-import ipaddress
 import logging
 import os
 import signal
@@ -37,7 +36,8 @@ from certwatch.telemetry.metrics import BUILD_INFO, RELOAD_OK, RELOAD_TIME
 from certwatch.telemetry.notify import keep_alive, notify
 from certwatch.web.app import make_app
 from certwatch.web.exporter_routes import guarded
-from certwatch.web.server import HTTPServer, PortError, bind, split
+from certwatch.web.port import Loaded, Port, web_config_of
+from certwatch.web.server import HTTPServer, PortError, bind, is_loopback
 from certwatch.web.site import Site
 
 if TYPE_CHECKING:
@@ -58,8 +58,15 @@ CA_CONNECTIONS = 2048
 OK, USAGE, FAILED = 0, 2, 3
 
 
-def run(config_path: Path | None, *, env: Mapping[str, str] = os.environ, clock: Clock = system_clock) -> int:
-    """Run until SIGTERM or SIGINT: 0. What keeps it from starting is said on standard error: 2 for the config, 3 for
+def run(
+    config_path: Path | None,
+    *,
+    env: Mapping[str, str] = os.environ,
+    clock: Clock = system_clock,
+    insecure_listen: bool = False,
+) -> int:
+    """Run until SIGTERM or SIGINT: 0. `insecure_listen`: answer everything to everybody who reaches the port, web config
+    or none. What keeps it from starting is said on standard error: 2 for the config, 3 for
     anything else. A second signal ends it at once: what was being written is not half-written."""
     logs.set_up()
     foreign = registry.foreign_owners()
@@ -77,7 +84,7 @@ def run(config_path: Path | None, *, env: Mapping[str, str] = os.environ, clock:
     logs.set_up(level=config.log.level, style=config.log.style)
     BUILD_INFO.labels(certwatch.__version__, python_version()).set(1)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        code = runner.run(Daemon(config, config_path, env, clock).main())
+        code = runner.run(Daemon(config, config_path, env, clock, insecure_listen).main())
     return code
 
 
@@ -95,12 +102,20 @@ def _refuse(code: int, *messages: str) -> int:
 class Daemon:
     """The life of one process. Owned by the event loop's thread."""
 
-    def __init__(self, config: Config, path: Path | None, env: Mapping[str, str], clock: Clock) -> None:
+    def __init__(
+        self,
+        config: Config,
+        path: Path | None,
+        env: Mapping[str, str],
+        clock: Clock,
+        insecure_listen: bool = False,
+    ) -> None:
         self._config = config
         # As it was asked for: what is found there is looked up anew by every reload.
         self._path = path
         self._env = env
         self._clock = clock
+        self._insecure = insecure_listen
         self._stopping = asyncio.Event()
         # One reload at a time; also guards what a reload replaces.
         self._reloading = asyncio.Lock()
@@ -108,8 +123,9 @@ class Daemon:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix=_THREAD)
         self._view: StoreView | None = None
         self._engine: Engine | None = None
-        self._server: HTTPServer | None = None
-        self._address: str | None = None
+        self._port: Port | None = None
+        # Takes what changes in the port's web config.
+        self._following: asyncio.Task[None] | None = None
         self._ca: RunningCA | None = None
         #: The CA's listeners.
         self._ca_servers: list[HTTPServer] = []
@@ -135,7 +151,7 @@ class Daemon:
             assert self._engine is not None and self._view is not None  # noqa: S101
             work = await asyncio.to_thread(assemble, config, self._view, self._clock)
             rules, _ = await asyncio.to_thread(known_rules, config)
-            self._listen(config)
+            self._listen(config, await asyncio.to_thread(web_config_of, config))
             await self._open_ca(config)
         except InventoryError as error:
             return _refuse(FAILED, error.message)
@@ -149,9 +165,8 @@ class Daemon:
             return _refuse(USAGE, f"{config.name}: {error}")
         for remark in config.remarks:
             log.warning("config_remark", remark=remark)
-        for server in (self._server, *self._ca_servers):
-            if server is not None:
-                server.start()
+        for server in self._servers():
+            server.start()
         await self._engine.start(work)
         self._answer(config, rules)
         self._taken(config)
@@ -241,17 +256,18 @@ class Daemon:
             raise ConfigError([f"{config.name}: ca: a change is taken by a restart alone. Restart certwatch"])
         work = await asyncio.to_thread(assemble, config, self._view, self._clock)
         rules, _ = await asyncio.to_thread(known_rules, config)
-        former = self._server
-        self._listen(config)
+        web_config = await asyncio.to_thread(web_config_of, config)
+        former = self._port
+        self._listen(config, web_config)
         logs.set_up(level=config.log.level, style=config.log.style)
         await self._engine.use(work)
         self._answer(config, rules)
-        if self._server is not former:
-            if self._server is not None:
-                self._server.start()
+        if self._port is not former:
+            if self._port is not None:
+                self._port.server.start()
             if former is not None:
                 # Beside: it may be answering this very reload.
-                self._keep(asyncio.create_task(former.stop()))
+                self._keep(asyncio.create_task(former.server.stop()))
         self._taken(config)
         log.info("reloaded", config=config.name)
 
@@ -260,17 +276,31 @@ class Daemon:
         RELOAD_OK.set(1)
         RELOAD_TIME.set(self._clock().timestamp())
 
-    def _listen(self, config: Config) -> None:
-        """Bind the configured port, unless it is bound already. Raises PortError."""
-        address = _address(config)
-        if address != self._address:
-            self._server = HTTPServer(bind(address)) if address is not None else None
-            self._address = address
+    def _servers(self) -> list[HTTPServer]:
+        return [*([self._port.server] if self._port is not None else []), *self._ca_servers]
+
+    def _listen(self, config: Config, loaded: Loaded | None) -> None:
+        """Bind the configured port, unless it is bound already and goes on with that web config. Raises PortError."""
+        address, port = _address(config), self._port
+        if address is None:
+            self._port = None
+        elif port is not None and port.fits(address, loaded):
+            port.take(loaded)
+            return
+        else:
+            self._port = Port(address, loaded, insecure=self._insecure, former=port)
+            self._port.take(loaded)
+        if self._following is not None:
+            self._following.cancel()
+            self._following = None
+        if self._port is not None and loaded is not None:
+            self._following = asyncio.create_task(self._port.follow())
+            self._keep(self._following)
 
     def _answer(self, config: Config, rules: Sequence[KnownRule]) -> None:
         """From now on by this config and the exporters that there are now."""
-        engine, view = self._engine, self._view
-        if self._server is None or engine is None or view is None:
+        engine, view, port = self._engine, self._view, self._port
+        if port is None or engine is None or view is None:
             return
         site = Site(
             version=certwatch.__version__,
@@ -281,13 +311,13 @@ class Daemon:
             rules=rules,
             reading=view.reading,
             reload=self.reload,
-            host_names=_host_names(config, self._address),
+            host_names=_host_names(config, port.address),
         )
-        self._server.app = make_app(site, guarded(engine.publisher.routes()))
+        port.answer(make_app(site, guarded(engine.publisher.routes())))
 
     def _say_where(self) -> None:
         config = self._config
-        url = self._server.url if self._server is not None else ""
+        url = self._port.server.url if self._port is not None else ""
         inventory = (
             config.inventory.removeprefix("sqlite://") if config.inventory.startswith("sqlite:") else "…"
         )
@@ -306,9 +336,10 @@ class Daemon:
             async with asyncio.timeout(STOP_SECONDS), self._reloading:
                 if self._engine is not None:
                     await self._engine.stop()
-                for server in (self._server, *self._ca_servers):
-                    if server is not None:
-                        await server.stop()
+                if self._following is not None:
+                    self._following.cancel()
+                for server in self._servers():
+                    await server.stop()
                 if self._ca is not None:
                     await self._ca.close()
         except TimeoutError:
@@ -348,14 +379,9 @@ def _address(config: Config) -> str | None:
     return None
 
 
-def _host_names(config: Config, address: str | None) -> frozenset[str] | None:
+def _host_names(config: Config, address: str) -> frozenset[str] | None:
     """See `Site.host_names`."""
-    host, _ = split(address or "127.0.0.1:0")
-    try:
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = host == "localhost"
-    if not loopback:
+    if not is_loopback(address):
         return None
     name = urlsplit(config.external_url).hostname
     return frozenset([name] if name else [])

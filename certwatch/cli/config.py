@@ -28,11 +28,13 @@ def check(file: Path | None, config: Path | None) -> None:
     """
     from certwatch.config.load import load
     from certwatch.engine.trust_files import load_trust
+    from certwatch.web.port import web_config_of
 
     checked = load(file if file is not None else config, env=os.environ)
     for remark in checked.remarks:
         click.echo(shown(remark), err=True)
     stores = load_trust(checked.trust)
+    web_config_of(checked)
     counts = [
         (len(checked.collectors), "collector"),
         (len(checked.exporters), "exporter"),

@@ -140,6 +140,11 @@ RELOAD_TIME = Gauge(
     "When a config was last taken.",
     registry=REGISTRY,
 )
+WEB_CONFIG_OK = Gauge(
+    "certwatch_web_config_last_reload_successful",
+    "1: the web config on disk is in force; 0: it was refused or waits for a reload, and the one before is.",
+    registry=REGISTRY,
+)
 INVENTORY_WRITE_FAILURES = Counter(
     "certwatch_inventory_write_failures",
     "Writes to the inventory that failed, by reason.",

@@ -6,11 +6,15 @@ import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from ipaddress import ip_address
 
 import uvicorn
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol as _HTTPProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+#: What speaks HTTP/1.1 on one connection.
+HTTPProtocol = HttpToolsProtocol
 
 #: Connections at once; more are answered 503 by uvicorn.
 MAX_CONNECTIONS = 256
@@ -67,6 +71,15 @@ def split(address: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
+def is_loopback(address: str) -> bool:
+    """Nobody but this host reaches it. Raises PortError."""
+    host, _ = split(address)
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def url_of(bound: socket.socket, scheme: str = "http") -> str:
     host, port = bound.getsockname()[:2]
     if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
@@ -81,7 +94,7 @@ class _Uvicorn(uvicorn.Server):
         yield
 
 
-class _WithClientCertificate(_HTTPProtocol):
+class _WithClientCertificate(HTTPProtocol):
     """Tells the application who the TLS client is: `scope["state"]["client_certificate"]`, DER; absent: it has none."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -101,8 +114,10 @@ class HTTPServer:
         app: ASGIApp | None = None,
         *,
         tls: ssl.SSLContext | None = None,
+        protocol: type[HTTPProtocol] | None = None,
         connections: int = MAX_CONNECTIONS,
     ) -> None:
+        """`protocol`: what speaks HTTP on a connection, in place of what is usual with `tls` or without."""
         self.app: ASGIApp = app or PlainTextResponse("starting\n", 503)
         #: Where a browser on this machine finds it.
         self.url = url_of(bound, "http" if tls is None else "https")
@@ -120,7 +135,7 @@ class HTTPServer:
                 proxy_headers=False,
                 server_header=False,
                 limit_concurrency=connections,
-                http=_HTTPProtocol if tls is None else _WithClientCertificate,
+                http=protocol or (HTTPProtocol if tls is None else _WithClientCertificate),
                 ssl_context_factory=None if tls is None else lambda config, default: tls,
                 timeout_graceful_shutdown=STOP_SECONDS,
             )
@@ -129,6 +144,10 @@ class HTTPServer:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self.app(scope, receive, send)
+
+    def same_socket(self) -> socket.socket:
+        """For a server that takes this one's place: connections wait at the port meanwhile."""
+        return self._socket.dup()
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._server.serve([self._socket]))

@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import Any, ClassVar, cast
+from typing import Annotated, Any, ClassVar, cast
 
 from prometheus_client import exposition as text_format
 from prometheus_client.openmetrics import exposition as openmetrics_format
+from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
@@ -23,6 +24,8 @@ PORTION = 1 << 18
 class PrometheusConfig(ExporterConfig):
     #: Address and port of certwatch's HTTP port: metrics, health, the page.
     listen: str = "127.0.0.1:9719"
+    #: Web config file of the Prometheus exporter-toolkit: TLS, client certificates, basic auth. None: plain HTTP.
+    web_config: Annotated[str, Field(min_length=1)] | None = None
     #: False: aggregates only, no series for each certificate and location.
     per_certificate: bool = True
 
