@@ -44,6 +44,17 @@ class RuleSet:
     owner_of: Callable[[Served], str] = nobody
     #: Another one means that everything must be judged anew.
     digest: str = ""
+    # Which of them concern a kind of places, as far as it was asked. Threads may race: both find the same.
+    _by_kind: dict[str, tuple[ActiveRule, ...]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    def concerning(self, kind: str) -> tuple[ActiveRule, ...]:
+        """Those that have a word on this kind of places."""
+        found = self._by_kind.get(kind)
+        if found is None:
+            found = self._by_kind[kind] = tuple(each for each in self.rules if each.rule.concerns_kind(kind))
+        return found
 
 
 def judge(
@@ -69,15 +80,16 @@ def judge(
         withdrawn_at=due.withdrawn_at,
         lints=due.lints,
     )
-    for active in rules.rules:
+    asked = guard("rules", "")
+    for active in rules.concerning(served.location.kind):
         rule = active.rule
-        if not rule.concerns(served):
-            continue
         try:
-            with guard("rules", rule.id):
+            with asked.of(rule.id):
                 said = _ask(active, served, world)
         except PluginFailed:
             silent.add(rule.id)
+            continue
+        if not said:
             continue
         for each in said:
             if isinstance(each, Problem):

@@ -17,11 +17,15 @@ def signature(certificate: Certificate, issuer: Certificate) -> Signature:
     return _verify(certificate.der, issuer.der)
 
 
+#: Issuers come again and again; leaves do not.
+_issuer = lru_cache(maxsize=1024)(x509.load_der_x509_certificate)
+
+
 @lru_cache(maxsize=65536)
 def _verify(der: bytes, issuer_der: bytes) -> Signature:
     try:
         certificate = x509.load_der_x509_certificate(der)
-        issuer = x509.load_der_x509_certificate(issuer_der)
+        issuer = _issuer(issuer_der)
         certificate.verify_directly_issued_by(issuer)
     except InvalidSignature:
         return "bad"

@@ -57,13 +57,18 @@ class guard:
         self._group = group
         self._kind = kind
 
+    def of(self, kind: str) -> "guard":
+        """The same guard around the next call, of another plug-in."""
+        self._kind = kind
+        return self
+
     def __enter__(self) -> None:
         pass
 
     def __exit__(
         self, type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not isinstance(error, Exception) or isinstance(error, PluginFailed | CollectError):
+        if error is None or not isinstance(error, Exception) or isinstance(error, PluginFailed | CollectError):
             return
         group, kind = self._group, self._kind
         PLUGIN_FAILURES.labels(group, kind, error.__class__.__name__).inc()

