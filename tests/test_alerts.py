@@ -59,7 +59,18 @@ def test_amtool_takes_the_routing_and_routes_by_severity() -> None:
     amtool = program("amtool", "prometheus-alertmanager")
     config = str(ALERTS / "alertmanager.yml")
     subprocess.run([amtool, "check-config", config], check=True, capture_output=True, timeout=60)
-    for severity, receiver in (("page", "pages"), ("ticket", "tickets"), ("info", "nobody")):
+    routes = (
+        (("severity=page", "team=web"), "pages"),
+        (("severity=ticket", "team=web"), "tickets"),
+        (("severity=info", "team=web"), "nobody"),
+        (("severity=page", "team=payments", "page=payments-oncall"), "payments-oncall"),
+        (("severity=ticket", "team=payments", "page=payments-oncall"), "tickets"),
+        (("severity=page", "team=unowned"), "pages"),
+        (("severity=ticket", "team=unowned"), "unowned"),
+        # Prometheus' own alerts have no team.
+        (("severity=page", "alertname=CertwatchDown"), "pages"),
+    )
+    for labels, receiver in routes:
         routed = subprocess.run(
             [
                 amtool,
@@ -67,8 +78,7 @@ def test_amtool_takes_the_routing_and_routes_by_severity() -> None:
                 "routes",
                 "test",
                 f"--config.file={config}",
-                f"severity={severity}",
-                "team=web",
+                *labels,
             ],
             check=True,
             capture_output=True,

@@ -18,7 +18,7 @@ from certwatch.engine.judge import ActiveRule, RuleSet
 from certwatch.engine.publish import ExporterJob
 from certwatch.engine.trust_files import load_trust
 from certwatch.expressions.custom_rule import custom_rule
-from certwatch.expressions.owners import owner_of
+from certwatch.expressions.owners import owner_of, pages_of
 from certwatch.model.clock import Clock
 from certwatch.pki.trust import TrustStore
 from certwatch.plugins import registry
@@ -31,12 +31,13 @@ from certwatch.plugins.rule import RuleConfig
 def assemble(config: Config, view: InventoryView, clock: Clock) -> Work:
     """Blocking: reads trust stores, imports plug-ins. Raises TrustError."""
     folder = _state_folder(config)
+    pages = pages_of(config.owners)
     return Work(
         collectors=tuple(
             collector_job(each, CollectorContext(clock=clock, view=view)) for each in config.collectors
         ),
         exporters=tuple(
-            _exporter_job(each, config.external_url, view, clock, folder) for each in config.exporters
+            _exporter_job(each, config.external_url, pages, view, clock, folder) for each in config.exporters
         ),
         rules=rule_set(config),
         retention=config.retention,
@@ -67,7 +68,12 @@ def _state_folder(config: Config) -> Path | None:
 
 
 def _exporter_job(
-    settings: ExporterSettings, external_url: str, view: InventoryView, clock: Clock, folder: Path | None
+    settings: ExporterSettings,
+    external_url: str,
+    pages: Mapping[str, str],
+    view: InventoryView,
+    clock: Clock,
+    folder: Path | None,
 ) -> ExporterJob:
     def build() -> Exporter:
         plugin: type[Exporter] = registry.load("exporters", settings.kind)
@@ -76,10 +82,13 @@ def _exporter_job(
             view=view,
             external_url=external_url,
             state_folder=folder / settings.name if folder is not None else None,
+            pages=pages,
         )
         return plugin(settings.name, settings.config, context)
 
-    return ExporterJob(name=settings.name, kind=settings.kind, build=build, settings=(settings, external_url))
+    return ExporterJob(
+        name=settings.name, kind=settings.kind, build=build, settings=(settings, external_url, pages)
+    )
 
 
 def rule_set(config: Config) -> RuleSet:

@@ -30,6 +30,15 @@ def owner_of(served: Served, rules: Sequence[OwnerRule]) -> str:
     return next((rule.team for rule in rules if rule.when.matches(subject)), "")
 
 
+def pages_of(rules: Sequence[OwnerRule]) -> dict[str, str]:
+    """By team, who is paged for it: of several rules of one team the first that says so."""
+    pages: dict[str, str] = {}
+    for rule in rules:
+        if rule.page:
+            pages.setdefault(rule.team, rule.page)
+    return pages
+
+
 def subject_of(served: Served) -> Subject:
     """A location and its leaf, as conditions of owners and rules see them."""
     return Subject(

@@ -1,7 +1,7 @@
 """What an exporter promises: it tells, it never decides."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -63,6 +63,8 @@ class ExporterContext:
     external_url: str = ""
     #: A folder of this exporter's own for what must outlive the process; it may not exist yet. None: there is none.
     state_folder: Path | None = None
+    #: By team, who is paged for it, where that is not the team itself.
+    pages: Mapping[str, str] = field(default_factory=dict)
 
 
 class Exporter(Protocol):

@@ -68,7 +68,11 @@ class guard:
     def __exit__(
         self, type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None or not isinstance(error, Exception) or isinstance(error, PluginFailed | CollectError):
+        if (
+            error is None
+            or not isinstance(error, Exception)
+            or isinstance(error, PluginFailed | CollectError)
+        ):
             return
         group, kind = self._group, self._kind
         PLUGIN_FAILURES.labels(group, kind, error.__class__.__name__).inc()

@@ -39,7 +39,7 @@ class AlertmanagerExporter:
         self._name = name
         self._clock = context.clock
         self._view = context.view
-        self._told = Context(labels=config.labels, external_url=context.external_url)
+        self._told = Context(labels=config.labels, external_url=context.external_url, pages=context.pages)
         # Both are owned by the event loop.
         self._groups = Groups()
         self._senders: list[Sender] = []
@@ -57,7 +57,7 @@ class AlertmanagerExporter:
             if self._is_sent(finding):
                 if finding.location not in known:
                     known[finding.location] = self._view.served(finding.location)
-                _put(groups, finding, known[finding.location], now)
+                self._put(groups, finding, known[finding.location], now)
         return groups
 
     def _is_sent(self, finding: Finding) -> bool:
@@ -69,17 +69,25 @@ class AlertmanagerExporter:
         groups, now = self._groups, self._clock()
         changed: set[Key] = set()
         for served in news.changed:
-            changed |= groups.move(served.location.uri, _environment(served), now)
+            changed |= groups.move(served.location.uri, self._group(served), now)
         present = [each for each in (*news.opened, *news.altered) if self._is_sent(each)]
         known: dict[LocationURI, Served | None] = {each.location.uri: each for each in news.changed}
         unknown = {each.location for each in present} - known.keys()
         if unknown:
             known |= await asyncio.to_thread(lambda: {uri: self._view.served(uri) for uri in unknown})
         for finding in present:
-            changed |= _put(groups, finding, known[finding.location], now)
+            changed |= self._put(groups, finding, known[finding.location], now)
         for finding in (*news.resolved, *(each for each in news.altered if not self._is_sent(each))):
             changed |= groups.remove(finding.id, now)
         self._wake(changed)
+
+    def _put(self, groups: Groups, finding: Finding, served: Served | None, now: datetime) -> set[Key]:
+        known = {} if served is None else _known(finding, served)
+        return groups.put(finding, group=self._group(served), known=known, now=now)
+
+    def _group(self, served: Served | None) -> tuple[tuple[str, str], ...]:
+        labels = served.location.labels if served is not None else {}
+        return tuple((each, labels[each]) for each in self.config.group_labels if labels.get(each))
 
     def _wake(self, changed: Iterable[Key]) -> None:
         keys = list(changed)
@@ -130,14 +138,19 @@ class AlertmanagerExporter:
         return (Route("/docs/rules/{rule}.md", runbook, methods=["GET"]),)
 
 
-def _environment(served: Served | None) -> str:
-    return served.location.labels.get("environment", "") if served is not None else ""
-
-
-def _put(groups: Groups, finding: Finding, served: Served | None, now: datetime) -> set[Key]:
-    chain = served.chain if served is not None else ()
-    name = next((each.shown for each in chain if each.fingerprint_sha256 == finding.fingerprint), "")
-    return groups.put(finding, environment=_environment(served), name=name, now=now)
+def _known(finding: Finding, served: Served) -> dict[str, str]:
+    """Labels by which one alert can silence another: `ca` is that of a CA itself and of what it has issued, `collector`
+    that of who cannot see."""
+    if finding.fingerprint is None:
+        return {"collector": served.collectors[0]} if served.collectors else {}
+    for index, each in enumerate(served.chain):
+        if each.fingerprint_sha256 == finding.fingerprint:
+            above = served.chain[index + 1 : index + 2]
+            ca = each if each.is_ca else above[0] if above else None
+            role = "ca" if each.is_ca else "leaf"
+            shown = {"name": each.shown, "certificate": role}
+            return shown if ca is None else shown | {"ca": ca.fingerprint_sha256.hex()[:16]}
+    return {}
 
 
 async def _last_attempt(sender: Sender) -> None:

@@ -14,6 +14,22 @@ from certwatch.model.finding import Severity
 from certwatch.plugins.duration import Duration
 from certwatch.plugins.exporter import ExporterConfig
 
+#: That an alert has by itself.
+OWN_LABELS = frozenset(
+    [
+        "alertname",
+        "severity",
+        "team",
+        "page",
+        "rule",
+        "name",
+        "fingerprint",
+        "certificate",
+        "ca",
+        "location",
+        "collector",
+    ]
+)
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 
 
@@ -24,6 +40,8 @@ class AlertmanagerConfig(ExporterConfig):
     resend: Duration = timedelta(seconds=60)
     #: Findings below it are not sent.
     min_severity: Severity = "ticket"
+    #: Labels of locations by which one matter becomes several alerts, each with that label.
+    group_labels: tuple[str, ...] = ("environment", "region", "cluster")
     #: Added to every alert; where it has one of that name itself, its own stands.
     labels: dict[str, str] = Field(default_factory=dict)
     username: str | None = None
@@ -37,12 +55,15 @@ class AlertmanagerConfig(ExporterConfig):
     def _makes_sense(self) -> Self:
         for url in self.urls:
             _check_url(url)
-        for name in self.labels:
+        for name in (*self.labels, *self.group_labels):
             # Alertmanager would refuse every alert.
             if not _LABEL.fullmatch(name):
                 raise ValueError(
-                    f"labels: {name!r} is not a label name: letters, digits and _, no digit first"
+                    f"labels, group_labels: {name!r} is not a label name: letters, digits and _, no digit first"
                 )
+        own = sorted(OWN_LABELS.intersection(self.group_labels))
+        if own:
+            raise ValueError(f"group_labels: {own[0]!r} is a label that every alert has by itself")
         if (self.username is None) != (self.password_file is None):
             raise ValueError("username and password_file belong together")
         if self.username is not None and self.token_file is not None:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
 
@@ -28,7 +28,9 @@ class Key:
     about: Fingerprint | LocationURI
     severity: Severity
     owner: str
-    environment: str
+    #: Labels of the locations by which alerts are told apart (`group_labels`), with their values; those that are not set
+    #: are absent.
+    group: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,17 +40,20 @@ class Context:
     labels: Mapping[str, str]
     #: Without slash at the end. Empty: unknown.
     external_url: str
+    #: Who is paged for a team, where that is not the team itself.
+    pages: Mapping[str, str] = field(default_factory=dict)
 
 
 class Matter:
     """The open findings of one key, and the alert that tells of them, kept until they change."""
 
-    __slots__ = ("_findings", "_rendered", "_stale", "key", "name", "starts_at")
+    __slots__ = ("_findings", "_rendered", "_stale", "key", "known", "starts_at")
 
-    def __init__(self, key: Key, name: str, starts_at: datetime) -> None:
+    def __init__(self, key: Key, known: Mapping[str, str], starts_at: datetime) -> None:
         self.key = key
-        #: What people call the certificate. A label, so that it stays what it was when the matter began.
-        self.name = name
+        #: Labels beside the key's: what people call the certificate, which CA stands behind it, who watches the place.
+        #: They stay what they were when the matter began.
+        self.known = known
         #: When the first of its findings was opened.
         self.starts_at = starts_at
         # In the order in which they came.
@@ -96,14 +101,21 @@ class Groups:
         self._keys: dict[FindingID, Key] = {}
         self._at: dict[LocationURI, tuple[FindingID, ...]] = {}
 
-    def put(self, finding: Finding, *, environment: str, name: str, now: datetime) -> set[Key]:
-        """Take an open finding, or its new state: the matters that changed."""
+    def put(
+        self,
+        finding: Finding,
+        *,
+        group: tuple[tuple[str, str], ...],
+        known: Mapping[str, str],
+        now: datetime,
+    ) -> set[Key]:
+        """Take an open finding, or its new state: the matters that changed. `known`: labels beside the key's."""
         key = Key(
             rule=finding.rule,
             about=finding.fingerprint if finding.fingerprint is not None else finding.location,
             severity=finding.severity,
             owner=finding.owner,
-            environment=environment,
+            group=group,
         )
         changed = {key}
         if self._keys.get(finding.id, key) != key:
@@ -114,7 +126,7 @@ class Groups:
         self._resolved.pop(key, None)
         matter = self._firing.get(key)
         if matter is None:
-            matter = self._firing[key] = Matter(key, name, finding.opened_at)
+            matter = self._firing[key] = Matter(key, known, finding.opened_at)
         matter.put(finding)
         return changed
 
@@ -135,14 +147,14 @@ class Groups:
             self._resolved[key] = now, matter
         return {key}
 
-    def move(self, location: LocationURI, environment: str, now: datetime) -> set[Key]:
-        """The location is now said to belong to that environment: the matters that changed."""
+    def move(self, location: LocationURI, group: tuple[tuple[str, str], ...], now: datetime) -> set[Key]:
+        """The location is now said to belong to that group: the matters that changed."""
         changed: set[Key] = set()
         for id in self._at.get(location, ()):
             key = self._keys[id]
-            if key.environment != environment:
+            if key.group != group:
                 matter = self._firing[key]
-                changed |= self.put(matter[id], environment=environment, name=matter.name, now=now)
+                changed |= self.put(matter[id], group=group, known=matter.known, now=now)
         return changed
 
     def inherit(self, before: "Groups", now: datetime) -> None:
@@ -186,20 +198,22 @@ def short(text: str, limit: int) -> str:
     return f"{text[:limit]}…{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
-def labels(key: Key, name: str, extra: Mapping[str, str]) -> dict[str, str]:
+def labels(key: Key, known: Mapping[str, str], context: Context) -> dict[str, str]:
     """An alert's identity for Alertmanager: must be the same from its first to its last sending."""
     told = {
         "alertname": "Certwatch" + "".join(part.capitalize() for part in key.rule.split("-")),
         "severity": key.severity,
         "team": key.owner or "unowned",
-        "environment": key.environment,
         "rule": key.rule,
     }
+    if key.severity == "page":
+        told["page"] = context.pages.get(key.owner, "")
     if isinstance(key.about, bytes):
-        told |= {"fingerprint": key.about.hex()[:16], "name": name}
+        told["fingerprint"] = key.about.hex()[:16]
     else:
         told["location"] = key.about
-    return {**extra, **{label: short(value, MAX_VALUE) for label, value in told.items() if value}}
+    told |= {**dict(key.group), **known}
+    return {**context.labels, **{label: short(value, MAX_VALUE) for label, value in told.items() if value}}
 
 
 def _alert(
@@ -209,7 +223,7 @@ def _alert(
     url = context.external_url
     more = f"\n… and {count - MAX_LOCATIONS} more" if count > MAX_LOCATIONS else ""
     return {
-        "labels": labels(matter.key, matter.name, context.labels),
+        "labels": labels(matter.key, matter.known, context),
         "annotations": {
             "summary": short(first.summary, MAX_VALUE) + (f" ({count} locations)" if count > 1 else ""),
             "description": short(first.text, MAX_TEXT),

@@ -20,7 +20,7 @@ from certwatch.model.sighting import Served
 from certwatch.plugins.exporter import ExporterContext, News
 from certwatch.plugins.testing import EPOCH, FakeClock, make_certificate
 from exporters.alertmanager import AlertmanagerConfig, AlertmanagerExporter
-from tests.support.serving import SILENCE, served
+from tests.support.serving import INTERMEDIATE, SILENCE, served
 
 pytestmark = pytest.mark.anyio
 
@@ -327,3 +327,61 @@ async def test_the_page_that_an_alert_links_to_is_answered() -> None:
         answer = await client.get(path)
         assert (answer.status_code, "## What to do" in answer.text) == (200, True)
         assert (await client.get("/docs/rules/no-such-rule.md")).status_code == 404
+
+
+def at(number: int, *chain: Any, collectors: tuple[str, ...] = ("edge",), **labels: str) -> Served:
+    uri = tls_location(f"192.0.2.{number}", 443)
+    found = served(chain, uri=uri, id=number, collectors=collectors)
+    return replace(found, location=Location(uri=uri, labels=labels))
+
+
+async def test_a_page_says_who_is_paged_for_the_team_and_a_ticket_does_not() -> None:
+    clock = FakeClock()
+    context = ExporterContext(
+        clock=clock,
+        view=View([finding(1, severity="page"), finding(2)]),
+        pages={"payments": "payments-oncall"},
+    )
+    manager = AlertmanagerExporter("am", AlertmanagerConfig(urls=("http://127.0.0.1:9",)), context)
+    await manager.start()
+    paged = {each["labels"]["severity"]: each["labels"].get("page") for each in told(manager, clock)}
+    assert paged == {"page": "payments-oncall", "ticket": None}
+
+
+async def test_a_certificate_and_its_issuer_have_the_label_of_the_same_ca() -> None:
+    clock = FakeClock()
+    manager = exporter(clock)
+    await manager.start()
+    place = at(1, make_certificate(issuer=INTERMEDIATE), INTERMEDIATE)
+    leaf, ca = (each.fingerprint_sha256 for each in place.chain)
+    found = (
+        finding(1, fingerprint=leaf, location=place.location.uri),
+        finding(2, rule="expiry", fingerprint=ca, location=place.location.uri),
+        finding(3, rule="unreachable", fingerprint=None, location=place.location.uri),
+    )
+    await manager.publish(News(changed=(place,), opened=found))
+    shown = {each["labels"]["rule"]: each["labels"] for each in told(manager, clock)}
+    assert shown["chain-incomplete"]["ca"] == shown["expiry"]["ca"] == ca.hex()[:16]
+    assert shown["chain-incomplete"]["certificate"] == "leaf"
+    assert shown["expiry"]["certificate"] == "ca"
+    assert shown["unreachable"]["collector"] == "edge"
+    assert "ca" not in shown["unreachable"]
+
+
+async def test_regions_and_clusters_are_told_apart_where_places_have_them() -> None:
+    clock = FakeClock()
+    manager = exporter(clock)
+    await manager.start()
+    places = [at(1, region="eu"), at(2, region="eu"), at(3, region="us", cluster="b"), at(4)]
+    found = tuple(finding(number) for number in range(1, 5))
+    await manager.publish(News(changed=tuple(places), opened=found))
+    shown = {
+        (each["labels"].get("region"), each["labels"].get("cluster")): each["annotations"]["location_count"]
+        for each in told(manager, clock)
+    }
+    assert shown == {("eu", None): "2", ("us", "b"): "1", (None, None): "1"}
+
+
+def test_what_every_alert_has_is_no_label_to_group_by() -> None:
+    with pytest.raises(ValidationError, match="'team' is a label that every alert has"):
+        AlertmanagerConfig(urls=("http://a",), group_labels=("team",))

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from certwatch.expressions import compile
-from certwatch.expressions.owners import OwnerRule, owner_of
+from certwatch.expressions.owners import OwnerRule, owner_of, pages_of
 from certwatch.model.location import Location, LocationURI
 from certwatch.model.sighting import Served
 from certwatch.plugins.testing import EPOCH, make_certificate
@@ -50,3 +50,14 @@ def test_the_locations_own_label_goes_before_rules() -> None:
 
 def test_without_rules_nobody_answers() -> None:
     assert owner_of(served(), ()) == ""
+
+
+def test_who_is_paged_for_a_team_is_what_its_first_rule_that_says_so_says() -> None:
+    always = compile("true", scope="owner")
+    rules = (
+        OwnerRule(team="web", when=always),
+        OwnerRule(team="web", when=always, page="web-oncall"),
+        OwnerRule(team="web", when=always, page="others"),
+        OwnerRule(team="lab", when=always),
+    )
+    assert pages_of(rules) == {"web": "web-oncall"}

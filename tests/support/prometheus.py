@@ -45,12 +45,16 @@ def query(url: str, expression: str) -> list[dict[str, Any]]:
     return result
 
 
+#: A config that notifies nobody.
+NOBODY = "route: {receiver: nobody}\nreceivers: [{name: nobody}]\n"
+
+
 @contextmanager
-def alertmanager(folder: Path, *, port: int | None = None) -> Iterator[str]:
+def alertmanager(folder: Path, *, port: int | None = None, config: str = NOBODY) -> Iterator[str]:
     """Alone, without cluster: its URL."""
     folder.mkdir(parents=True, exist_ok=True)
     port = port or free_port()
-    (folder / "alertmanager.yml").write_text("route: {receiver: nobody}\nreceivers: [{name: nobody}]\n")
+    (folder / "alertmanager.yml").write_text(config)
     command = [
         program("prometheus-alertmanager", "prometheus-alertmanager"),
         f"--config.file={folder}/alertmanager.yml",
