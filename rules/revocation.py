@@ -16,20 +16,24 @@ OCSP_KIND = "ocsp"
 CRL_KINDS = ("http", "https")
 
 
-def _text(served: Served, fact: str) -> str:
+def text_of(served: Served, fact: str) -> str:
+    """Empty: it is not said."""
     return str(served.facts.get(fact) or "")
 
 
-def _instant(served: Served, fact: str) -> datetime | None:
+def instant_of(served: Served, fact: str) -> datetime | None:
+    """None: it is not said, or no instant with a zone."""
     try:
-        return datetime.fromisoformat(_text(served, fact))
+        said = datetime.fromisoformat(text_of(served, fact))
     except ValueError:
         return None
+    return said if said.tzinfo is not None else None
 
 
-def _about(served: Served) -> Fingerprint | None:
+def about_of(served: Served) -> Fingerprint | None:
+    """The certificate that a statement is about."""
     try:
-        return Fingerprint(bytes.fromhex(_text(served, "certificate"))) or None
+        return Fingerprint(bytes.fromhex(text_of(served, "certificate"))) or None
     except ValueError:
         return None
 
@@ -37,18 +41,18 @@ def _about(served: Served) -> Fingerprint | None:
 def _revoked(served: Served, config: RuleConfig, world: World) -> Iterator[Problem | Until]:
     if served.facts.get("revocation_status") != "revoked":
         return
-    reason = _text(served, "revocation_reason")
-    since = _text(served, "revoked_at")
+    reason = text_of(served, "revocation_reason")
+    since = text_of(served, "revoked_at")
     source = "its OCSP responder" if served.location.kind == OCSP_KIND else "its CRL"
     yield Problem(
         severity="page",
-        fingerprint=_about(served),
-        summary=f"{_text(served, 'certificate_name')} is revoked, and still in use",
+        fingerprint=about_of(served),
+        summary=f"{text_of(served, 'certificate_name')} is revoked, and still in use",
         text=f"{source[0].upper()}{source[1:]} says so"
         + (f", since {since}" if since else "")
         + (f", for the reason {reason}" if reason else "")
-        + f". It is seen at {_text(served, 'certificate_location')}; certwatch list "
-        f"{_text(served, 'certificate')[:16]} shows all places. Clients that check refuse it. Put another certificate "
+        + f". It is seen at {text_of(served, 'certificate_location')}; certwatch list "
+        f"{text_of(served, 'certificate')[:16]} shows all places. Clients that check refuse it. Put another certificate "
         "in its place, with another key if the reason is keyCompromise.",
     )
 
@@ -78,7 +82,7 @@ def _responder_failing(served: Served, config: OverdueConfig, world: World) -> I
         elif served.error is not None:
             yield Problem(
                 severity=said,
-                fingerprint=_about(served),
+                fingerprint=about_of(served),
                 summary=f"OCSP responder does not answer: {served.location.uri.partition('?')[0]}",
                 text=f"{served.error.message} Clients that insist on an answer refuse the certificate, others wait for "
                 "it. Servers that staple go on with their last answer until that ends.",
@@ -88,30 +92,30 @@ def _responder_failing(served: Served, config: OverdueConfig, world: World) -> I
 def _responder_wrong(served: Served, config: RuleConfig, world: World) -> Iterator[Problem | Until]:
     if served.failing_since is not None:
         return
-    name, fault = _text(served, "certificate_name"), _text(served, "ocsp_fault")
+    name, fault = text_of(served, "certificate_name"), text_of(served, "ocsp_fault")
     if fault:
         yield Problem(
             severity="page" if fault in ("delegate", "stale", "signature") else "ticket",
-            fingerprint=_about(served),
+            fingerprint=about_of(served),
             summary=f"OCSP answer for {name} must not be believed: {fault}",
-            text=f"{_text(served, 'ocsp_fault_text')}. Clients take such an answer for none. It is the CA's to mend: show "
+            text=f"{text_of(served, 'ocsp_fault_text')}. Clients take such an answer for none. It is the CA's to mend: show "
             f"them `openssl ocsp` against {served.location.uri.partition('?')[0]}.",
         )
         return
     if served.facts.get("revocation_status") == "unknown":
         yield Problem(
             severity="ticket",
-            fingerprint=_about(served),
+            fingerprint=about_of(served),
             summary=f"OCSP responder does not know {name}",
             text="The responder that the certificate names says that it knows nothing of it: the CA has lost it, has not "
             "told its responder yet (minutes are usual), or did not issue it.",
         )
-    end = _instant(served, "ocsp_next_update")
+    end = instant_of(served, "ocsp_next_update")
     if end is not None and end < world.now:
         yield Problem(
             severity="page",
-            fingerprint=_about(served),
-            summary=f"OCSP answer for {name} has ended at {_text(served, 'ocsp_next_update')}",
+            fingerprint=about_of(served),
+            summary=f"OCSP answer for {name} has ended at {text_of(served, 'ocsp_next_update')}",
             text="The responder did not renew it in time.",
         )
     elif end is not None:
@@ -129,7 +133,7 @@ class CRLSizeConfig(RuleConfig):
 
 
 def _crl(served: Served, config: CRLConfig, world: World) -> Iterator[Problem | Until]:
-    issuer = _text(served, "crl_issuer")
+    issuer = text_of(served, "crl_issuer")
     if not issuer:
         return
     if served.facts.get("crl_verified") is False:
@@ -140,7 +144,7 @@ def _crl(served: Served, config: CRLConfig, world: World) -> Iterator[Problem | 
             text="Nobody can believe it as long as the CA's certificate is unknown: watch a file or an endpoint that "
             "holds it. If it is known, the CRL is another CA's or forged.",
         )
-    begin, end = _instant(served, "crl_this_update"), _instant(served, "crl_next_update")
+    begin, end = instant_of(served, "crl_this_update"), instant_of(served, "crl_next_update")
     if begin is not None and end is not None:
         due = end - (end - begin) * config.remaining_percent / 100
         if world.now > end:
@@ -157,7 +161,7 @@ def _ended(served: Served, issuer: str, severity: Severity, verb: str) -> Proble
     return Problem(
         severity=severity,
         fingerprint=None,
-        summary=f"CRL of {issuer} {verb} at {_text(served, 'crl_next_update')}",
+        summary=f"CRL of {issuer} {verb} at {text_of(served, 'crl_next_update')}",
         text=f"{served.location.uri} is past most of its validity, and no newer one is there. Clients that check refuse "
         "every certificate of that CA once it has ended. See that the CA makes its CRL and that it is published.",
     )
@@ -170,8 +174,8 @@ def _crl_size(served: Served, config: CRLSizeConfig, world: World) -> Iterator[P
     yield Problem(
         severity="ticket",
         fingerprint=None,
-        summary=f"CRL of {_text(served, 'crl_issuer')} has more than {config.max_bytes:,} bytes",
-        text=f"{served.location.uri} has {size:,} bytes and {_text(served, 'crl_entries')} entries. Clients load all of it "
+        summary=f"CRL of {text_of(served, 'crl_issuer')} has more than {config.max_bytes:,} bytes",
+        text=f"{served.location.uri} has {size:,} bytes and {text_of(served, 'crl_entries')} entries. Clients load all of it "
         "or give up. Have the CA partition it (IssuingDistributionPoint), or issue for shorter.",
     )
 
@@ -182,7 +186,7 @@ def _crl_failing(served: Served, config: OverdueConfig, world: World) -> Iterato
             yield said
         elif served.error is not None:
             yield Problem(
-                severity="ticket" if said == "page" and _instant(served, "crl_next_update") else said,
+                severity="ticket" if said == "page" and instant_of(served, "crl_next_update") else said,
                 fingerprint=None,
                 summary=f"CRL cannot be fetched: {served.location.uri}",
                 text=f"{served.error.message} Clients that have none refuse every certificate that names it, or let all "
@@ -205,7 +209,7 @@ def _staple(served: Served, config: RuleConfig, world: World) -> Iterator[Proble
                 "has none after a restart until the first connection, unless a file gives it.",
             )
         return
-    end, fault = _instant(served, "staple_next_update"), _text(served, "staple_fault")
+    end, fault = instant_of(served, "staple_next_update"), text_of(served, "staple_fault")
     ended = end is not None and end < world.now
     if fault or ended:
         yield Problem(

@@ -20,6 +20,7 @@ from certwatch.plugins.collector import CollectError, CollectorConfig, Collector
 from certwatch.plugins.view import InventoryView
 from certwatch.telemetry.metrics import CRL_FETCHES
 from collectors.revocation import lists
+from collectors.revocation.clocks import clock_facts
 from collectors.revocation.issuers import MAX_BYTES as ISSUER_BYTES
 from collectors.revocation.issuers import issuer_among, published
 from collectors.revocation.lists import CRLIndex, Listed
@@ -236,7 +237,9 @@ class _Run:
                 return replace(seen, error=failed.error)
         CRL_FETCHES.labels("unchanged" if fetched.from_cache else "ok").inc()
         self._lists[url] = listed = Listed(url=url, index=index, verified=verified)
-        return replace(seen, observed_at=self._context.clock(), facts=lists.facts(listed, fetched.seconds))
+        now = self._context.clock()
+        facts = {**lists.facts(listed, fetched.seconds), **clock_facts(fetched.headers, now)}
+        return replace(seen, observed_at=now, facts=facts)
 
     async def _index(self, url: str, body: bytes) -> CRLIndex:
         made = self._before.get(url)

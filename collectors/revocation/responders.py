@@ -2,6 +2,7 @@
 
 import base64
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from urllib.parse import quote
@@ -18,6 +19,7 @@ from certwatch.pki import ocsp
 from certwatch.pki.ocsp import OCSPAnswer
 from certwatch.telemetry.metrics import OCSP_REQUESTS, OCSP_SECONDS
 from certwatch.x509.der import read
+from collectors.revocation.clocks import clock_facts
 from collectors.revocation.statement import about, instant
 from collectors.revocation.wanted import Wanted
 
@@ -36,6 +38,8 @@ WITHOUT_END = timedelta(hours=1)
 class _Kept:
     answer: OCSPAnswer
     ask_again_at: datetime
+    #: What the responder's clock said when it was asked.
+    clock: Mapping[str, Fact]
 
 
 class Answers:
@@ -44,20 +48,22 @@ class Answers:
     def __init__(self) -> None:
         self._kept: OrderedDict[tuple[bytes, str], _Kept] = OrderedDict()
 
-    def of(self, wanted: Wanted, url: str, now: datetime) -> OCSPAnswer | None:
+    def of(self, wanted: Wanted, url: str, now: datetime) -> _Kept | None:
         """None: there is none, or it is time to ask again: at half of its validity, as servers that staple do."""
         key = (wanted.certificate.fingerprint_sha256, url)
         kept = self._kept.get(key)
         if kept is None or kept.ask_again_at <= now:
             return None
         self._kept.move_to_end(key)
-        return kept.answer
+        return kept
 
-    def keep(self, wanted: Wanted, url: str, answer: OCSPAnswer, now: datetime) -> None:
+    def keep(
+        self, wanted: Wanted, url: str, answer: OCSPAnswer, clock: Mapping[str, Fact], now: datetime
+    ) -> None:
         end = answer.next_update or now + WITHOUT_END
         begin = answer.this_update or now
         again = max(begin + (end - begin) / 2, now + timedelta(minutes=1))
-        self._kept[(wanted.certificate.fingerprint_sha256, url)] = _Kept(answer, again)
+        self._kept[(wanted.certificate.fingerprint_sha256, url)] = _Kept(answer, again, clock)
         while len(self._kept) > MOST_KEPT:
             self._kept.popitem(last=False)
 
@@ -83,9 +89,9 @@ async def ask(wanted: Wanted, url: str, fetcher: Fetcher, answers: Answers, now:
     remembered = answers.of(wanted, url, now)
     base = Observation(location=location, observed_at=now, labels=wanted.at.location.labels, scope="ocsp")
     if remembered is not None:
-        return replace(base, facts=_facts(wanted, remembered, None))
+        return replace(base, facts={**_facts(wanted, remembered.answer, None), **remembered.clock})
     try:
-        body, seconds = await _exchange(wanted, url, fetcher)
+        body, seconds, headers = await _exchange(wanted, url, fetcher)
     except LookFailed as failed:
         OCSP_REQUESTS.labels(_known_host(url), failed.kind).inc()
         return replace(base, error=failed.error)
@@ -100,12 +106,13 @@ async def ask(wanted: Wanted, url: str, fetcher: Fetcher, answers: Answers, now:
         now,
     )
     OCSP_REQUESTS.labels(responder, answer.fault or "ok").inc()
+    clock = clock_facts(headers, now + timedelta(seconds=seconds))
     if answer.fault is None:
-        answers.keep(wanted, url, answer, now)
-    return replace(base, facts=_facts(wanted, answer, seconds))
+        answers.keep(wanted, url, answer, clock, now)
+    return replace(base, facts={**_facts(wanted, answer, seconds), **clock})
 
 
-async def _exchange(wanted: Wanted, url: str, fetcher: Fetcher) -> tuple[bytes, float]:
+async def _exchange(wanted: Wanted, url: str, fetcher: Fetcher) -> tuple[bytes, float, Mapping[str, str]]:
     issuer = wanted.issuer
     if issuer is None:
         raise LookFailed(
@@ -128,7 +135,7 @@ async def _exchange(wanted: Wanted, url: str, fetcher: Fetcher) -> tuple[bytes, 
         fetched = await fetcher.post(
             url, request, headers={"Content-Type": "application/ocsp-request"}, max_bytes=MAX_BYTES
         )
-    return fetched.body, fetched.seconds
+    return fetched.body, fetched.seconds, fetched.headers
 
 
 def _facts(wanted: Wanted, answer: OCSPAnswer, seconds: float | None) -> dict[str, Fact]:
