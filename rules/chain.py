@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from certwatch.model.certificate import Certificate
 from certwatch.model.finding import Problem, Severity
+from certwatch.model.location import FILE_KINDS
 from certwatch.model.sighting import Served
 from certwatch.pki.chains import Assessment, assess
 from certwatch.pki.signatures import signature
@@ -43,7 +44,7 @@ def _self_signed(served: Served, config: RuleConfig, world: World) -> Iterator[P
     leaf = found.path[0]
     yield _said(
         leaf,
-        "info" if served.location.kind == "file" else "ticket",
+        "info" if served.location.kind in FILE_KINDS else "ticket",
         f"{leaf.shown} is self-signed",
         "No client trusts it unless it was given to that client by hand, and nobody can revoke it. Have it issued by a "
         "CA; if it is meant to be trusted as it is, add it to a trust store in the config (`trust:`).",
@@ -70,7 +71,7 @@ def _signature(served: Served, config: RuleConfig, world: World) -> Iterator[Pro
     certificate, issuer = found.broken
     yield _said(
         certificate,
-        "ticket" if served.location.kind == "file" else "page",
+        "ticket" if served.location.kind in FILE_KINDS else "page",
         f"{certificate.shown}: its signature does not verify by the issuer presented with it",
         f"{issuer.shown} has the issuer's name but another key (a CA that was renewed or made anew), or one of the two "
         "was altered. Clients refuse the chain. Present the issuer that signed this certificate, or reissue it.",
@@ -94,7 +95,7 @@ def _invalid(served: Served, config: RuleConfig, world: World) -> Iterator[Probl
     store = ", ".join(found.anchored)
     yield _said(
         at if at in served.chain else found.path[0],
-        "ticket" if served.location.kind == "file" else "page",
+        "ticket" if served.location.kind in FILE_KINDS else "page",
         f"{found.path[0].shown}: its chain is refused, {at.shown} {fault.text}",
         f"Every signature up to the trust store ({store}) is good, and yet OpenSSL, and with it most clients, refuses the "
         "chain for that. Reissue the certificate at fault, or present another way to a root.",
@@ -135,7 +136,7 @@ def _incomplete(served: Served, config: RuleConfig, world: World) -> Iterator[Pr
     found = _assessed(served, world)
     if found is None or _is_explained(found) or found.end.is_self_issued:
         return
-    if served.location.kind == "file" and len(served.chain) == 1:
+    if served.location.kind in FILE_KINDS and len(served.chain) == 1:
         return  # cert.pem beside chain.pem: its server puts them together
     if any(each.issuer_urls for each in found.path):
         yield Until(instant=world.now + RECHECK)
@@ -165,7 +166,7 @@ def _untrusted(served: Served, config: RuleConfig, world: World) -> Iterator[Pro
     found = completed or found
     if len(found.path) < 2:
         return
-    if served.location.kind == "file" and (not world.trust or len(served.chain) == 1):
+    if served.location.kind in FILE_KINDS and (not world.trust or len(served.chain) == 1):
         return
     top = found.end.subject if found.end.is_self_issued else found.end.issuer
     yield _said(

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from certwatch.model.certificate import Certificate
 from certwatch.model.finding import Problem, Severity
+from certwatch.model.location import FILE_KINDS
 from certwatch.model.sighting import Served
 from certwatch.pki.chains import assess
 from certwatch.pki.openssl import Purpose
@@ -72,7 +73,7 @@ def leads(certificate: Certificate, config: ExpiryConfig) -> tuple[timedelta, ti
 
 def _expiry(served: Served, config: ExpiryConfig, world: World) -> Iterator[Problem | Until]:
     # A file serves nobody: what it holds is put right in working hours.
-    gravest: Severity = "ticket" if served.location.kind == "file" else "page"
+    gravest: Severity = "ticket" if served.location.kind in FILE_KINDS else "page"
     for position, certificate in concerned(served, world):
         end = end_of(certificate)
         if end is None or certificate.not_after is None:
@@ -116,7 +117,7 @@ def _not_yet_valid(served: Served, config: RuleConfig, world: World) -> Iterator
         yield Until(instant=certificate.not_before)
         start = certificate.not_before.isoformat().replace("+00:00", "Z")
         yield Problem(
-            severity="ticket" if served.location.kind == "file" else "page",
+            severity="ticket" if served.location.kind in FILE_KINDS else "page",
             fingerprint=certificate.fingerprint_sha256,
             summary=f"{certificate.shown} is not valid before {start}",
             text="Clients refuse it until then. Put the former certificate back if it is still good; if this one was "

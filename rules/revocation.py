@@ -7,6 +7,7 @@ from pydantic import Field
 
 from certwatch.model.certificate import Fingerprint
 from certwatch.model.finding import Problem, Severity
+from certwatch.model.location import FILE_KINDS
 from certwatch.model.sighting import Served
 from certwatch.plugins.duration import Duration
 from certwatch.plugins.rule import Rule, RuleConfig, Until, World
@@ -148,7 +149,9 @@ def _crl(served: Served, config: CRLConfig, world: World) -> Iterator[Problem | 
     if begin is not None and end is not None:
         due = end - (end - begin) * config.remaining_percent / 100
         if world.now > end:
-            yield _ended(served, issuer, "page" if served.location.kind != "file" else "ticket", "has ended")
+            yield _ended(
+                served, issuer, "page" if served.location.kind not in FILE_KINDS else "ticket", "has ended"
+            )
         elif world.now >= due:
             yield _ended(served, issuer, "ticket", "ends")
             yield Until(instant=end + timedelta(seconds=1))

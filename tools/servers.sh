@@ -21,6 +21,7 @@ need cfssl golang-cfssl
 need certbot certbot
 need lego lego
 need pebble pebble
+need caddy caddy
 [ -x /usr/share/easy-rsa/easyrsa ] || missing="$missing easy-rsa"
 need softhsm2-util softhsm2
 need certtool gnutls-bin

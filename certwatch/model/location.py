@@ -15,6 +15,9 @@ LocationURI = NewType("LocationURI", str)
 #: certificate is published. Nobody is served from there, so that its end there is nobody's outage.
 RECORD_KINDS = frozenset({"ct", "cadb", "ca-database", "aia"})
 
+#: Kinds of places that are files, of which nobody knows who reads them when: what is wrong there pages nobody.
+FILE_KINDS = frozenset({"file", "acme"})
+
 #: Kinds of places where certificates lie for somebody to serve them: files, and stores of all sorts.
 STORE_KINDS = frozenset({"file", "acme", "k8s", "vault", "aws", "azure", "gcp"})
 

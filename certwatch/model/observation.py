@@ -88,6 +88,10 @@ FACTS: Mapping[str, str] = {
     "renewal_off": "true: an ACME client is told not to renew it",
     "renewal_client": "the ACME client that renews it",
     "tls_targets": "where this place says that it is served: targets of the tls collector, separated by spaces",
+    "renewal_due_at": "when its ACME client means to renew it, RFC 3339; absent: it does not say",
+    "renewal_days_before": "how many days before the end its ACME client is told to renew it; absent: by the client's own rule",
+    "renewal_server": "the ACME server that its client renews it at",
+    "renewal_hook": "true: its ACME client is told of a command, or a server, that takes the new one after a renewal",
     "key_encrypted": "true: a private key is there but encrypted, so that it was not compared",
 }
 

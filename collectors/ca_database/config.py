@@ -8,6 +8,8 @@ from pydantic import Field, SecretStr, model_validator
 from certwatch.plugins.collector import CollectorConfig
 from certwatch.plugins.duration import Duration
 
+ACMEPreset = Literal["certbot", "acme.sh", "lego", "caddy", "traefik"]
+ACME_PRESETS: tuple[ACMEPreset, ...] = get_args(ACMEPreset)
 FilePreset = Literal["openssl"]
 SQLPreset = Literal["cfssl", "step-ca", "ejbca", "boulder", "sql"]
 SQL_PRESETS: tuple[SQLPreset, ...] = get_args(SQLPreset)
@@ -15,8 +17,8 @@ SQL_PRESETS: tuple[SQLPreset, ...] = get_args(SQLPreset)
 
 class CADatabaseConfig(CollectorConfig):
     #: Whose database it is, or `sql` for any other that a query can be asked.
-    preset: FilePreset | SQLPreset
-    #: The CA's folder, or its index.txt.
+    preset: FilePreset | SQLPreset | ACMEPreset
+    #: The CA's folder, or its index.txt. Of an ACME client: its folder; for `traefik` its acme.json.
     path: str | None = None
     #: Folder of the certificates' bodies of an `openssl` CA, if it is not newcerts or certs_by_serial beside the index.
     certificates: str | None = None

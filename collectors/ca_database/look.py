@@ -13,7 +13,9 @@ RECORDS = "records"
 def look(location: LocationURI, record: Record, at: datetime, collision: str) -> Observation:
     """`collision`: beginning of the SHA-256 of another certificate of the same CA and serial number, hex; empty:
     there is none."""
-    facts: dict[str, Fact] = {"ca_status": "revoked" if record.revoked else "issued"}
+    facts: dict[str, Fact] = dict(record.facts)
+    if not record.lineage:
+        facts["ca_status"] = "revoked" if record.revoked else "issued"
     if record.revoked:
         if record.revoked_at is not None:
             facts["revoked_at"] = rfc3339(record.revoked_at)
@@ -35,7 +37,7 @@ def look(location: LocationURI, record: Record, at: datetime, collision: str) ->
     return Observation(
         location=location,
         observed_at=at,
-        chain=() if record.der is None else (record.der,),
+        chain=() if record.der is None else (record.der, *record.issuers),
         facts=facts,
         error=record.problem,
         scope=RECORDS,

@@ -8,6 +8,8 @@ from certwatch.model.location import LocationURI
 DATABASE_KIND = "ca-database"
 #: Location kind of a certificate in one.
 RECORD_KIND = "cadb"
+#: Location kind of what an ACME client keeps up.
+LINEAGE_KIND = "acme"
 
 
 def database_location(name: str) -> LocationURI:
@@ -24,3 +26,7 @@ def record_location(prefix: str, serial: str, issuer: str, fingerprint: str) -> 
     return LocationURI(
         f"{prefix}{serial}{'?ca=' + issuer if issuer else ''}{'#' + fingerprint if fingerprint else ''}"
     )
+
+
+def lineage_location(name: str, lineage: str) -> LocationURI:
+    return LocationURI(f"{LINEAGE_KIND}://{quote(name, safe='')}/{quote(lineage, safe='/')}")

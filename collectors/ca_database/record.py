@@ -1,11 +1,11 @@
 """What a CA's database says: one certificate that was issued, in whatever way its database writes it."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
-from certwatch.model.observation import ErrorKind, LookError
+from certwatch.model.observation import ErrorKind, Fact, LookError
 
 #: CRLReason (RFC 5280, 5.3.1) by number.
 REASONS = {
@@ -47,6 +47,12 @@ class Record:
     not_after: datetime | None = None
     #: Why the certificate cannot be read. None: it can, or is not kept.
     problem: LookError | None = None
+    #: The certificates above it, each one's DER, its issuer first. Empty: the source does not say.
+    issuers: tuple[bytes, ...] = ()
+    #: What an ACME client calls it, through all its renewals. Empty: it is a certificate in a CA's database.
+    lineage: str = ""
+    #: What else is said of it.
+    facts: Mapping[str, Fact] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from certwatch.model.location import LocationURI
 from certwatch.model.observation import Fact, Observation
 from certwatch.plugins.collector import CollectorContext
 from collectors.ca_database.look import look
-from collectors.ca_database.places import record_location, record_prefix
+from collectors.ca_database.places import lineage_location, record_location, record_prefix
 from collectors.ca_database.record import Reading, Record, Source, serial_of_number
 from collectors.ca_database.serials import Serials
 from collectors.ca_database.skim import Skimmed, skim
@@ -32,6 +32,7 @@ class Telling:
         before: Mapping[str, Fact],
     ) -> None:
         """`before`: what the reading that this one goes on from had counted."""
+        self._name = name
         self._prefix = record_prefix(name)
         self._several = source.several
         self._context = context
@@ -50,6 +51,12 @@ class Telling:
         for record in reading.records():
             skimmed = skim(record.der) if record.der is not None else None
             not_after = record.not_after if skimmed is None else skimmed.not_after
+            if record.lineage:
+                # It stays, however long it has ended: somebody thinks that it is kept up.
+                if skimmed is not None:
+                    self.tally.add(skimmed.issuer, skimmed.not_before, skimmed.not_after)
+                yield look(lineage_location(self._name, record.lineage), record, self._context.clock(), "")
+                continue
             if not_after is not None and not_after < self._oldest:
                 continue
             yield self._one(record, skimmed, new_only=not reading.whole)
