@@ -14,6 +14,7 @@ from certwatch.ca.certificate import Issuer
 from certwatch.ca.failure import CAError
 from certwatch.ca.keys import KeyRing, Secrets
 from certwatch.ca.lint import Lint
+from certwatch.ca.readers import Readers
 from certwatch.ca.settings import CASettings
 from certwatch.model.clock import Clock
 from certwatch.telemetry.metrics import CA_SIGNATURES, CA_WAITING
@@ -54,6 +55,8 @@ class Authority:
                 "not-found", f"{directory}: there is no CA. Make one: certwatch ca init --name NAME --root"
             )
         self._lock = database.Lock(directory)
+        #: For what only reads: does not wait for its turn.
+        self.readers = Readers(directory)
         self.lint = Lint(wanted=settings.lint)
         try:
             if create:
@@ -61,6 +64,8 @@ class Authority:
                 ledger.create(directory)
             self.connection = database.open_existing(directory)
             try:
+                with database.translate(database.file_of(directory)):
+                    database.upgrade(self.connection)
                 self.ledger = ledger.Ledger(directory, self.connection)
                 self._settle_interrupted()
                 self._count_waiting()
@@ -79,6 +84,7 @@ class Authority:
 
     def close(self) -> None:
         with self.turn:
+            self.readers.close()
             self.connection.close()
             self._lock.release()
 
@@ -136,9 +142,9 @@ class Authority:
                 )
         return found
 
-    def issuer(self, name: str | None = None) -> Issuer:
+    def issuer(self, name: str | None = None, *, retired: bool = False) -> Issuer:
         """The named one; else the newest intermediate in use, else the newest root. Raises CAError."""
-        issuers = self.issuers()
+        issuers = self.issuers(retired=retired)
         if name is not None:
             for each in issuers:
                 if each.name == name:
@@ -155,15 +161,26 @@ class Authority:
 
     def signing(self, issuer: Issuer, purpose: str, sign: Callable[[Any], Any]) -> Any:
         """Have the issuer's key used, counted. Raises CAError."""
+        return self.signing_by(issuer.key, issuer.certificate, issuer.name, purpose, sign)
+
+    def signing_by(
+        self,
+        reference: str,
+        certificate: x509.Certificate,
+        name: str,
+        purpose: str,
+        sign: Callable[[Any], Any],
+    ) -> Any:
+        """Have the key of a certificate used, counted under an issuer's name. Raises CAError."""
         try:
-            key = self.keys.open(issuer.key)
-            if key.public_key() != issuer.certificate.public_key():
-                raise CAError("token", f"{issuer.key}: is not the key of the issuer {issuer.name}")
+            key = self.keys.open(reference)
+            if key.public_key() != certificate.public_key():
+                raise CAError("token", f"{reference}: is not the key of the certificate of {name}")
             result = sign(key)
         except CAError as error:
-            CA_SIGNATURES.labels(issuer.name, purpose, error.kind).inc()
+            CA_SIGNATURES.labels(name, purpose, error.kind).inc()
             raise
-        CA_SIGNATURES.labels(issuer.name, purpose, "ok").inc()
+        CA_SIGNATURES.labels(name, purpose, "ok").inc()
         return result
 
 

@@ -39,9 +39,14 @@ class Addresses:
 
     url: str
     partitions: int
+    #: Certificates name the OCSP responder.
+    has_responder: bool = False
 
     def crl(self, issuer: int, shard: int) -> str:
         return f"{self.url}/crl/{issuer}/{shard}.crl"
+
+    def ocsp(self, issuer: int) -> str:
+        return f"{self.url}/ocsp/{issuer}"
 
     def issuer(self, issuer: int) -> str:
         return f"{self.url}/issuer/{issuer}.cer"
@@ -243,17 +248,15 @@ def _pointers(issuer: Issuer, addresses: Addresses, shard: int) -> list[tuple[x5
     def at(url: str) -> x509.UniformResourceIdentifier:
         return x509.UniformResourceIdentifier(url)
 
+    access = [
+        x509.AccessDescription(AuthorityInformationAccessOID.CA_ISSUERS, at(addresses.issuer(issuer.id)))
+    ]
+    if addresses.has_responder:
+        access.insert(
+            0, x509.AccessDescription(AuthorityInformationAccessOID.OCSP, at(addresses.ocsp(issuer.id)))
+        )
     return [
-        (
-            x509.AuthorityInformationAccess(
-                [
-                    x509.AccessDescription(
-                        AuthorityInformationAccessOID.CA_ISSUERS, at(addresses.issuer(issuer.id))
-                    ),
-                ]
-            ),
-            False,
-        ),
+        (x509.AuthorityInformationAccess(access), False),
         (
             x509.CRLDistributionPoints(
                 [x509.DistributionPoint([at(addresses.crl(issuer.id, shard))], None, None, None)]

@@ -13,7 +13,9 @@ from urllib.parse import quote
 from certwatch.ca.failure import CAError, CAErrorKind
 
 APPLICATION_ID = 0x43574341  # "CWCA"
-VERSION = 1
+#: The scripts of each version, in order: a new file is made by all of them, an older one by those that it lacks.
+SCRIPTS = ("schema.sql", "schema_2.sql")
+VERSION = len(SCRIPTS)
 BUSY_SECONDS = 5
 
 _KINDS: dict[int, tuple[CAErrorKind, str]] = {
@@ -87,14 +89,29 @@ def create(directory: Path) -> None:
         connection = connect(path)
         try:
             connection.execute("BEGIN IMMEDIATE")
-            for statement in files(__package__).joinpath("schema.sql").read_text().split(";\n"):
-                if statement.strip():
-                    connection.execute(statement)
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {VERSION}")
+            _bring_up(connection, 0)
             connection.execute("COMMIT")
         finally:
             connection.close()
+
+
+def _bring_up(connection: sqlite3.Connection, version: int) -> None:
+    """Inside a transaction."""
+    for script in SCRIPTS[version:]:
+        for statement in files(__package__).joinpath(script).read_text().split(";\n"):
+            if statement.strip():
+                connection.execute(statement)
+    connection.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def upgrade(connection: sqlite3.Connection) -> None:
+    """An older file becomes one of this version, or stays as it was. The caller holds the lock."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version < VERSION:
+        connection.execute("BEGIN IMMEDIATE")
+        _bring_up(connection, version)
+        connection.execute("COMMIT")
 
 
 def connect(path: Path, *, write: bool = True) -> sqlite3.Connection:

@@ -36,7 +36,7 @@ def _free_name(authority: Authority, name: str) -> None:
         raise CAError("usage", f'an issuer is called "{name}" already. Give this one another name')
 
 
-def _place(authority: Authority, name: str, place: str | None) -> str:
+def key_place(authority: Authority, name: str, place: str | None) -> str:
     if place is None:
         place = authority.settings.key_place
     if place is None:
@@ -63,7 +63,7 @@ def found_root(
     """Raises CAError."""
     with authority.turn:
         _free_name(authority, name)
-        reference = authority.keys.create(_place(authority, name, place), key_type, name)
+        reference = authority.keys.create(key_place(authority, name, place), key_type, name)
         attested = authority.keys.attest(reference)
         public = authority.keys.open(reference).public_key()
         draft = root_draft(name_from((("CN", name),)), public, lifetime, path_length, authority.clock())
@@ -100,7 +100,7 @@ def found_intermediate(
     """Key and CSR; signed at once when the root is in this CA too. Raises CAError."""
     with authority.turn:
         _free_name(authority, name)
-        reference = authority.keys.create(_place(authority, name, place), key_type, name)
+        reference = authority.keys.create(key_place(authority, name, place), key_type, name)
         attested = authority.keys.attest(reference)
         key = authority.keys.open(reference)
         csr = (

@@ -131,7 +131,8 @@ def _issuer_for(authority: Authority, order: Order, profile: Profile) -> Issuer:
         roots = [each for each in authority.issuers() if each.kind == "root"]
         if roots:
             return roots[-1]
-    return authority.issuer(order.issuer)
+    # A retired one still answers for what it made.
+    return authority.issuer(order.issuer, retired=order.channel == "ca")
 
 
 def rehearse(made: Draft, public: object) -> x509.Certificate:

@@ -68,6 +68,10 @@ class TokenURI:
 
         return _SCHEME + ";".join(written(path)) + "?" + "&".join(written(query))
 
+    def without_key(self) -> "TokenURI":
+        """The token alone."""
+        return replace(self, object=None, id=None)
+
     def with_key(self, *, label: str, id: bytes) -> "TokenURI":
         return replace(self, object=label, id=id)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Iterator
 from contextlib import suppress
 from urllib.parse import urlsplit
 
@@ -17,6 +17,7 @@ from certwatch.ca.keys import Secrets
 from certwatch.ca.local_socket import LocalSocket
 from certwatch.ca.own_certificate import OwnCertificate, names_for
 from certwatch.ca.published import Published
+from certwatch.ca.responder import Responder
 from certwatch.ca.service import Service
 from certwatch.ca.settings import CASettings
 from certwatch.model.clock import Clock
@@ -34,7 +35,12 @@ class RunningCA:
 
     def __init__(self, authority: Authority) -> None:
         self.service = Service(authority)
-        self.site = CASite(service=self.service, published=Published(authority), clock=authority.clock)
+        self.site = CASite(
+            service=self.service,
+            published=Published(authority),
+            responder=Responder(authority),
+            clock=authority.clock,
+        )
         #: For `ca: listen`.
         self.public: ASGIApp = public_app(self.site)
         #: For `ca: listen_tls`, by `tls`. None: none is configured.
@@ -69,18 +75,20 @@ class RunningCA:
         while True:
             for name, chore in self._chores():
                 try:
-                    await self.service.act(chore)
+                    await chore
                 except CAError as error:
                     CA_CHORE_FAILURES.labels(name, error.kind).inc()
                     log.error("ca_chore_failed", chore=name, kind=error.kind, error=error.message)
             await asyncio.sleep(ROUND_SECONDS)
 
-    def _chores(self) -> list[tuple[str, Callable[[Authority], object]]]:
-        chores: list[tuple[str, Callable[[Authority], object]]] = [("crl", crl.refresh)]
-        own = self._own
+    def _chores(self) -> Iterator[tuple[str, Awaitable[object]]]:
+        act, responder, own = self.service.act, self.site.responder, self._own
+        if self.service.authority.settings.addresses.has_responder:
+            yield "ocsp", act(responder.renew)
+            yield "ocsp", self.service.beside(responder.presign)
+        yield "crl", act(crl.refresh)
         if own is not None and own.due is not None and self.site.clock() >= own.due:
-            chores.append(("listener-certificate", own.renew))
-        return chores
+            yield "listener-certificate", act(own.renew)
 
     async def close(self) -> None:
         if self._rounds is not None:

@@ -11,14 +11,13 @@ Both raise CAError, whose `kind` says what it was. Without an event loop the sam
 
 import asyncio
 import sqlite3
-import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import TypeVar
 
-from certwatch.ca import approvals, database
+from certwatch.ca import approvals
 from certwatch.ca.approvals import Waiting
 from certwatch.ca.authority import Authority
 from certwatch.ca.failure import CAError
@@ -43,8 +42,6 @@ class Service:
         self.authority = authority
         self._acting = ThreadPoolExecutor(1, thread_name_prefix="certwatch-ca")
         self._reading = ThreadPoolExecutor(READERS, thread_name_prefix="certwatch-ca-read")
-        self._local = threading.local()
-        self._connections: list[sqlite3.Connection] = []
         #: Appended to by the loop, taken from by the acting thread.
         self._waiting: deque[tuple[Order, asyncio.Future[Certified]]] = deque()
 
@@ -55,16 +52,7 @@ class Service:
     async def read(self, function: Callable[[sqlite3.Connection], T]) -> T:
         """What only reads, beside whatever is acting. Raises CAError."""
 
-        def reading() -> T:
-            connection = getattr(self._local, "connection", None)
-            if connection is None:
-                connection = database.open_existing(self.authority.settings.directory, write=False)
-                self._local.connection = connection
-                self._connections.append(connection)
-            with database.translate(self.authority.ledger.path):
-                return function(connection)
-
-        return await asyncio.get_running_loop().run_in_executor(self._reading, reading)
+        return await self.beside(lambda: self.authority.readers.ask(function))
 
     async def beside(self, function: Callable[[], T]) -> T:
         """What takes time and needs no turn: a signature that is no entry of the ledger. Raises CAError."""
@@ -143,7 +131,5 @@ class Service:
         def end() -> None:
             self._acting.shutdown(wait=True)
             self._reading.shutdown(wait=True)
-            for each in self._connections:
-                each.close()
 
         await asyncio.to_thread(end)

@@ -20,6 +20,8 @@ class CASettings:
     profiles: Mapping[str, Profile] = field(default_factory=lambda: BUILT_IN)
     crl_lifetime: timedelta = timedelta(days=7)
     crl_every: timedelta = timedelta(days=1)
+    #: How long an answer of the OCSP responder holds.
+    ocsp_lifetime: timedelta = timedelta(hours=4)
     lint: bool = True
     #: host:port for relying parties, and for requesters by TLS. None: no such listener.
     listen: str | None = None
@@ -36,10 +38,13 @@ def settings_of(keys: CaKeys, profiles: Mapping[str, ProfileKeys], directory: Pa
         directory=directory,
         key_place=keys.token or (f"file:{Path(keys.key_file).absolute()}" if keys.key_file else None),
         more_tokens=tuple(keys.more_tokens),
-        addresses=Addresses(url=keys.url, partitions=keys.crl_partitions),
+        addresses=Addresses(
+            url=keys.url, partitions=keys.crl_partitions, has_responder=keys.listen is not None
+        ),
         profiles=profiles_of(profiles),
         crl_lifetime=keys.crl_lifetime,
         crl_every=keys.crl_every,
+        ocsp_lifetime=keys.ocsp_lifetime,
         lint=keys.lint,
         listen=keys.listen,
         listen_tls=keys.listen_tls,

@@ -132,5 +132,9 @@ class CaKeys(Keys):
     crl_every: Duration = timedelta(days=1)
     #: CRLs that certificates are spread over. Counts for certificates made from now on.
     crl_partitions: Annotated[int, Field(ge=1, le=256)] = 1
+    #: How long an answer of the OCSP responder holds.
+    ocsp_lifetime: Annotated[Duration, Field(ge=timedelta(minutes=5), le=timedelta(days=7))] = timedelta(
+        hours=4
+    )
     #: Lint what would be signed, and sign nothing that has faults.
     lint: bool = True

@@ -1,15 +1,26 @@
 """The CA inside the real daemon, asked from outside: by its listeners and by the command line."""
 
+import base64
 import json
 import ssl
+import subprocess
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA1
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.ocsp import (
+    OCSPCertStatus,
+    OCSPRequestBuilder,
+    OCSPResponseStatus,
+    load_der_ocsp_response,
+)
 
 from tests.support.daemon import Certwatch, certwatch, refused
 from tests.support.servers import free_port, wait_until
@@ -82,6 +93,51 @@ def test_the_daemon_publishes_what_certificates_point_to_and_the_command_line_as
     # The daemon has ended: the command line has the CA for itself again.
     listed = running.command("ca", "crl", "--out", f"{tmp_path}/ca.crl")
     assert listed.returncode == 0, listed.stderr
+
+
+def test_openssl_sees_good_become_revoked(tmp_path: Path) -> None:
+    with daemon(tmp_path) as (running, plain, _):
+        made = running.command(
+            "ca", "issue", "--name", "dns:www.example.com", "--profile", "server", "--json",
+            "--out", f"{tmp_path}/www.pem",
+        )  # fmt: skip
+        serial = json.loads(made.stdout)["serial"]
+        leaf, above = x509.load_pem_x509_certificates((tmp_path / "www.pem").read_bytes())
+        (tmp_path / "issuing.pem").write_bytes(above.public_bytes(Encoding.PEM))
+        access = leaf.extensions.get_extension_for_class(x509.AuthorityInformationAccess).value
+        [url] = [each.access_location.value for each in access if each.access_method._name == "OCSP"]
+
+        def said(*more: str) -> str:
+            done = subprocess.run(
+                ["openssl", "ocsp", *more, "-issuer", f"{tmp_path}/issuing.pem", "-cert", f"{tmp_path}/www.pem",
+                 "-CAfile", f"{tmp_path}/root.pem", "-verify_other", f"{tmp_path}/issuing.pem", "-url", url],
+                capture_output=True, text=True, timeout=30, check=False,
+            )  # fmt: skip
+            return done.stdout + done.stderr
+
+        wait_until(lambda: "www.pem: good" in said(), what="the responder")
+        for more in ((), ("-no_nonce",), ("-sha256",)):
+            answer = said(*more)
+            assert "Response verify OK" in answer, answer
+            assert "www.pem: good" in answer
+            assert "WARNING: no nonce" not in answer, "it gives the nonce back"
+        request = OCSPRequestBuilder().add_certificate(leaf, above, SHA1()).build().public_bytes(Encoding.DER)  # noqa: S303
+        path = quote(base64.b64encode(request), safe="")
+        _, headers, der = get(f"{url}/{path}")
+        assert load_der_ocsp_response(der).certificate_status is OCSPCertStatus.GOOD
+        assert headers["content-type"] == "application/ocsp-response"
+        assert "max-age=120" in headers["cache-control"]
+        assert {"etag", "last-modified", "expires"} <= set(headers)
+        assert running.command("ca", "revoke", serial, "--reason", "key-compromise").returncode == 0
+        # At once, not when some cache has ended.
+        answer = said("-no_nonce")
+        assert "www.pem: revoked" in answer
+        assert "Reason: keyCompromise" in answer
+        _, _, der = get(f"{url}/{path}")
+        assert load_der_ocsp_response(der).certificate_status is OCSPCertStatus.REVOKED
+        assert running.metric("certwatch_ca_ocsp_answers_total", outcome="revoked") == 2
+        _, _, der = get(f"http://127.0.0.1:{plain}/ocsp/1", data=b"x" * 5000)
+        assert load_der_ocsp_response(der).response_status is OCSPResponseStatus.MALFORMED_REQUEST
 
 
 def test_a_daemon_without_the_ca_it_is_to_serve_does_not_start(tmp_path: Path) -> None:

@@ -34,13 +34,14 @@ def settings(
     profiles: Mapping[str, dict[str, Any]] | None = None,
     url: str = "",
     partitions: int = 1,
+    has_responder: bool = False,
     **more: Any,
 ) -> CASettings:
     more.setdefault("lint", "off")
     more.setdefault("key_place", f"file:{folder}/ca.key")
     return CASettings(
         directory=folder / "ca",
-        addresses=Addresses(url=url, partitions=partitions),
+        addresses=Addresses(url=url, partitions=partitions, has_responder=has_responder),
         profiles=profiles_of({name: ProfileKeys(**keys) for name, keys in (profiles or {}).items()}),
         **more,
     )

@@ -6,10 +6,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from certwatch.ca.failure import CAError
 from certwatch.ca.http import publish
+from certwatch.ca.http.ocsp import OCSP
 from certwatch.ca.http.reply import not_found, problem
 from certwatch.ca.http.site import CASite
 from certwatch.telemetry.logs import get_logger
@@ -18,11 +19,11 @@ log = get_logger(__name__)
 
 
 def public_app(site: CASite) -> ASGIApp:
-    return _app(_public(site))
+    return _app(site, _public(site))
 
 
 def tls_app(site: CASite) -> ASGIApp:
-    return _app([*_public(site)])
+    return _app(site, [*_public(site)])
 
 
 def _public(site: CASite) -> list[BaseRoute]:
@@ -32,11 +33,21 @@ def _public(site: CASite) -> list[BaseRoute]:
     return [Route("/-/healthy", healthy), *publish.routes(site)]
 
 
-def _app(routes: list[BaseRoute]) -> ASGIApp:
-    return Starlette(
+def _app(site: CASite, routes: list[BaseRoute]) -> ASGIApp:
+    ocsp = OCSP(site.responder, site.service, site.clock)
+    others = Starlette(
         routes=routes,
         exception_handlers={CAError: _refused, HTTPException: _http, Exception: _failed},
     )
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        # Asked most of all, by far: without a router in between.
+        if scope["type"] == "http" and scope["path"].startswith("/ocsp/"):
+            await ocsp(scope, receive, send)
+        else:
+            await others(scope, receive, send)
+
+    return app
 
 
 async def _refused(request: Request, error: Exception) -> Response:

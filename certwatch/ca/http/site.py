@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from certwatch.ca.published import Published
+from certwatch.ca.responder import Responder
 from certwatch.ca.service import Service
 from certwatch.ca.settings import CASettings
 from certwatch.model.clock import Clock
@@ -13,6 +14,7 @@ class CASite:
     #: Acts and reads without blocking the event loop.
     service: Service
     published: Published
+    responder: Responder
     clock: Clock
 
     @property
