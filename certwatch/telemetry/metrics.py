@@ -71,6 +71,18 @@ KUBERNETES_PLACES = Gauge(
     ["cluster", "namespace", "resource"],
     registry=REGISTRY,
 )
+AWS_REQUESTS = Counter(
+    "certwatch_aws_requests",
+    'Requests to AWS, each attempt, by outcome: "ok", "throttled" or an error kind.',
+    ["account", "service", "operation", "outcome"],
+    registry=REGISTRY,
+)
+AWS_KMS_SIGNATURES = Counter(
+    "certwatch_aws_kms_signatures",
+    "Signatures by keys in AWS KMS, as CloudTrail tells of them.",
+    ["account", "region", "key", "algorithm"],
+    registry=REGISTRY,
+)
 RENEWALS = Counter(
     "certwatch_renewals",
     "Leaves that were replaced by later ones at a location: before the lead of a page ran out, or late.",
