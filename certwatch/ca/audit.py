@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from certwatch.ca import checkpoint, database
 from certwatch.ca.failure import CAError
-from certwatch.ca.merkle import Tree, leaf_hash
+from certwatch.ct.merkle import Tree, leaf_hash
 
 #: More are not listed: the first says where to look.
 MOST = 100

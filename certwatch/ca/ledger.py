@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from certwatch.ca import checkpoint, key_file
 from certwatch.ca.database import file_of, translate
 from certwatch.ca.failure import CAError
-from certwatch.ca.merkle import Tree, leaf_hash
+from certwatch.ct.merkle import Tree, leaf_hash
 from certwatch.model.instants import iso
 from certwatch.telemetry.metrics import CA_CHECKPOINT_TIME, CA_LEDGER_ENTRIES
 

@@ -7,7 +7,7 @@ from certwatch.ca import audit, database
 from certwatch.ca.approvals import approve, submit
 from certwatch.ca.crl import revoke
 from certwatch.ca.failure import CAError
-from certwatch.ca.merkle import leaf_hash
+from certwatch.ct.merkle import leaf_hash
 from tests.support.cas import authority, issued, order
 
 

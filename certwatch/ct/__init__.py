@@ -1,0 +1,1 @@
+"""Certificate Transparency, pure: bytes of logs → values, proofs, names. No I/O; what fetches is `collectors/ct`."""
