@@ -24,7 +24,7 @@ class AddressesConfig(RuleConfig):
     grace: Duration = timedelta(hours=2)
 
 
-def _renews(newer: Certificate, older: Certificate) -> bool:
+def renews(newer: Certificate, older: Certificate) -> bool:
     """For all of the same names, later, by the same kind of key: servers may have an RSA and an EC certificate."""
     return (
         newer.not_before is not None
@@ -45,7 +45,7 @@ def _first(
     leaf = served.leaf
     if leaf is None:
         return
-    newer = [each for each in among if _renews(each.certificate, leaf)]
+    newer = [each for each in among if renews(each.certificate, leaf)]
     if not newer:
         return
     first = min(newer, key=lambda each: (each.since, each.location))

@@ -11,6 +11,7 @@ from certwatch.pki.chains import assess
 from certwatch.pki.openssl import Purpose
 from certwatch.plugins.duration import Duration
 from certwatch.plugins.rule import Rule, RuleConfig, Until, World
+from rules.drift import renews
 
 #: Renewal is expected with a third of the lifetime left, below this with half of it (what ACME servers suggest, RFC
 #: 9773).
@@ -19,6 +20,9 @@ SHORT = timedelta(days=10)
 GRACE_PART = 12
 PAGE_PART = 12
 TICK = timedelta(seconds=1)
+#: So many places of one key may be more than are named.
+MANY = 50
+RECHECK = timedelta(hours=6)
 LAST = datetime.max.replace(tzinfo=UTC)
 
 
@@ -87,9 +91,29 @@ def _expiry(served: Served, config: ExpiryConfig, world: World) -> Iterator[Prob
         reached = [band for band in bands if band[0] <= world.now]
         if len(reached) < len(bands):
             yield Until(instant=bands[len(reached)][0])
-        if reached:
-            _, severity, verb = reached[-1]
-            yield _problem(certificate, position, severity, verb)
+        if not reached:
+            continue
+        if position == 0 and served.location.standing == "stored" and _is_over(certificate, world):
+            # Its successor may be gone again, or somebody serve it after all.
+            yield Until(instant=world.now + RECHECK)
+            continue
+        _, severity, verb = reached[-1]
+        yield _problem(certificate, position, severity, verb)
+
+
+def _is_over(certificate: Certificate, world: World) -> bool:
+    """Nobody is waiting for its renewal: it is retired, or a later one for its names is somewhere, and no endpoint serves it."""
+    if world.marks.retired(certificate) is not None:
+        return True
+    if len(world.sharers) >= MANY:
+        return False  # an endpoint may be among those that are not named
+    if any(
+        each.location.standing == "served"
+        and each.certificate.fingerprint_sha256 == certificate.fingerprint_sha256
+        for each in world.sharers
+    ):
+        return False
+    return any(renews(each.certificate, certificate) for each in world.neighbours)
 
 
 def _problem(certificate: Certificate, position: int, severity: Severity, verb: str) -> Problem:
@@ -133,7 +157,8 @@ RULE = Rule(
     "lifetime: a ticket at 30 days before the end or when its renewal is overdue, whichever is later, a page at 48 hours "
     "or a twelfth of the lifetime. A six-day certificate opens a ticket 60 hours before its end and pages at 12; a 90-day one at 22.5 days "
     "and 48 hours; a 398-day one at 30 days and 48 hours. Every certificate that clients need counts, intermediates "
-    "too; members of the chain that they do not need, and CAs in a trust store, do not. A file pages nobody. The last "
+    "too; members of the chain that they do not need, and CAs in a trust store, do not. A file pages nobody; and where a certificate only lies, while a later one for its names is somewhere and no "
+    "endpoint serves it, or it is marked as retired, its end is nobody's matter. The last "
     "certificate seen counts while an endpoint does not answer.",
     fix="Renew it and reload what serves it, at every location. See it: `certwatch show LOCATION`, `openssl s_client "
     "-connect HOST:PORT -servername NAME </dev/null | openssl x509 -noout -dates`.",

@@ -61,8 +61,8 @@ def add(
             id=SilenceID(0),
             covers=_matter(reader, finding) if finding is not None else _condition(where or ""),
             until=_until(until, now),
-            author=_text("--by", by if by is not None else _login()),
-            reason=_text("--why", why),
+            author=text_of("--by", by if by is not None else login()),
+            reason=text_of("--why", why),
             created_at=now,
         )
     added = store_of(config).silence(new)
@@ -151,14 +151,14 @@ def _until(text: str, now: datetime) -> datetime:
     return until
 
 
-def _text(option: str, text: str) -> str:
+def text_of(option: str, text: str) -> str:
     text = " ".join(text.split())
     if not text or len(text) > MAX_TEXT:
         raise Failed(USAGE, f"{option}: between 1 and {MAX_TEXT} characters")
     return text
 
 
-def _login() -> str:
+def login() -> str:
     try:
         return os.environ.get("SUDO_USER") or getpass.getuser()
     except (OSError, KeyError):

@@ -12,6 +12,7 @@ from certwatch.engine.writer import WriterThread
 from certwatch.expressions.findings import Silences
 from certwatch.inventory.store import InventoryError, Judgement, Reader, Store
 from certwatch.model.clock import Clock
+from certwatch.model.mark import Marks
 from certwatch.model.observation import Scan
 from certwatch.model.sighting import Served
 from certwatch.plugins.exporter import News
@@ -58,6 +59,8 @@ class Evaluator:
         self._silences = Silences()
         # Of what is in `_silences`. None: nothing was read yet.
         self._silences_revision: int | None = None
+        self._marks = Marks()
+        self._marks_revision: int | None = None
         self._woken = asyncio.Event()
         self._stopping = asyncio.Event()
         self._scans: list[Scan] = []
@@ -170,10 +173,11 @@ class Evaluator:
         deadline = time.monotonic() + PAGE_SECONDS
         judged: list[tuple[Judgement, Served, bool]] = []
         page = self._open().due(now, PAGE)
-        # After the page: a silence that made one of these due is known then.
+        # After the page: a silence or mark that made one of these due is known then.
         self._read_silences()
+        self._read_marks()
         for due in page:
-            judgement, served = judge(due, rules, now, self._silences)
+            judgement, served = judge(due, rules, now, self._silences, self._marks)
             judged.append((judgement, served, due.changed or served.owner != due.served.owner))
             if time.monotonic() > deadline:
                 break
@@ -189,6 +193,13 @@ class Evaluator:
         for silence, reason in self._silences.refused:
             log.error("silence_refused", silence=silence.id, error=reason)
         self._silences_revision = revision
+
+    def _read_marks(self) -> None:
+        """In the thread."""
+        reader = self._open()
+        revision = reader.marks_revision()
+        if revision != self._marks_revision:
+            self._marks, self._marks_revision = Marks(reader.marks()), revision
 
     def _open(self) -> Reader:
         if self._reader is None:

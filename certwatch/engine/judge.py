@@ -9,9 +9,10 @@ from typing import Any
 from certwatch.expressions.findings import Silences
 from certwatch.inventory.store import Due, Judgement, RuleProblem
 from certwatch.model.finding import Problem
+from certwatch.model.mark import Marks
 from certwatch.model.sighting import Served
 from certwatch.plugins.guard import PluginFailed, guard
-from certwatch.plugins.rule import Rule, RuleConfig, Until, World
+from certwatch.plugins.rule import NO_MARKS, Rule, RuleConfig, Until, World
 
 NONE_SILENCED = Silences()
 #: What one rule may say of one location; more is a fault of the rule.
@@ -58,7 +59,11 @@ class RuleSet:
 
 
 def judge(
-    due: Due, rules: RuleSet, now: datetime, silences: Silences = NONE_SILENCED
+    due: Due,
+    rules: RuleSet,
+    now: datetime,
+    silences: Silences = NONE_SILENCED,
+    marks: Marks = NO_MARKS,
 ) -> tuple[Judgement, Served]:
     """The judgement, and the location with its present owner.
 
@@ -79,6 +84,7 @@ def judge(
         sharers=due.sharers,
         withdrawn_at=due.withdrawn_at,
         lints=due.lints,
+        marks=marks,
     )
     asked = guard("rules", "")
     for active in rules.concerning(served.location.kind):

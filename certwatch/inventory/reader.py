@@ -9,7 +9,7 @@ from datetime import datetime
 from itertools import islice
 from pathlib import Path
 
-from certwatch.inventory import lints, silences
+from certwatch.inventory import lints, marks, silences
 from certwatch.inventory.check import check
 from certwatch.inventory.entries import Entries
 from certwatch.inventory.failures import inventory_error, translate
@@ -24,6 +24,7 @@ from certwatch.inventory.sharing import load_sharers, load_withdrawn
 from certwatch.inventory.store import Counts, Due, Entry, FindingQuery, OwnerCount, Query, Unlinted
 from certwatch.model.finding import SEVERITIES, Finding, FindingID, Severity
 from certwatch.model.location import LocationURI
+from certwatch.model.mark import Mark
 from certwatch.model.observation import Scan
 from certwatch.model.sighting import Served, Sighting
 from certwatch.model.silence import Silence
@@ -237,6 +238,14 @@ class SQLiteReader:
     def silences_revision(self) -> int:
         with self._snapshot() as connection:
             return silences.revision(connection)
+
+    def marks(self) -> Sequence[Mark]:
+        with self._snapshot() as connection:
+            return marks.read_marks(connection)
+
+    def marks_revision(self) -> int:
+        with self._snapshot() as connection:
+            return marks.revision(connection)
 
     def counts(self) -> Counts:
         with self._snapshot() as connection:

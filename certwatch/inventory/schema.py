@@ -36,6 +36,11 @@ def counts(db: Database) -> None:
     run_script(db.conn, "0004_counts.sql")
 
 
+@migrations(name="0005_marks")
+def marks(db: Database) -> None:
+    run_script(db.conn, "0005_marks.sql")
+
+
 def run_script(connection: sqlite3.Connection, name: str) -> None:
     """Statement by statement, inside the caller's transaction (`executescript` would commit it)."""
     for statement in statements(files(__package__).joinpath("schema", name).read_text()):

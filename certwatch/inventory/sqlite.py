@@ -17,6 +17,7 @@ from certwatch.inventory.failures import inventory_error, translate
 from certwatch.inventory.lock import WriterLock
 from certwatch.inventory.store import Reader, Writer
 from certwatch.inventory.versions import APPLICATION_ID, VERSION
+from certwatch.model.mark import Mark, MarkID
 from certwatch.model.silence import Silence, SilenceID
 
 #: How long to wait for the lock of a program that is not certwatch (an SQLite shell, a backup).
@@ -117,6 +118,22 @@ class SQLiteStore:
             connection = connect_writing(self._path)
         with silences.transaction(self._path, connection):
             return silences.end(connection, id, now)
+
+    def mark(self, new: Mark) -> Mark:
+        from certwatch.inventory import marks, silences
+
+        with translate(self._path):
+            connection = connect_writing(self._path)
+        with silences.transaction(self._path, connection):
+            return marks.add(connection, new)
+
+    def end_mark(self, id: MarkID, now: datetime) -> Mark | None:
+        from certwatch.inventory import marks, silences
+
+        with translate(self._path):
+            connection = connect_writing(self._path)
+        with silences.transaction(self._path, connection):
+            return marks.end(connection, id, now)
 
 
 def connect_writing(path: Path) -> sqlite3.Connection:

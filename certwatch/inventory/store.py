@@ -14,6 +14,7 @@ from certwatch.model.finding import Finding, FindingID, Problem, Severity
 from certwatch.model.lifecycle import Presence, Validity
 from certwatch.model.lint import Lint
 from certwatch.model.location import LocationURI
+from certwatch.model.mark import Mark, MarkID
 from certwatch.model.neighbour import Neighbour, Sharer
 from certwatch.model.observation import Gone, Incomplete, LookError, Observation, Scan, ScanID
 from certwatch.model.sighting import Served, Sighting
@@ -345,6 +346,14 @@ class Reader(Protocol):
         """Grows with each change of silences: cheap to ask often."""
         ...
 
+    def marks(self) -> Sequence[Mark]:
+        """Newest first, those that were taken back too."""
+        ...
+
+    def marks_revision(self) -> int:
+        """Grows with each change of marks."""
+        ...
+
     def counts(self) -> Counts: ...
 
     def count_by_owner(self) -> Sequence[OwnerCount]:
@@ -381,4 +390,13 @@ class Store(Protocol):
 
     def end_silence(self, id: SilenceID, now: datetime) -> Silence | None:
         """As it stands now: one that held ends. None: there is none. As `silence` otherwise."""
+        ...
+
+    def mark(self, new: Mark) -> Mark:
+        """Add one: with its number. The places that it may be about become due in the same transaction. As `silence`
+        otherwise."""
+        ...
+
+    def end_mark(self, id: MarkID, now: datetime) -> Mark | None:
+        """Take one back: as it stands now. None: there is none. As `mark` otherwise."""
         ...

@@ -11,6 +11,7 @@ from certwatch.model.certificate import Certificate, Fingerprint
 from certwatch.model.finding import Problem, Severity
 from certwatch.model.lint import Lint
 from certwatch.model.location import RECORD_KINDS
+from certwatch.model.mark import Marks
 from certwatch.model.neighbour import Neighbour, Sharer
 from certwatch.model.sighting import Served
 
@@ -26,6 +27,9 @@ class Until:
     """The rule's answer may be another from this instant on, though nothing else changes."""
 
     instant: datetime
+
+
+NO_MARKS = Marks()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +52,9 @@ class World:
     withdrawn_at: datetime | None = None
     #: What the linter found in certificates of the chain; those without, or not yet linted, are absent.
     lints: Mapping[Fingerprint, Sequence[Lint]] = field(default_factory=dict)
+    #: What people say of certificates: compromised, retired. When one of them changes, the places that it may be about are
+    #: judged anew.
+    marks: Marks = NO_MARKS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

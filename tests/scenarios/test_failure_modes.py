@@ -242,3 +242,19 @@ def test_a_matter_that_somebody_has_silenced_while_the_daemon_runs(tmp_path: Pat
         assert it.daemon.metric("certwatch_findings_silenced", rule="expiry") == 1
         assert it.daemon.command("silence", "end", "1").returncode == 0
         it.fires("expiry")
+
+
+def test_a_key_that_somebody_says_is_compromised(tmp_path: Path) -> None:
+    with world(tmp_path, GOOD) as it:
+        it.daemon.wait(lambda: it.daemon.metric("certwatch_locations"), "the first look")
+        (tmp_path / "stolen.pem").write_bytes(GOOD.pem)
+        marked = it.daemon.command(
+            "mark", "compromised", str(tmp_path / "stolen.pem"), "--why", "laptop stolen"
+        )
+        assert marked.returncode == 0, marked.stderr
+        alert = it.fires("compromised")
+        assert alert["labels"]["severity"] == "page"
+        assert "laptop stolen" in alert["annotations"]["description"]
+        fresh = issued(key_number=4242)
+        it.nginx.swap(0, fresh.pem, fresh.key_pem)
+        it.resolves("compromised")

@@ -1,0 +1,62 @@
+"""What people say of certificates and keys, and certwatch cannot know: that a key is compromised, that a certificate is
+retired."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, NewType
+
+from certwatch.model.certificate import Certificate
+
+MarkID = NewType("MarkID", int)
+#: compromised: somebody else may have the key, so it is for every certificate of that key; a CA's, for everything that it
+#: has issued. retired: this certificate is to be served nowhere any more.
+MarkKind = Literal["compromised", "retired"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """Stays until somebody takes it back: what is seen again is still marked."""
+
+    id: MarkID
+    kind: MarkKind
+    certificate: Certificate
+    author: str
+    reason: str
+    created_at: datetime
+    #: When it was taken back. None: it holds.
+    ended_at: datetime | None = None
+
+
+class Marks:
+    """Those that hold, found by what they are about. Values only; never changed once made."""
+
+    def __init__(self, marks: Iterable[Mark] = ()) -> None:
+        """Of several about one thing the first in order of number counts."""
+        self._keys: dict[bytes, Mark] = {}
+        self._retired: dict[bytes, Mark] = {}
+        self._authorities: dict[bytes, list[Mark]] = {}
+        for each in sorted(marks, key=lambda it: it.id):
+            if each.ended_at is not None:
+                continue
+            certificate = each.certificate
+            if each.kind == "retired":
+                self._retired.setdefault(certificate.fingerprint_sha256, each)
+            elif certificate.spki_sha256 is not None:
+                self._keys.setdefault(certificate.spki_sha256, each)
+                if certificate.is_ca and certificate.subject_der is not None:
+                    self._authorities.setdefault(certificate.subject_der, []).append(each)
+
+    def __bool__(self) -> bool:
+        return bool(self._keys or self._retired)
+
+    def compromised(self, certificate: Certificate) -> Mark | None:
+        """Its key is."""
+        return None if certificate.spki_sha256 is None else self._keys.get(certificate.spki_sha256)
+
+    def retired(self, certificate: Certificate) -> Mark | None:
+        return self._retired.get(certificate.fingerprint_sha256)
+
+    def issuers_of(self, certificate: Certificate) -> Iterable[Mark]:
+        """Compromised CAs of its issuer's name; whether one has signed it is not said."""
+        return self._authorities.get(certificate.issuer_der or b"", ())
