@@ -17,6 +17,15 @@ need chromium chromium
 need etcd etcd-server
 need pg_ctlcluster postgresql
 need mariadbd mariadb-server
+need dovecot dovecot-imapd
+[ -x /usr/lib/dovecot/pop3-login ] || missing="$missing dovecot-pop3d"
+[ -x /usr/lib/dovecot/lmtp ] || missing="$missing dovecot-lmtpd"
+[ -x /usr/lib/dovecot/managesieve-login ] || missing="$missing dovecot-managesieved"
+need vsftpd vsftpd
+need slapd slapd
+need prosody prosody
+need xrdp xrdp
+need tsql freetds-bin
 need cfssl golang-cfssl
 need certbot certbot
 need lego lego

@@ -31,7 +31,11 @@ class Seen:
 @click.option(
     "--trust", multiple=True, metavar="FILE", help="Trust these roots (a file or folder), not the system's."
 )
-@click.option("--protocol", metavar="P", help="STARTTLS protocol of endpoints that name none (smtp).")
+@click.option(
+    "--protocol",
+    metavar="P",
+    help="STARTTLS protocol of endpoints that name none: smtp, imap, ldap, postgres …",
+)
 @click.option(
     "--timeout", type=click.FloatRange(min=0, min_open=True), metavar="S", help="Seconds an endpoint."
 )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import cast
 
-from certwatch.doors.dialogue import Conversation, Dialogue
+from certwatch.doors.dialogue import Carrier, Conversation, Dialogue
 from certwatch.doors.failure import LookFailed
 from certwatch.doors.handshake import Client, Handshake
 from certwatch.model.observation import ErrorKind, Fact, LookError
@@ -82,6 +82,7 @@ class _Visit(asyncio.Protocol):
     """One connection. `ended` is set when there is no more to learn; `failure` says why it was too soon."""
 
     __slots__ = (
+        "_carrier",
         "_client",
         "_conversation",
         "_handshake",
@@ -101,6 +102,8 @@ class _Visit(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._conversation: Conversation | None = None
         self._handshake: Handshake | None = None
+        #: What carries TLS. None: nothing.
+        self._carrier: Carrier | None = None
         self._seconds: dict[str, Fact] = {}
         self._since = time.perf_counter()
         self.ended = ended
@@ -134,7 +137,13 @@ class _Visit(asyncio.Protocol):
                 )
             )
         elif self._handshake is not None:
-            self._shake(self._handshake, data)
+            try:
+                arrived = data if self._carrier is None else self._carrier.unwrap(data)
+            except LookFailed as failure:
+                self._end(failure)
+                return
+            if arrived:
+                self._shake(self._handshake, arrived)
         else:
             self._converse(data)
 
@@ -172,6 +181,7 @@ class _Visit(asyncio.Protocol):
         self._send(out)
         if conversation.done:
             self._lap("starttls_seconds")
+            self._carrier = conversation.carrier
             self._begin_handshake()
 
     def _begin_handshake(self) -> None:
@@ -181,9 +191,12 @@ class _Visit(asyncio.Protocol):
 
     def _shake(self, handshake: Handshake, data: bytes) -> None:
         out, failure = handshake.step(data)
+        if self._carrier is not None and out:
+            out = self._carrier.wrap(out)
         if handshake.done or failure is not None:
             self._lap("handshake_seconds")
             if failure is None:
+                # Bare in any case: what carries TLS does so during the handshake alone.
                 out += handshake.farewell()
             self._send(out)
             self._end(failure)

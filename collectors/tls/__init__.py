@@ -54,7 +54,7 @@ def _affordable(concurrency: int) -> int:
 
 class TLSConfig(CollectorConfig):
     #: `host`, `host:port`, `host:port/smtp`, `10.20.0.0/24:443,8443,9000-9010`, `[2001:db8::1]:443`, an IPv6
-    #: CIDR, `tls://host:port/?sni=name`, `listening` (this host's own ports). Without port: 443, 25 with /smtp.
+    #: CIDR, `tls://host:port/?sni=name`, `listening` (this host's own ports). Without port: 443, or the protocol's own.
     targets: list[Annotated[str, AfterValidator(_target)]] = Field(default_factory=list, min_length=1)
     #: Names of collectors whose places say where they are served (kubernetes): those endpoints are targets as well.
     targets_from: list[str] = Field(default_factory=list, min_length=1)

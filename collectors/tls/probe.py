@@ -1,6 +1,7 @@
 """One endpoint → one observation."""
 
 from dataclasses import dataclass
+from functools import partial
 
 from certwatch.doors.dns import Resolved
 from certwatch.doors.failure import LookFailed
@@ -33,7 +34,9 @@ class Prober:
             address=endpoint.host,
             port=endpoint.port,
             server_name=endpoint.server_name,
-            opening=PROTOCOLS[protocol].dialogue if protocol is not None else None,
+            opening=partial(PROTOCOLS[protocol].dialogue, server_name=endpoint.server_name)
+            if protocol is not None
+            else None,
         )
         spent = endpoint.dns_seconds
         seen = await look(

@@ -80,7 +80,7 @@ def test_a_uri_says_its_server_name() -> None:
         ("host:0", "1 to 65535"),
         ("host:65536", "1 to 65535"),
         ("host:20-10", "backwards"),
-        ("host:443/imap4", "unknown protocol 'imap4' (known: smtp)"),
+        ("host:443/imap4", "unknown protocol 'imap4' (known: smtp, submission"),
         ("10.20.0.5/24", "10.20.0.0/24"),
         ("10.20.0.0/33", "/33 is not a prefix length"),
         ("10.20.300.1", "neither an IPv4 address nor a name"),

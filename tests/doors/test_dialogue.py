@@ -16,6 +16,7 @@ def line(buffer: bytes) -> int | None:
 def question(answers: list[bytes]) -> Dialogue:
     answers.append((yield Send(b"", line)))
     answers.append((yield Send(b"TLS?\n", line)))
+    return None
 
 
 def test_a_reply_is_given_whole_however_it_arrives() -> None:

@@ -186,6 +186,7 @@ async def test_an_opening_is_spoken_before_tls_and_timed() -> None:
 
     def opening(where: str) -> Dialogue:
         yield Send(b"hello\n", line)
+        return None
 
     async def polite(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         assert await reader.readline() == b"hello\n"

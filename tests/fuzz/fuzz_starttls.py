@@ -3,17 +3,18 @@
 from certwatch.doors.dialogue import MAX_REPLY, Conversation
 from certwatch.doors.failure import LookFailed
 from collectors.tls.starttls import PROTOCOLS
+from tests.collectors.test_tls_starttls import LIES, TALKS
 
 _NAMES = sorted(PROTOCOLS)
 
 
 def seeds() -> list[bytes]:
-    smtp = b"220 mx\r\n250-mx\r\n250 STARTTLS\r\n220 go\r\n"
-    head = bytes([_NAMES.index("smtp"), 0])
     return [
-        head + smtp,
-        head + b"554 no\r\n",
-        *(bytes([each, 3]) + b"+OK\r\n" for each in range(len(_NAMES))),
+        *(
+            bytes([_NAMES.index(each.protocol), 0]) + b"".join(theirs for theirs, _ in each.steps)
+            for each in TALKS
+        ),
+        *(bytes([number % len(_NAMES), 3]) + lie for number, lie in enumerate(LIES)),
     ]
 
 
@@ -22,13 +23,14 @@ def TestOneInput(data: bytes) -> None:
         return
     name = _NAMES[data[0] % len(_NAMES)]
     step = data[1] or MAX_REPLY
-    conversation = Conversation(PROTOCOLS[name].dialogue("host:1"), "host:1")
+    conversation = Conversation(PROTOCOLS[name].dialogue("host:1", "im.example"), "host:1")
     try:
         conversation.start()
         for at in range(2, len(data), step):
-            if conversation.done:
-                break
-            conversation.receive(data[at : at + step])
+            if not conversation.done:
+                conversation.receive(data[at : at + step])
+            elif conversation.carrier is not None:
+                conversation.carrier.unwrap(data[at : at + step])
     except LookFailed as failed:
         assert failed.error.message.isprintable()
     finally:

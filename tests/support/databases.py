@@ -134,8 +134,8 @@ def postgresql(*settings: str) -> Iterator[DatabaseServer]:
 
 
 @contextmanager
-def mariadb() -> Iterator[DatabaseServer]:
-    """With an empty database `ca`."""
+def mariadb(*settings: str) -> Iterator[DatabaseServer]:
+    """With an empty database `ca`. `settings`: "--name=value"."""
     install = program("mariadb-install-db", "mariadb-server")
     server_program = program("mariadbd", "mariadb-server")
     port = free_port()
@@ -153,7 +153,7 @@ def mariadb() -> Iterator[DatabaseServer]:
         words: list[str | Path] = [
             *as_user("mysql"), server_program, *common, f"--port={port}", "--bind-address=127.0.0.1",
             f"--socket={folder}/socket", f"--pid-file={folder}/pid", f"--init-file={start}", "--skip-name-resolve",
-            "--innodb-flush-log-at-trx-commit=0",
+            "--innodb-flush-log-at-trx-commit=0", *settings,
         ]  # fmt: skip
         with running(words, ready=lambda: accepts(port), log=folder.parent / f"{folder.name}.log"):
             server = DatabaseServer("mysql+pymysql", port, "admin:admin")
