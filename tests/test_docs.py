@@ -120,9 +120,12 @@ def test_every_page_and_operation_is_documented_with_its_parameters() -> None:
 
 
 def test_every_key_of_the_ca_is_in_the_configuration_page() -> None:
-    from certwatch.config.ca import CaKeys, NameKeys, ProfileKeys
+    from certwatch.config.ca import AcmeKeys, CaKeys, NameKeys, ProfileKeys
 
     page = text("configuration.md")
     for model in (CaKeys, ProfileKeys, NameKeys):
         for key in model.model_fields:
             assert f"`{key}`" in page or f"`{key}_file`" in page, key
+    page = text("acme.md")
+    for key in AcmeKeys.model_fields:
+        assert f"`{key}`" in page, key

@@ -30,6 +30,7 @@ need cfssl golang-cfssl
 need certbot certbot
 need lego lego
 need pebble pebble
+need pebble-challtestsrv pebble
 need caddy caddy
 [ -x /usr/share/easy-rsa/easyrsa ] || missing="$missing easy-rsa"
 need softhsm2-util softhsm2

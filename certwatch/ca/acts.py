@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from certwatch.ca import approvals, crl
 from certwatch.ca.authority import Authority
+from certwatch.ca.crl import serial_of
 from certwatch.ca.failure import CAError
 from certwatch.ca.issue import Certified
 from certwatch.ca.profiles import profile_named
@@ -66,12 +67,40 @@ def make_crl(authority: Authority, values: Values) -> dict[str, Any]:
     return {"crl": der.hex(), "issuer": issuer.name}
 
 
+def bind(authority: Authority, values: Values) -> dict[str, Any]:
+    """kid, person."""
+    from certwatch.ca.acme import accounts
+
+    kid = str(values["kid"])
+    return {"kid": kid, "hmac_key": accounts.bind(authority, kid, str(values["person"]))}
+
+
+def unbind(authority: Authority, values: Values) -> dict[str, Any]:
+    """kid, person."""
+    from certwatch.ca.acme import accounts
+
+    return {"accounts": accounts.unbind(authority, str(values["kid"]), str(values["person"]))}
+
+
+def renew_now(authority: Authority, values: Values) -> dict[str, Any]:
+    """serials (hex), or issuer; why, person."""
+    from certwatch.ca.acme import renewal
+
+    serials = [serial_of(str(each)) for each in values.get("serials") or ()]
+    if not serials:
+        serials = renewal.live_serials(authority, issuer=values.get("issuer"))
+    return {"called": renewal.call(authority, serials, str(values["why"])[:500], str(values["person"]))}
+
+
 ACTS: Mapping[str, Callable[[Authority, Values], dict[str, Any]]] = {
     "sign": sign,
     "approve": approve,
     "refuse": refuse,
     "revoke": revoke,
     "crl": make_crl,
+    "bind": bind,
+    "unbind": unbind,
+    "renew-now": renew_now,
 }
 
 

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from certwatch.ca.authority import Authority, instant
 from certwatch.ca.failure import CAError
-from certwatch.ca.issue import Certified, check, issue, said_of
+from certwatch.ca.issue import Certified, check, enter, issue, said_of
 from certwatch.ca.request import Order, decoded
 from certwatch.telemetry.metrics import CA_REQUESTS, CA_WAITING
 
@@ -47,21 +47,7 @@ def submit(authority: Authority, order: Order) -> Certified | Waiting:
             CA_REQUESTS.labels(order.profile, order.channel, error.kind).inc()
             raise
         with authority.act() as act:
-            cursor = act.connection.execute(
-                "INSERT INTO requests (at, channel, requester, submitter, profile, wanted, needed, state)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, 'waiting')",
-                (
-                    act.instant,
-                    order.channel,
-                    order.requester,
-                    order.submitter,
-                    order.profile,
-                    order.encoded(),
-                    profile.approvals,
-                ),
-            )
-            request = int(cursor.lastrowid or 0)
-            act.append("request", [{**said_of(order), "request": request, "approvals": profile.approvals}])
+            request = enter(act, order, needed=profile.approvals)
         CA_REQUESTS.labels(order.profile, order.channel, "waiting").inc()
         CA_WAITING.inc()
         return Waiting(request=request, needed=profile.approvals)

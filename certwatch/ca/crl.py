@@ -169,14 +169,19 @@ def refresh(authority: Authority) -> int:
     return made
 
 
+def serial_of(text: str) -> bytes:
+    """As the books have it, of what people type. Raises CAError "usage"."""
+    try:
+        return bytes.fromhex(text.replace(":", "").removeprefix("0x").zfill(32))
+    except ValueError as error:
+        raise CAError("usage", f'"{text[:60]}" is not a serial number in hexadecimal') from error
+
+
 def revoke(authority: Authority, serial: str, reason: str, person: str) -> None:
     """On disk, in the ledger, and in a new CRL, when this returns. Raises CAError."""
     if reason not in REASONS:
         raise CAError("usage", f'"{reason}" is no reason (known: {", ".join(REASONS)})')
-    try:
-        key = bytes.fromhex(serial.replace(":", "").removeprefix("0x").zfill(32))
-    except ValueError as error:
-        raise CAError("usage", f'"{serial[:60]}" is not a serial number in hexadecimal') from error
+    key = serial_of(serial)
     with authority.turn:
         rows = authority.rows("SELECT issuer, shard, revoked, state FROM certificates WHERE serial = ?", key)
         if not rows:

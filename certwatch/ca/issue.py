@@ -152,20 +152,7 @@ def _write_intents(
                 "refusal", [{**said_of(order), "request": request, "reason": each.kind, "why": each.message}]
             )
         elif request is None:
-            cursor = act.connection.execute(
-                "INSERT INTO requests (at, channel, requester, submitter, profile, wanted, needed, state)"
-                " VALUES (?, ?, ?, ?, ?, ?, 0, 'approved')",
-                (
-                    act.instant,
-                    order.channel,
-                    order.requester,
-                    order.submitter,
-                    order.profile,
-                    order.encoded(),
-                ),
-            )
-            request = cursor.lastrowid
-            act.append("request", [{**said_of(order), "request": request, "approvals": 0}])
+            request = enter(act, order, needed=0)
         requests.append(request)
     good = [
         (each, request)
@@ -208,6 +195,27 @@ def _write_intents(
         ],
     )
     return requests
+
+
+def enter(act: _Act, order: Order, *, needed: int) -> int:
+    """Write down a request for which `needed` people must approve: its number. 0: it may be issued."""
+    cursor = act.connection.execute(
+        "INSERT INTO requests (at, channel, requester, submitter, profile, wanted, needed, state)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            act.instant,
+            order.channel,
+            order.requester,
+            order.submitter,
+            order.profile,
+            order.encoded(),
+            needed,
+            "waiting" if needed else "approved",
+        ),
+    )
+    request = int(cursor.lastrowid or 0)
+    act.append("request", [{**said_of(order), "request": request, "approvals": needed}])
+    return request
 
 
 def said_of(order: Order) -> dict[str, object]:

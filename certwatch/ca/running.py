@@ -2,10 +2,11 @@
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Iterator
-from contextlib import suppress
+from collections.abc import Awaitable, Iterator, Sequence
+from contextlib import AsyncExitStack, suppress
 from urllib.parse import urlsplit
 
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from certwatch.ca import crl
@@ -48,24 +49,43 @@ class RunningCA:
         self._own: OwnCertificate | None = None
         self._socket = LocalSocket(self.service)
         self._rounds: asyncio.Task[None] | None = None
+        #: What lives as long as it does, and ends before the authority.
+        self._within = AsyncExitStack()
 
     @classmethod
     async def open(cls, settings: CASettings, secrets: Secrets, clock: Clock) -> "RunningCA":
         """Takes the CA's lock. Raises CAError."""
         authority = await asyncio.to_thread(Authority, settings, secrets, clock)
+        running: RunningCA | None = None
         try:
             running = await asyncio.to_thread(cls, authority)
             if settings.listen_tls is not None:
                 host = urlsplit(settings.addresses.url).hostname
                 running._own = OwnCertificate(names_for(settings.hostnames, settings.listen_tls, host))
                 await running.service.act(running._own.renew)
-                running.tls_app = tls_app(running.site)
+                running.tls_app = tls_app(running.site, await running._acme())
+            elif settings.acme is not None:
+                raise CAError("usage", "ca: acme: is spoken by TLS alone: set ca: listen_tls (host:port)")
             await running._socket.start()
         except BaseException:
+            if running is not None:
+                await running._within.aclose()
             authority.close()
             raise
         running._rounds = asyncio.create_task(running._keep_fresh())
         return running
+
+    async def _acme(self) -> Sequence[BaseRoute]:
+        """Its routes, none where it is not configured. Raises CAError."""
+        keys = self.site.settings.acme
+        if keys is None:
+            return ()
+        from certwatch.ca.acme.server import AcmeServer
+        from certwatch.ca.acme.settings import settings_of
+
+        server = AcmeServer(self.service, settings_of(keys))
+        await self._within.enter_async_context(server.running())
+        return server.routes()
 
     @property
     def tls(self) -> ssl.SSLContext | None:
@@ -96,5 +116,6 @@ class RunningCA:
             with suppress(asyncio.CancelledError):
                 await self._rounds
         await self._socket.stop()
+        await self._within.aclose()
         await self.service.close()
         self.service.authority.close()

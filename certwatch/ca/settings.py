@@ -7,7 +7,7 @@ from pathlib import Path
 
 from certwatch.ca.certificate import Addresses
 from certwatch.ca.profiles import BUILT_IN, Profile, profiles_of
-from certwatch.config.ca import CaKeys, ProfileKeys
+from certwatch.config.ca import AcmeKeys, CaKeys, ProfileKeys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +30,8 @@ class CASettings:
     hostnames: tuple[str, ...] = ()
     #: Requesters (as their client certificates name them) who may approve and revoke.
     admins: tuple[str, ...] = ()
+    #: None: no ACME.
+    acme: AcmeKeys | None = None
 
 
 def settings_of(keys: CaKeys, profiles: Mapping[str, ProfileKeys], directory: Path) -> CASettings:
@@ -50,4 +52,5 @@ def settings_of(keys: CaKeys, profiles: Mapping[str, ProfileKeys], directory: Pa
         listen_tls=keys.listen_tls,
         hostnames=tuple(keys.hostnames),
         admins=tuple(keys.admins),
+        acme=keys.acme,
     )

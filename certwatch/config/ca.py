@@ -1,7 +1,7 @@
 """The keys of `ca:`, as models: where the embedded CA is, what it may make, and for whom."""
 
 from datetime import timedelta
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
@@ -97,6 +97,56 @@ class ProfileKeys(Keys):
     excluded: Texts | None = None
 
 
+def _server(value: str) -> str:
+    bare = value[1:].partition("]")[0] if value.startswith("[") else value
+    host, _, port = (
+        value.rpartition(":") if value.startswith("[") or value.count(":") == 1 else (bare, "", "53")
+    )
+    try:
+        ip_address(host.strip("[]") or bare)
+        if not 0 < int(port or 53) < 65536:
+            raise ValueError("port")
+    except ValueError as error:
+        raise ValueError(
+            f'"{value}" is not a name server: write 10.0.0.53, 10.0.0.53:5353 or [2001:db8::53]:53'
+        ) from error
+    return value
+
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class AcmeKeys(Keys):
+    """The ACME server, on the CA's listener at /acme/directory."""
+
+    #: Where clients reach it, if that is not the address that they say: https://ca.example.com/acme.
+    url: WebAddress = ""
+    #: Profiles that clients may ask for; the first is what they get if they name none.
+    profiles: Annotated[list[str], BeforeValidator(_listed), Field(min_length=1)] = Field(
+        default_factory=lambda: ["server"]
+    )
+    #: Accounts are made only with an external binding (certwatch ca binding NAME).
+    require_binding: bool = False
+    #: Private networks in which names may be validated. The public internet always may.
+    networks: Networks = Field(default_factory=list)
+    #: Name servers to ask. Empty: the system's.
+    resolvers: Annotated[list[Annotated[str, AfterValidator(_server)]], BeforeValidator(_listed)] = Field(
+        default_factory=list
+    )
+    #: Where http-01 is looked for; other than 80 only for trials.
+    http_port: Port = 80
+    #: Where tls-alpn-01 is looked for; other than 443 only for trials.
+    tls_port: Port = 443
+    #: Of one account.
+    orders_per_hour: Annotated[int, Field(ge=1, le=1_000_000)] = 300
+    #: Of one name at one account: then it is refused for the rest of the hour.
+    failures_per_hour: Annotated[int, Field(ge=1, le=10_000)] = 5
+    #: Terms that must be agreed to.
+    terms: WebAddress = ""
+    #: What tells people about this CA.
+    website: WebAddress = ""
+
+
 class CaKeys(Keys):
     """The embedded CA."""
 
@@ -138,3 +188,5 @@ class CaKeys(Keys):
     )
     #: Lint what would be signed, and sign nothing that has faults.
     lint: bool = True
+    #: Let ACME clients fetch certificates by themselves.
+    acme: AcmeKeys | None = None

@@ -3,6 +3,7 @@
 pkilint takes two milliseconds a certificate and half a second to import: who calls this has a process for it.
 """
 
+import re
 from collections.abc import Collection
 from functools import cache
 from importlib.metadata import version
@@ -19,6 +20,8 @@ from certwatch.model.lint import Lint, Profile
 MOST = 50
 MAX_MESSAGE = 300
 FORMAT: tuple[Profile, ...] = ("rfc5280",)
+_LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_NAME = re.compile(rf'"(\*\.)?{_LABEL}(\.{_LABEL})*"')
 EVERY: tuple[Profile, ...] = (*FORMAT, "cabf-tls")
 
 
@@ -87,6 +90,15 @@ def _said(profile: Profile, results: Any) -> list[Lint]:
         ): None
         for result in results
         for each in result.finding_descriptions
-        if each.finding.severity <= Severity.WARNING
+        if each.finding.severity <= Severity.WARNING and not _is_name(each)
     }
     return list(said)
+
+
+def _is_name(found: Any) -> bool:
+    """The linter takes wildcards, of which RFC 5280 (4.2.1.6) says nothing, and names of one label ("localhost") for no
+    names at all. By RFC 1034 (3.5), which it stands on, a domain may have one label."""
+    return (
+        found.finding.code == "pkix.invalid_domain_name_syntax"
+        and _NAME.search(found.message or "") is not None
+    )

@@ -207,6 +207,12 @@ CA_CHORE_FAILURES = Counter(
     ["chore", "reason"],
     registry=REGISTRY,
 )
+CA_ACME_VALIDATIONS = Counter(
+    "certwatch_ca_acme_validations",
+    'ACME challenges that were looked for, by outcome: "ok" or the type of the problem (RFC 8555, 6.7).',
+    ["method", "outcome"],
+    registry=REGISTRY,
+)
 CA_OCSP_ANSWERS = Counter(
     "certwatch_ca_ocsp_answers",
     'Answers of the OCSP responder, by outcome: "good", "revoked", "unknown", "malformed", "unauthorized", "error".',

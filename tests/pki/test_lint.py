@@ -58,3 +58,12 @@ def test_a_damaged_certificate_is_linted_or_refused_and_never_more(at: int, byte
 
 def test_it_says_who_it_is() -> None:
     assert linter().startswith("pkilint 0.")
+
+
+def test_wildcards_and_single_labels_are_names_and_what_only_looks_like_one_is_not() -> None:
+    code = "pkix.invalid_domain_name_syntax"
+    assert code not in codes(make_certificate(issuer=ROOT, names=["dns:*.example.com"]).der, "rfc5280")
+    assert code not in codes(make_certificate(issuer=ROOT, names=["dns:localhost"]).der, "rfc5280")
+    assert code in codes(make_certificate(issuer=ROOT, names=["dns:a*.example.com"]).der, "rfc5280")
+    assert code in codes(make_certificate(issuer=ROOT, names=["dns:*.*.example.com"]).der, "rfc5280")
+    assert code in codes(make_certificate(issuer=ROOT, names=["dns:-a.example.com"]).der, "rfc5280")

@@ -1,6 +1,8 @@
 """The CA's routes, put together: `public_app` for relying parties, by plain HTTP (an answer that is signed needs no TLS,
 and fetching a CRL over TLS would ask for a CRL); `tls_app` for those who ask for something as well."""
 
+from collections.abc import Sequence
+
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -22,8 +24,9 @@ def public_app(site: CASite) -> ASGIApp:
     return _app(site, _public(site))
 
 
-def tls_app(site: CASite) -> ASGIApp:
-    return _app(site, [*_public(site)])
+def tls_app(site: CASite, more: Sequence[BaseRoute] = ()) -> ASGIApp:
+    """`more`: of what a config may leave out (ACME)."""
+    return _app(site, [*_public(site), *more])
 
 
 def _public(site: CASite) -> list[BaseRoute]:

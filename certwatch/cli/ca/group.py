@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from certwatch.cli.ca import acme
 from certwatch.cli.ca.opening import Opening, ca_options, person
 from certwatch.cli.failure import ACTION, FAILED, OK, USAGE, Failed
 from certwatch.cli.instants import duration, iso
@@ -349,3 +350,7 @@ def write_out(path: Path | None, data: bytes) -> None:
     fresh = path.with_name(f".{path.name}.new")
     fresh.write_bytes(data)
     fresh.replace(path)
+
+
+command.add_command(acme.binding)
+command.add_command(acme.renew_now)
