@@ -43,7 +43,7 @@ CRL_FETCHES = Counter(
 )
 KUBERNETES_REQUESTS = Counter(
     "certwatch_kubernetes_requests",
-    'Requests to Kubernetes API servers, by verb ("list", "watch", "get") and outcome: "ok", the HTTP status that refused it, or an error kind where there was no answer.',
+    'Requests to Kubernetes API servers, by verb ("list", "watch", "get", "create", "patch") and outcome: "ok", the HTTP status that refused it, or an error kind where there was no answer.',
     ["cluster", "verb", "outcome"],
     registry=REGISTRY,
 )

@@ -72,12 +72,14 @@ class Cluster:
         self._loop = asyncio.get_running_loop()
         await self._look_at_namespaces()
         unreachable: LookError | None = None
+        something = False
         for reflector in self._reflectors:
             if unreachable is not None:
                 await put([Incomplete(scope=reflector.scope, error=unreachable)])
                 continue
             try:
                 await self._look_at(reflector, put)
+                something = True
             except RequestFailed as failed:
                 error = self._told(reflector, failed)
                 await put([Incomplete(scope=reflector.scope, error=error)])
@@ -85,7 +87,7 @@ class Cluster:
                     unreachable = error
         if "control-plane" in self._config.sources:
             await put([self._seen_api_server(unreachable)])
-        return unreachable if self._reflectors and unreachable is not None else None
+        return None if something else unreachable
 
     def _seen_api_server(self, unreachable: LookError | None) -> Observation | Incomplete:
         """As its clients reach it: what the kubeconfig, or the pod's environment, says."""

@@ -14,12 +14,13 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.applications import Starlette
 
 from certwatch.model.certificate import Name
 from certwatch.model.finding import Finding
-from certwatch.model.location import Location, file_location
+from certwatch.model.location import Location, LocationURI, file_location
 from certwatch.model.observation import LookError, Scan
 from certwatch.model.sighting import Served
 from certwatch.plugins import registry
@@ -27,6 +28,7 @@ from certwatch.plugins.exporter import Exporter, ExporterContext, News
 from certwatch.plugins.testing import FakeClock
 from tests.exporters.test_events import CERTIFICATE, FINDING, SERVED
 from tests.exporters.test_events_syslog import Receiver, parsed, receiver
+from tests.support.kubernetes import kubeconfig
 from tests.support.web_server import Request, WebServer, web_server
 
 pytestmark = pytest.mark.anyio
@@ -57,6 +59,18 @@ class Case:
     config: Callable[[int, Path], dict[str, Any]]
     #: How it tells: "asked", "http", "octets", "datagrams", "file".
     way: str
+    #: Where the findings are that it tells of. Empty: anywhere.
+    location: str = ""
+
+    def of(self, finding: Finding) -> Finding:
+        return replace(finding, location=LocationURI(self.location)) if self.location else finding
+
+
+def _cluster(port: int, folder: Path) -> dict[str, Any]:
+    path = folder / "kubeconfig"
+    if not path.exists():
+        path.write_text(yaml.safe_dump(kubeconfig([("prod", f"http://127.0.0.1:{port}", b"", "token")])))
+    return {"cluster": "prod", "kubeconfig": str(path)}
 
 
 CASES = {
@@ -84,6 +98,12 @@ CASES = {
         kind="notify",
         config=lambda port, folder: {"urls": [f"webhook+http://127.0.0.1:{port}/"], "group_wait": 0},
         way="http",
+    ),
+    "kubernetes-events": Case(
+        kind="kubernetes-events",
+        config=_cluster,
+        way="http",
+        location="k8s://prod/pay/secret/web?key=tls.crt",
     ),
 }
 HOSTILE = "www.exa\0mple\r\n\u202ecom\u2028\ud800<b>'\"]}\\ " + "x" * 100_000
@@ -169,15 +189,15 @@ async def test_making_one_does_no_io(name: str, tmp_path: Path) -> None:
 async def test_it_starts_with_an_empty_inventory_and_again_after_news_was_lost(
     name: str, tmp_path: Path
 ) -> None:
-    view = View()
-    async with far_side(CASES[name].way, tmp_path) as far:
-        exporter = make(CASES[name], far.port, tmp_path, view)
+    view, case = View(), CASES[name]
+    async with far_side(case.way, tmp_path) as far:
+        exporter = make(case, far.port, tmp_path, view)
         async with life(exporter):
             await exporter.publish(News())
-            await exporter.publish(News(changed=(SERVED,), opened=(FINDING,)))
-            view.served_now, view.findings = [SERVED], [FINDING]
+            await exporter.publish(News(changed=(SERVED,), opened=(case.of(FINDING),)))
+            view.served_now, view.findings = [SERVED], [case.of(FINDING)]
             await exporter.start()
-            await exporter.publish(News(resolved=(FINDING,), retired=(SERVED,)))
+            await exporter.publish(News(resolved=(case.of(FINDING),), retired=(SERVED,)))
         list(exporter.routes())
 
 
@@ -197,7 +217,7 @@ async def test_a_far_side_that_hangs_delays_neither_publish_nor_the_end(
         loop = asyncio.get_running_loop()
         began = loop.time()
         for _ in range(20):
-            await exporter.publish(News(changed=(SERVED,) * 20, opened=(FINDING,)))
+            await exporter.publish(News(changed=(SERVED,) * 20, opened=(case.of(FINDING),)))
         assert loop.time() - began < 3
         task.cancel()
         began = loop.time()
@@ -212,7 +232,9 @@ async def test_hostile_names_break_nothing_of_what_it_tells(name: str, tmp_path:
     async with far_side(case.way, tmp_path) as far:
         exporter = make(case, far.port, tmp_path)
         async with life(exporter):
-            await exporter.publish(News(changed=(HOSTILE_SERVED, SERVED), opened=(HOSTILE_FINDING, FINDING)))
+            await exporter.publish(
+                News(changed=(HOSTILE_SERVED, SERVED), opened=(case.of(HOSTILE_FINDING), case.of(FINDING)))
+            )
             if case.way == "asked":
                 await asked(exporter)
             else:
@@ -236,7 +258,7 @@ async def far_side(way: str, folder: Path) -> AsyncIterator[FarSide]:
     if way == "http":
 
         async def handle(request: Request) -> tuple[int, bytes]:
-            return 200, b'{"errors":false,"items":[]}'
+            return 200, b'{"errors":false,"metadata":{},"items":[{"metadata":{"uid":"1"}}]}'
 
         async with web_server(handle) as web:
             yield FarSide(web_port(web), lambda: _bodies(web), web.until)

@@ -1,12 +1,13 @@
 """Real servers for tests: found, started on a free port of loopback, waited for, stopped after."""
 
+import asyncio
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -49,6 +50,16 @@ def wait_until(ready: Callable[[], bool], *, what: str, seconds: float = 15) -> 
         if time.monotonic() > deadline:
             raise TimeoutError(f"{what}: not within {seconds} s")
         time.sleep(0.02)
+
+
+async def until(ready: Callable[[], Awaitable[bool]], *, what: str, seconds: float = 60) -> None:
+    """The same in a test that has an event loop."""
+    try:
+        async with asyncio.timeout(seconds):
+            while not await ready():  # noqa: ASYNC110 - another process's own time
+                await asyncio.sleep(0.02)
+    except TimeoutError as error:
+        raise TimeoutError(f"{what}: not within {seconds} s") from error
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Requests to one API server: LIST in pages, WATCH as lines, GET. Bytes come in bounded pieces; JSON of an object is not
+"""Requests to one API server: LIST in pages, WATCH as lines, GET, and the few writes there are. Bytes come in bounded pieces; JSON of an object is not
 looked into here but for the envelope."""
 
 import asyncio
@@ -63,8 +63,8 @@ class RequestFailed(Exception):
 
     @property
     def is_unreachable(self) -> bool:
-        """Nothing else of this cluster can be had either."""
-        return self.status == 0 or self.status == 401
+        """Nothing else of this cluster can be had either. A connection that was cut says nothing of the next one."""
+        return self.status == 401 or (self.status == 0 and self.kind not in ("reset", "malformed"))
 
     def at(self, where: str, what_to_do: str) -> LookError:
         return LookError(kind=self.kind, message=f"{where}: {self.message}. {what_to_do}")
@@ -158,7 +158,16 @@ class Client:
 
     @asynccontextmanager
     async def _asked(
-        self, verb: str, path: str, params: Mapping[str, str], accept: str, read_seconds: float | None = None
+        self,
+        verb: str,
+        path: str,
+        params: Mapping[str, str],
+        accept: str,
+        read_seconds: float | None = None,
+        *,
+        method: str = "GET",
+        body: bytes | None = None,
+        content_type: str = "application/json",
     ) -> AsyncIterator[httpx.Response]:
         """An answer that is fine. Waits where the server asks for it, takes new credentials once. Raises
         RequestFailed, for what happens in the block as well."""
@@ -166,15 +175,18 @@ class Client:
         for attempt in range(_PATIENCE):
             http, access = await self._open(refused)
             headers = {"accept": accept, "accept-encoding": "identity"}
+            if body is not None:
+                headers["content-type"] = content_type
             if access.authorization:
                 headers["authorization"] = access.authorization
             timeout = httpx.Timeout(self._timeout, read=read_seconds or self._timeout)
             extensions = {"sni_hostname": access.server_name} if access.server_name else {}
             request = http.build_request(
-                "GET",
+                method,
                 access.server + path,
                 params=params,
                 headers=headers,
+                content=body,
                 timeout=timeout,
                 extensions=extensions,
             )
@@ -183,7 +195,7 @@ class Client:
             except (httpx.HTTPError, httpx.InvalidURL, RuntimeError) as error:
                 raise self._told(verb, _failure(error)) from error
             try:
-                if response.status_code == 200:
+                if response.status_code in (200, 201):
                     yield response
                     KUBERNETES_REQUESTS.labels(self.cluster, verb, "ok").inc()
                     return
@@ -212,6 +224,24 @@ class Client:
         """One object. Raises RequestFailed."""
         async with self._asked("get", path, {}, "application/json") as response:
             return await _body(response, max_bytes)
+
+    async def create(self, path: str, body: bytes) -> bytes:
+        """POST of one object's JSON. Raises RequestFailed; status 409: it is there already."""
+        async with self._asked("create", path, {}, "application/json", method="POST", body=body) as response:
+            return await _body(response, 4 << 20)
+
+    async def merge(self, path: str, body: bytes) -> bytes:
+        """PATCH of one object by a JSON merge patch (RFC 7396). Raises RequestFailed."""
+        async with self._asked(
+            "patch",
+            path,
+            {},
+            "application/json",
+            method="PATCH",
+            body=body,
+            content_type="application/merge-patch+json",
+        ) as response:
+            return await _body(response, 4 << 20)
 
     async def pages(
         self, path: str, params: Mapping[str, str], *, limit: int, metadata_only: bool = False
