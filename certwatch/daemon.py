@@ -22,10 +22,10 @@ from certwatch.config import defaults
 from certwatch.config.load import load
 from certwatch.config.mistakes import ConfigError
 from certwatch.config.settings import Config
+from certwatch.doors.trust_files import TrustError
 from certwatch.engine.assemble import assemble
 from certwatch.engine.engine import Engine
 from certwatch.engine.known_rules import KnownRule, known_rules
-from certwatch.engine.trust_files import TrustError
 from certwatch.engine.view import StoreView
 from certwatch.inventory import open_inventory
 from certwatch.inventory.store import InventoryError

@@ -27,7 +27,7 @@ def check(file: Path | None, config: Path | None) -> None:
     FILE is the same as -c FILE. Exit status 2: something is wrong.
     """
     from certwatch.config.load import load
-    from certwatch.engine.trust_files import load_trust
+    from certwatch.doors.trust_files import load_trust
     from certwatch.web.port import web_config_of
 
     checked = load(file if file is not None else config, env=os.environ)

@@ -120,7 +120,7 @@ def _open_files() -> Check:
 
 
 def _trust(config: "Config") -> Iterator[Check]:
-    from certwatch.engine.trust_files import TrustError, load_trust
+    from certwatch.doors.trust_files import TrustError, load_trust
 
     for name, sources in config.trust.items():
         what = f"trust {name}"

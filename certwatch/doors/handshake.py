@@ -6,9 +6,12 @@ over the wire, a chain that OpenSSL refuses to parse, and the request for a clie
 a fifth of the time.
 """
 
-from typing import Any
+from typing import Any, cast
 
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.bindings.openssl.binding import Binding
+from cryptography.hazmat.primitives import serialization
 from OpenSSL import SSL
 
 from certwatch.doors.certificate_message import Presented, read_certificate, read_status
@@ -35,6 +38,13 @@ GROUPS = (
 )
 ALPN = b"\x02h2\x08http/1.1"
 
+_VERSIONS = {
+    "TLS10": SSL.TLS1_VERSION,
+    "TLS11": SSL.TLS1_1_VERSION,
+    "TLS12": SSL.TLS1_2_VERSION,
+    "TLS13": SSL.TLS1_3_VERSION,
+}
+
 #: Alert numbers that a server answers a missing client certificate with (RFC 8446, 6.2; RFC 5246, 7.2.2).
 _ALERTS_WITHOUT_CLIENT_CERTIFICATE = frozenset({40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 116})
 #: What to do about an alert, by its number.
@@ -50,6 +60,8 @@ _ALERT_OFFSET = 1000
 _CERTIFICATE, _CERTIFICATE_REQUEST, _HELLO_DONE, _CERTIFICATE_STATUS = b"\x0b", b"\x0d", b"\x0e", b"\x16"
 _HANDSHAKE_RECORD = 22
 _BUFFER_SIZE = 65536
+#: Written at once, so that what comes of it fits into the buffer.
+_PORTION = 16384
 
 
 class Client:
@@ -73,6 +85,26 @@ class Client:
         # Kept here: OpenSSL holds a bare pointer to it.
         self._callback = _ffi.callback("void(int,int,int,void*,size_t,SSL*,void*)", self._on_message)
         _lib.SSL_CTX_set_msg_callback(self._ctx, self._callback)
+
+    def restrict(self, *, min_version: str, max_version: str) -> None:
+        """Versions of TLS that are offered: "TLS10" to "TLS13"."""
+        _lib.SSL_CTX_set_min_proto_version(self._ctx, _VERSIONS[min_version])
+        _lib.SSL_CTX_set_max_proto_version(self._ctx, _VERSIONS[max_version])
+
+    def present(self, chain_pem: bytes, key_pem: bytes) -> None:
+        """The client certificate that servers are given if they ask, leaf first, and its key, without a passphrase. Raises
+        ValueError."""
+        try:
+            certificates = x509.load_pem_x509_certificates(chain_pem)
+            key = serialization.load_pem_private_key(key_pem, None)
+            self._context.use_certificate(certificates[0])
+            for each in certificates[1:]:
+                self._context.add_extra_chain_cert(each)
+            self._context.use_privatekey(cast("Any", key))
+            self._context.check_privatekey()
+        except (ValueError, TypeError, UnsupportedAlgorithm, SSL.Error) as error:
+            raise ValueError("the client certificate and its key cannot be used: both are to be PEM, the key without a"
+                             " passphrase and that of the first certificate") from error  # fmt: skip
 
     def _on_message(
         self, sent: int, version: int, kind: int, data: Any, length: int, ssl: Any, argument: Any
@@ -105,6 +137,7 @@ class Handshake:
         "_ssl",
         "_started",
         "_where",
+        "agreed",
         "certificate_message",
         "client_certificate_requested",
         "done",
@@ -118,6 +151,9 @@ class Handshake:
         #: The first bytes received, until they are known to be a TLS record's head.
         self._started: bytes | None = b""
         self.done = False
+        #: Both sides have finished, and data may follow. False while `done`: all was seen, and the server refused us for
+        #: having no client certificate.
+        self.agreed = False
         #: Wire version and message, as received.
         self.certificate_message: tuple[int, bytes] | None = None
         self.status_message: bytes | None = None
@@ -153,7 +189,7 @@ class Handshake:
         client._current = None
         failure: LookFailed | None = None
         if result == 1:
-            self.done = True
+            self.done = self.agreed = True
             if self.certificate_message is None:
                 failure = LookFailed(
                     "no-certificate",
@@ -161,14 +197,39 @@ class Handshake:
                 )
         elif _lib.SSL_get_error(self._ssl, result) != _lib.SSL_ERROR_WANT_READ:
             failure = self._failure()
-        return self._pending(), failure
+        return self.pending(), failure
 
     def farewell(self) -> bytes:
         """close_notify, so that the server need not take our leaving for an attack (RFC 8446, 6.1)."""
         _lib.SSL_shutdown(self._ssl)
-        return self._pending()
+        return self.pending()
 
-    def _pending(self) -> bytes:
+    def encrypt(self, data: bytes) -> bytes:
+        """What to send for it, once the handshake is done."""
+        out = b""
+        for start in range(0, len(data), _PORTION):
+            part = data[start : start + _PORTION]
+            _lib.SSL_write(self._ssl, part, len(part))
+            out += self.pending()
+        return out
+
+    def decrypt(self, data: bytes) -> tuple[bytes, bool]:
+        """What has become readable by what arrived, and whether the other side has said that it ends. What is to be sent in
+        answer (a key update) is `pending`. Raises LookFailed."""
+        _lib.ERR_clear_error()
+        if data:
+            _lib.BIO_write(self._in, data, len(data))
+        parts = []
+        buffer = self._client._out
+        while (length := _lib.SSL_read(self._ssl, buffer, _BUFFER_SIZE)) > 0:
+            parts.append(_ffi.buffer(buffer, length)[:])
+        kind = _lib.SSL_get_error(self._ssl, length)
+        if kind == _lib.SSL_ERROR_SSL:
+            _, text = _drain()
+            raise LookFailed("tls-alert", f"{self._where}: TLS broke off after the handshake: {text}.")
+        return b"".join(parts), kind == _lib.SSL_ERROR_ZERO_RETURN
+
+    def pending(self) -> bytes:
         buffer = self._client._out
         length = _lib.BIO_read(self._out, buffer, _BUFFER_SIZE)
         if length <= 0:

@@ -66,9 +66,9 @@ async def look(client: Client, peer: Peer, *, time_limit: float, max_bytes: int)
             if error.errno is None:
                 visit.failure = LookFailed("timeout", f"{peer.where}: {visit.waiting_for(time_limit)}")
             else:
-                visit.failure = _translated(error, peer)
+                visit.failure = translated(error, peer.where)
         except OSError as error:
-            visit.failure = _translated(error, peer)
+            visit.failure = translated(error, peer.where)
         return visit.result()
     finally:
         visit.leave()
@@ -280,7 +280,7 @@ _ADVICE: dict[ErrorKind, str] = {
 }
 
 
-def _translated(error: OSError, peer: Peer) -> LookFailed:
+def translated(error: OSError, where: str) -> LookFailed:
     """A socket's error as one of ours."""
     number = error.errno or 0
     kind = _KINDS.get(number, "other")
@@ -291,4 +291,4 @@ def _translated(error: OSError, peer: Peer) -> LookFailed:
         why = "connecting is forbidden on this host. Check its firewall, and that it is no broadcast address."
     elif why is None:
         why = f"{error.strerror or error}. Check the route to it."
-    return LookFailed(kind, f"{peer.where}: {why}")
+    return LookFailed(kind, f"{where}: {why}")

@@ -12,11 +12,11 @@ import certwatch
 from certwatch.config import defaults
 from certwatch.config.mistakes import ConfigError
 from certwatch.config.settings import CollectorSettings, Config, ExporterSettings
+from certwatch.doors.trust_files import load_trust
 from certwatch.engine.collect import CollectorJob
 from certwatch.engine.engine import Work
 from certwatch.engine.judge import ActiveRule, RuleSet
 from certwatch.engine.publish import ExporterJob
-from certwatch.engine.trust_files import load_trust
 from certwatch.expressions.custom_rule import custom_rule
 from certwatch.expressions.owners import owner_of, pages_of
 from certwatch.model.clock import Clock

@@ -1,6 +1,7 @@
 """Who may ask for what, and for how long. Pure ASGI, around everything that is answered."""
 
 import asyncio
+from functools import lru_cache
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -62,13 +63,22 @@ class HostCheck:
         await self._app(scope, receive, send)
 
     def _is_ours(self, host: str) -> bool:
-        try:
-            name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
-        except ValueError:
+        name = _name_of(host)
+        if name is None:
             return False
-        if name == "localhost" or name.endswith(".localhost") or name in (self._names or ()):
-            return True
-        return _is_address(name)
+        return name == "" or name in (self._names or ())
+
+
+@lru_cache(maxsize=256)
+def _name_of(host: str) -> str | None:
+    """Of a Host header: its name; empty: this host itself or an address; None: it is none."""
+    try:
+        name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
+    except ValueError:
+        return None
+    if name == "localhost" or name.endswith(".localhost") or _is_address(name):
+        return ""
+    return name or None
 
 
 def _is_address(text: str) -> bool:

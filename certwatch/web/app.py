@@ -6,7 +6,8 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Match, Route
+from starlette.types import Scope
 
 from certwatch.web.access import HostCheck, TimeLimit, may_reload
 from certwatch.web.api.routes import api_routes
@@ -24,18 +25,20 @@ MAX_BODY_BYTES = 64 * 1024
 
 
 def make_app(site: Site, routes: Sequence[BaseRoute] = ()) -> Starlette:
-    """`routes`: those of the exporters; ours come first."""
+    """`routes`: those of the exporters; what ours answer is not theirs to answer."""
     reads = Reads(site)
     process = _Process(site)
+    ours: list[BaseRoute] = [
+        Route("/-/healthy", process.healthy, methods=["GET"]),
+        Route("/-/ready", process.ready, methods=["GET"]),
+        Route("/-/reload", process.reload, methods=["POST"]),
+        *_page_routes(Pages(site, reads)),
+        *api_routes(site, reads),
+    ]
+    # Programs ask for these, often: they are found without a look at all of ours.
+    first = [each for each in routes if _is_theirs(each, ours)]
     app = Starlette(
-        routes=[
-            Route("/-/healthy", process.healthy, methods=["GET"]),
-            Route("/-/ready", process.ready, methods=["GET"]),
-            Route("/-/reload", process.reload, methods=["POST"]),
-            *_page_routes(Pages(site, reads)),
-            *api_routes(site, reads),
-            *routes,
-        ],
+        routes=[*first, *ours, *(each for each in routes if each not in first)],
         middleware=[Middleware(TimeLimit), Middleware(HostCheck, names=site.host_names)],
         exception_handlers={404: _not_found, 405: _wrong_method},
         max_body_size=MAX_BODY_BYTES,
@@ -43,6 +46,15 @@ def make_app(site: Site, routes: Sequence[BaseRoute] = ()) -> Starlette:
     # An address is right or it is not; a redirect would send people to whatever host the request claims.
     app.router.redirect_slashes = False
     return app
+
+
+def _is_theirs(route: BaseRoute, ours: Sequence[BaseRoute]) -> bool:
+    """It answers one path, which none of ours answers."""
+    path = getattr(route, "path", "")
+    if not path or "{" in path:
+        return False
+    scope: Scope = {"type": "http", "path": path, "root_path": "", "method": "GET", "headers": []}
+    return all(each.matches(scope)[0] is Match.NONE for each in ours)
 
 
 def _page_routes(pages: Pages) -> list[Route]:

@@ -18,6 +18,8 @@ class GuardedRoute(BaseRoute):
     def __init__(self, kind: str, route: BaseRoute) -> None:
         self._kind = kind
         self._route = route
+        #: As it is written. Empty: it has none.
+        self.path: str = getattr(route, "path", "")
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         return self._route.matches(scope)

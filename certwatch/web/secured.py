@@ -41,7 +41,7 @@ class Secured:
                     self._refused = True
                     transport.close()
                     return
-                super().connection_made(transport)  # type: ignore[arg-type]
+                super().connection_made(transport)
 
             def data_received(self, data: bytes) -> None:
                 if not self._refused:

@@ -7,14 +7,12 @@ import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
+from typing import Any, cast
 
 import uvicorn
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
-#: What speaks HTTP/1.1 on one connection.
-HTTPProtocol = HttpToolsProtocol
 
 #: Connections at once; more are answered 503 by uvicorn.
 MAX_CONNECTIONS = 256
@@ -94,6 +92,42 @@ class _Uvicorn(uvicorn.Server):
         yield
 
 
+class _Joined:
+    """A transport that writes what belongs together at once: an answer's head and body are one packet, and one call of
+    the system, not two."""
+
+    __slots__ = ("_loop", "_parts", "_transport")
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._parts: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        if not self._parts:
+            self._loop.call_soon(self._flush)
+        self._parts.append(data)
+
+    def _flush(self) -> None:
+        parts, self._parts = self._parts, []
+        if parts:
+            self._transport.write(parts[0] if len(parts) == 1 else b"".join(parts))
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
+class HTTPProtocol(HttpToolsProtocol):
+    """What speaks HTTP/1.1 on one connection."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(_Joined(cast("asyncio.Transport", transport), self.loop))  # type: ignore[arg-type]
+
+
 class _WithClientCertificate(HTTPProtocol):
     """Tells the application who the TLS client is: `scope["state"]["client_certificate"]`, DER; absent: it has none."""
 
@@ -102,7 +136,7 @@ class _WithClientCertificate(HTTPProtocol):
         presented = connection.getpeercert(binary_form=True) if connection is not None else None
         if presented is not None:
             self.app_state = {**self.app_state, "client_certificate": presented}
-        super().connection_made(transport)  # type: ignore[arg-type]
+        super().connection_made(transport)
 
 
 class HTTPServer:

@@ -63,6 +63,19 @@ def distinguished_name(raw: bytes) -> str:
     )
 
 
+def attributes(raw: bytes) -> list[tuple[str, str]]:
+    """Every attribute of a Name, first to last, as dotted OID and text; undecodable bytes as U+FFFD, a value that is no
+    string as "#" and its hex. Raises Unreadable."""
+    return [
+        (
+            object_identifier(oid),
+            value.decode(_STRINGS[tag], "replace") if tag in _STRINGS else f"#{tag:02x}{value.hex()}",
+        )
+        for relative in _relative_names(raw)
+        for oid, tag, value in relative
+    ]
+
+
 def common_names(raw: bytes) -> list[str]:
     """Every CN's text, first to last; undecodable bytes as U+FFFD."""
     return [

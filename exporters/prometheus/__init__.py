@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, cast
 
 from prometheus_client import exposition as text_format
 from prometheus_client.openmetrics import exposition as openmetrics_format
-from pydantic import Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
@@ -16,6 +16,8 @@ from certwatch.plugins.negotiation import takes_gzip, weights
 from certwatch.telemetry.metrics import REGISTRY
 from exporters.prometheus.exposition import OPENMETRICS, TEXT, Piece, gzipped
 from exporters.prometheus.index import Index
+from exporters.prometheus.probe.modules import Modules, read_modules
+from exporters.prometheus.probe.route import Probes
 
 #: Bytes handed to the connection at once.
 PORTION = 1 << 18
@@ -28,6 +30,14 @@ class PrometheusConfig(ExporterConfig):
     web_config: Annotated[str, Field(min_length=1)] | None = None
     #: False: aggregates only, no series for each certificate and location.
     per_certificate: bool = True
+    #: `/probe`, as blackbox_exporter answers it: its config file; true: with a few modules that are built in.
+    probe: Annotated[
+        Modules | None,
+        BeforeValidator(read_modules),
+        WithJsonSchema({"anyOf": [{"type": "boolean"}, {"type": "string", "minLength": 1}]}),
+    ] = None
+    #: True: `ssl_*` as well, as ssl_exporter has it.
+    ssl_metrics: bool = False
 
 
 class PrometheusExporter:
@@ -39,6 +49,11 @@ class PrometheusExporter:
         self._context = context
         # Replaced whole by start, changed by publish; both on the event loop, never at once.
         self._index = Index(per_certificate=config.per_certificate)
+        self._probes = (
+            Probes(config.probe, ssl_metrics=config.ssl_metrics, clock=context.clock)
+            if config.probe
+            else None
+        )
 
     async def start(self) -> None:
         self._index = await asyncio.to_thread(self._build)
@@ -70,7 +85,10 @@ class PrometheusExporter:
         """Nothing to do by itself: it is asked."""
 
     def routes(self) -> Sequence[Any]:
-        return (Route("/metrics", self._metrics, methods=["GET"]),)
+        routes = [Route("/metrics", self._metrics, methods=["GET"])]
+        if self._probes is not None:
+            routes.append(self._probes.route())
+        return routes
 
     async def _metrics(self, request: Request) -> Response:
         openmetrics = wants_openmetrics(request.headers.get("accept", ""))

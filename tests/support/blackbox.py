@@ -23,7 +23,7 @@ class Blackbox:
 
     def probe(self, target: str, times: int) -> None:
         """Scrape /probe one after another over one connection. Raises RuntimeError if one does not succeed."""
-        request = f"GET /probe?module=tls&target={target} HTTP/1.1\r\nHost: blackbox\r\n\r\n".encode()
+        request = f"GET /probe?module=tls&target={target} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
         with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
             for _ in range(times):
                 connection.sendall(request)
@@ -62,17 +62,24 @@ def _some(connection: socket.socket) -> bytes:
 @contextmanager
 def blackbox(tmp_path: Path, server_name: str) -> Iterator[Blackbox]:
     """Run it with one module, `tls`: connect, full handshake, any certificate is taken."""
-    binary = program("prometheus-blackbox-exporter", "prometheus-blackbox-exporter")
-    port = free_port()
     config = tmp_path / "blackbox.yml"
     config.write_text(
         "modules:\n  tls:\n    prober: tcp\n    timeout: 10s\n    tcp:\n      tls: true\n"
         "      preferred_ip_protocol: ip4\n      tls_config:\n        insecure_skip_verify: true\n"
         f"        server_name: {server_name}\n"
     )
+    with blackbox_by(config) as running:
+        yield running
+
+
+@contextmanager
+def blackbox_by(config: Path) -> Iterator[Blackbox]:
+    """Run it by a config of its own."""
+    binary = program("prometheus-blackbox-exporter", "prometheus-blackbox-exporter")
+    port = free_port()
     with running(
         [binary, f"--config.file={config}", f"--web.listen-address=127.0.0.1:{port}", "--log.level=error"],
         ready=lambda: accepts(port),
-        log=tmp_path / "blackbox.log",
+        log=config.with_suffix(".log"),
     ) as process:
         yield Blackbox(port=port, process=psutil.Process(process.pid))

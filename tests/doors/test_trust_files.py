@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from certwatch.engine.trust_files import TrustError, load_trust
+from certwatch.doors.trust_files import TrustError, load_trust
 from certwatch.plugins.testing import make_ca
 from certwatch.x509.der import read
 

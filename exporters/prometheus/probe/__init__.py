@@ -1,0 +1,1 @@
+"""Looks on request, as Prometheus' blackbox_exporter does: `/probe`."""
