@@ -40,6 +40,7 @@ def names() -> set[str]:
 
 
 @pytest.mark.integration
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize(
     "words",
     [
@@ -49,7 +50,7 @@ def names() -> set[str]:
 )
 def test_promtool_finds_them_right(words: tuple[str, ...]) -> None:
     done = subprocess.run(
-        [program("promtool", "prometheus"), *words], capture_output=True, text=True, timeout=60
+        [program("promtool", "prometheus"), *words], capture_output=True, text=True, timeout=150
     )
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -133,6 +133,23 @@ def executive() -> dashboard.Dashboard:
             unit="percentunit",
             text="M7: all, in production.",
         ),
+        _now(
+            "Certificates issued, 30 days",
+            "1 - (certwatch:issuance_errors:ratio_30d or vector(0))",
+            unit="percentunit",
+            text="M1: 99.9 %. Requests to the embedded CA and to cert-manager's issuers; without either, 100 %.",
+        ),
+        _now(
+            "Compromised keys in use",
+            'sum(certwatch_findings_open{rule=~"compromised|key-broken", owner=~"$owner"}) or vector(0)',
+            text="M10: each must be gone within four hours.",
+        ),
+        _now(
+            "Recovered too late, 30 days",
+            "certwatch:compromise_late:ratio_30d or vector(0)",
+            unit="percentunit",
+            text="M10: places with a compromised key that took longer than four hours.",
+        ),
         _list(
             "Certificates by issuer",
             'topk(15, count by (issuer) (certwatch_certificate_info{is_ca="false"}))',
@@ -194,6 +211,38 @@ def on_call() -> dashboard.Dashboard:
             ],
             unit="s",
             text="M3: below 200 ms. Answers from memory are not in it.",
+        ),
+        _over_time(
+            "Requests for certificates that failed",
+            [
+                ("certwatch:issuance_errors:ratio_1h or vector(0)", "one hour"),
+                ("certwatch:issuance_errors:ratio_1d or vector(0)", "one day"),
+            ],
+            unit="percentunit",
+            text="M1: one in a thousand may.",
+        ),
+        _over_time(
+            "Signatures of the CA that failed",
+            [
+                ("certwatch:signing_errors:ratio_1h or vector(0)", "one hour"),
+                ("certwatch:signing_errors:ratio_1d or vector(0)", "one day"),
+            ],
+            unit="percentunit",
+            text="M8: one in a thousand may.",
+        ),
+        _over_time(
+            "Signatures in an hour, by key",
+            [
+                ("certwatch:ca_signatures:increase_1h or vector(0)", "CA {{issuer}}"),
+                ("certwatch:kms_signatures:increase_1h or vector(0)", "KMS {{account}} {{key}}"),
+            ],
+            text="M6: nothing unexpected.",
+        ),
+        _now(
+            "Oldest compromised key in use",
+            "certwatch:compromise_open:seconds or vector(0)",
+            unit="s",
+            text="M10: less than four hours.",
         ),
         _over_time(
             "Renewals today",
@@ -279,6 +328,20 @@ def debug() -> dashboard.Dashboard:
             "CRL fetches by outcome",
             [("sum by (outcome) (rate(certwatch_crl_fetches_total[$__rate_interval]))", "{{outcome}}")],
             unit="ops",
+        ),
+        _over_time(
+            "Requests that wait for approval",
+            [("certwatch_ca_requests_waiting", "embedded CA")],
+        ),
+        _over_time(
+            "Latency of tokens, 95th percentile",
+            [
+                (
+                    "histogram_quantile(0.95, sum by (key, le) (rate(certwatch_ca_token_seconds_bucket[$__rate_interval]))) or vector(0)",
+                    "{{key}}",
+                )
+            ],
+            unit="s",
         ),
         _over_time(
             "Notifications",

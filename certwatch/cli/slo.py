@@ -35,18 +35,76 @@ class Objective:
     #: PromQL with one value. Empty: not asked of Prometheus.
     now: str = ""
     month: str = ""
+    #: PromQL: the part of 30 days' requests that failed, and the part that may. Empty: it has no budget of failures.
+    failed: str = ""
+    allowed: float = 0.0
     #: Why it has no value in this version. Empty: it has.
     waits: str = ""
 
 
-_CA = "waits for the embedded CA"
-_TLS = 'certwatch_observations_total{{kind="tls"{more}}}[{span}]'
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    objective: Objective
+    #: None: not known.
+    now: float | None = None
+    month: float | None = None
+    #: The part of 30 days' requests that failed.
+    failed: float | None = None
+
+    @property
+    def missed(self) -> bool:
+        objective = self.objective
+        if self.now is None:
+            return False
+        return self.now < objective.target if objective.at_least else self.now > objective.target
+
+    @property
+    def budget_left(self) -> float | None:
+        """Of the failures that the objective allows in 30 days, the part that is left; negative: overspent. None: it has no
+        such budget, or nothing is known."""
+        if self.failed is None or not self.objective.allowed:
+            return None
+        return 1 - self.failed / self.objective.allowed
 
 
-def _handshakes(span: str) -> str:
-    failed, all_ = (_TLS.format(more=more, span=span) for more in (', outcome!="ok"', ""))
-    return f"1 - (sum(increase({failed})) or vector(0)) / sum(increase({all_}))"
+def _part(failed: str, all_: str, span: str) -> str:
+    """The part that failed. No data: there was nothing to fail."""
+    return f"(sum(increase({failed}[{span}])) or vector(0)) / (sum(increase({all_}[{span}])) > 0)"
 
+
+def _issuance(span: str) -> str:
+    """Requests to the embedded CA, and cert-manager's. What a CA refuses, or people must approve yet, is no failure."""
+    theirs = "certwatch_kubernetes_certificate_requests_total"
+    ours = 'certwatch_ca_requests_total{outcome!~"%swaiting|refused|usage|not-found"}'
+    failed, all_ = (
+        f"(sum(increase({ours % part}[{span}])) or vector(0)) + (sum(increase({theirs}{{{their_part}}}[{span}])) or vector(0))"
+        for part, their_part in (("ok|", 'outcome="failed"'), ("", 'outcome!="denied"'))
+    )
+    return f"({failed}) / (({all_}) > 0)"
+
+
+def _slow(metric: str, le: str, span: str) -> str:
+    """The part of what a histogram has counted that took longer."""
+    count = f"sum(increase({metric}_count[{span}]))"
+    return f'({count} - sum(increase({metric}_bucket{{le="{le}"}}[{span}]))) / ({count} > 0)'
+
+
+_HANDSHAKES = (
+    'certwatch_observations_total{kind="tls", outcome!="ok"}',
+    'certwatch_observations_total{kind="tls"}',
+)
+_SIGNATURES = 'certwatch_ca_signatures_total{outcome!="ok"}', "certwatch_ca_signatures_total"
+_EXPECTED = (
+    '1 - (sum(certwatch_locations_failing) + (sum(certwatch_findings_open{rule="host-unseen"}) or vector(0)))'
+    " / sum(certwatch_locations)"
+)
+_COMPROMISED = 'certwatch_findings_oldest_timestamp_seconds{rule=~"compromised|key-broken"}'
+_KEYS = (
+    'count((sum by (issuer) (increase(certwatch_ca_signatures_total{purpose="certificate"}[1h])) > 50)'
+    ' and (sum by (issuer) (increase(certwatch_ca_signatures_total{purpose="certificate"}[1h]))'
+    ' > 5 * max_over_time(sum by (issuer) (increase(certwatch_ca_signatures_total{purpose="certificate"}[1h]))[7d:1h] offset 1h)))'
+    " or 0 * sum(certwatch_ca_signatures_total)"
+)
 
 OBJECTIVES = (
     Objective(
@@ -56,7 +114,10 @@ OBJECTIVES = (
         target=0.999,
         at_least=True,
         shown="99.9 %",
-        waits=_CA,
+        now=f"1 - {_issuance('1d')}",
+        month=f"1 - {_issuance('30d')}",
+        failed=_issuance("30d"),
+        allowed=0.001,
     ),
     Objective(
         id="M2",
@@ -77,6 +138,8 @@ OBJECTIVES = (
         shown="< 200 ms",
         now="histogram_quantile(0.95, sum by (le) (rate(certwatch_ocsp_request_seconds_bucket[1h])))",
         month="histogram_quantile(0.95, sum by (le) (rate(certwatch_ocsp_request_seconds_bucket[30d])))",
+        failed=_slow("certwatch_ocsp_request_seconds", "0.2", "30d"),
+        allowed=0.05,
     ),
     Objective(
         id="M4",
@@ -85,8 +148,10 @@ OBJECTIVES = (
         target=0.9995,
         at_least=True,
         shown="99.95 %",
-        now=_handshakes("1h"),
-        month=_handshakes("30d"),
+        now=f"1 - {_part(*_HANDSHAKES, '1h')}",
+        month=f"1 - {_part(*_HANDSHAKES, '30d')}",
+        failed=_part(*_HANDSHAKES, "30d"),
+        allowed=0.0005,
     ),
     Objective(
         id="M5",
@@ -95,10 +160,10 @@ OBJECTIVES = (
         target=300,
         at_least=False,
         shown="< 5 min",
-        waits=_CA,
+        waits="waits for the embedded CA",
     ),
     Objective(
-        id="M6", title="key usage anomalies", unit="count", target=0, at_least=False, shown="0", waits=_CA
+        id="M6", title="key usage anomalies", unit="count", target=0, at_least=False, shown="0", now=_KEYS
     ),
     Objective(
         id="M7",
@@ -119,7 +184,10 @@ OBJECTIVES = (
         target=0.001,
         at_least=False,
         shown="< 0.1 %",
-        waits=_CA,
+        now=_part(*_SIGNATURES, "1h"),
+        month=_part(*_SIGNATURES, "30d"),
+        failed=_part(*_SIGNATURES, "30d"),
+        allowed=0.001,
     ),
     Objective(
         id="M9",
@@ -128,8 +196,8 @@ OBJECTIVES = (
         target=1.0,
         at_least=True,
         shown="100 %",
-        now="1 - sum(certwatch_locations_failing) / sum(certwatch_locations)",
-        month="avg_over_time((1 - sum(certwatch_locations_failing) / sum(certwatch_locations))[30d:1h])",
+        now=_EXPECTED,
+        month=f"avg_over_time(({_EXPECTED})[30d:1h])",
     ),
     Objective(
         id="M10",
@@ -138,7 +206,9 @@ OBJECTIVES = (
         target=4 * 3600,
         at_least=False,
         shown="< 4 h",
-        waits="waits for remediation",
+        # Nothing is compromised: nothing to recover from. Of the month, the slowest.
+        now=f"(time() - min({_COMPROMISED})) or 0 * max(certwatch_locations)",
+        month="histogram_quantile(1, sum by (le) (increase(certwatch_compromise_recovery_seconds_bucket[30d])))",
     ),
 )
 
@@ -154,22 +224,29 @@ OBJECTIVES = (
 @config_option
 def command(prometheus: str | None, as_json: bool, config: Path | None) -> int:
     """Show the SLIs against their targets. Exit status 1: one is missed now."""
-    rows = [(each, *_values(each, prometheus)) for each in OBJECTIVES]
     if prometheus is None:
         known = _from_inventory(config)
-        rows = [(each, known.get(each.id), None) for each in OBJECTIVES]
+        rows = [Measured(objective=each, now=known.get(each.id)) for each in OBJECTIVES]
         click.echo("certwatch: without --prometheus only what the inventory knows now is shown", err=True)
-    if as_json:
-        write_json({"slos": [_json(*row) for row in rows]})
     else:
-        write_table(("sli", "what", "target", "now", "30 days", "budget left"), [_row(*row) for row in rows])
-    return ACTION if any(_is_missed(each, now) for each, now, _ in rows) else OK
+        rows = [_measured(each, prometheus) for each in OBJECTIVES]
+    if as_json:
+        write_json({"slos": [_json(row) for row in rows]})
+    else:
+        write_table(("sli", "what", "target", "now", "30 days", "budget left"), [_row(row) for row in rows])
+    return ACTION if any(row.missed for row in rows) else OK
 
 
-def _values(objective: Objective, prometheus: str | None) -> tuple[float | None, float | None]:
-    if prometheus is None or not objective.now:
-        return None, None
-    return _ask(prometheus, objective.now), _ask(prometheus, objective.month)
+def _measured(objective: Objective, prometheus: str) -> Measured:
+    def ask(expression: str) -> float | None:
+        return _ask(prometheus, expression) if expression else None
+
+    return Measured(
+        objective=objective,
+        now=ask(objective.now),
+        month=ask(objective.month),
+        failed=ask(objective.failed),
+    )
 
 
 def _from_inventory(config: Path | None) -> dict[str, float]:
@@ -211,29 +288,14 @@ def _ask(prometheus: str, expression: str) -> float | None:
     return None if math.isnan(value) else value
 
 
-def _is_missed(objective: Objective, value: float | None) -> bool:
-    if value is None:
-        return False
-    return value < objective.target if objective.at_least else value > objective.target
-
-
-def budget_left(objective: Objective, month: float | None) -> float | None:
-    """Of the failures that the objective allows in 30 days, the part that is left; negative: overspent. None: it has no
-    such budget, or nothing is known."""
-    allowed = 1 - objective.target
-    if month is None or objective.unit != "ratio" or not objective.at_least or allowed <= 0:
-        return None
-    return 1 - (1 - month) / allowed
-
-
-def _row(objective: Objective, now: float | None, month: float | None) -> tuple[str, ...]:
-    budget = budget_left(objective, month)
+def _row(row: Measured) -> tuple[str, ...]:
+    objective, budget = row.objective, row.budget_left
     return (
         objective.id,
         objective.title,
         objective.shown,
-        objective.waits or _value(objective, now) + (" (missed)" if _is_missed(objective, now) else ""),
-        "—" if objective.waits else _value(objective, month),
+        objective.waits or _value(objective, row.now) + (" (missed)" if row.missed else ""),
+        "—" if objective.waits else _value(objective, row.month),
         "—" if budget is None else f"{budget:.0%}",
     )
 
@@ -248,16 +310,17 @@ def _value(objective: Objective, value: float | None) -> str:
     return f"{value:g}"
 
 
-def _json(objective: Objective, now: float | None, month: float | None) -> dict[str, Any]:
+def _json(row: Measured) -> dict[str, Any]:
+    objective = row.objective
     return {
         "id": objective.id,
         "title": objective.title,
         "unit": objective.unit,
         "target": objective.target,
         "at_least": objective.at_least,
-        "now": now,
-        "days_30": month,
-        "missed": _is_missed(objective, now),
-        "budget_left": budget_left(objective, month),
+        "now": row.now,
+        "days_30": row.month,
+        "missed": row.missed,
+        "budget_left": row.budget_left,
         "waits": objective.waits or None,
     }

@@ -89,6 +89,12 @@ RENEWALS = Counter(
     ["owner", "environment", "outcome"],
     registry=REGISTRY,
 )
+COMPROMISE_RECOVERY = Histogram(
+    "certwatch_compromise_recovery_seconds",
+    "From the finding that a key in use is compromised or can be computed, until the place serves another.",
+    buckets=(300, 900, 1800, 3600, 7200, 14400, 28800, 86400, 604800),
+    registry=REGISTRY,
+)
 SCANS = Counter("certwatch_scans", "Finished scans, by status.", ["collector", "status"], registry=REGISTRY)
 SCAN_SECONDS = Gauge(
     "certwatch_scan_last_duration_seconds", "How long the last scan took.", ["collector"], registry=REGISTRY

@@ -89,6 +89,11 @@ SILENCED = Family(
     help="Open findings under a silence.",
     labels=("rule", "severity", "owner"),
 )
+OLDEST = Family(
+    name="certwatch_findings_oldest_timestamp_seconds",
+    help="When the oldest of these open findings was opened, silenced or not.",
+    labels=("rule", "severity", "owner"),
+)
 LAST_SCAN = Family(
     name="certwatch_collector_last_scan_timestamp_seconds",
     help="When the collector's last scan ended, and how.",
@@ -97,5 +102,5 @@ LAST_SCAN = Family(
 
 #: One series or more for each certificate or location.
 PER_CERTIFICATE = (NOT_AFTER, UP, FAILING_SINCE, LAST_SERVED, CRL_NEXT_UPDATE, NOT_BEFORE, INFO)
-AGGREGATES = (LOCATIONS, LOCATIONS_FAILING, CERTIFICATES, EARLIEST, FINDINGS, SILENCED, LAST_SCAN)
+AGGREGATES = (LOCATIONS, LOCATIONS_FAILING, CERTIFICATES, EARLIEST, FINDINGS, SILENCED, OLDEST, LAST_SCAN)
 FAMILIES = PER_CERTIFICATE + AGGREGATES

@@ -10,7 +10,7 @@ from certwatch.model.certificate import Certificate, Fingerprint
 from certwatch.model.finding import Finding, FindingID
 from certwatch.model.observation import Scan
 from certwatch.model.sighting import Served
-from certwatch.telemetry.metrics import RENEWALS
+from certwatch.telemetry.metrics import COMPROMISE_RECOVERY, RENEWALS
 from exporters.prometheus import families
 from exporters.prometheus.exposition import Buckets, Piece, head, line
 from exporters.prometheus.families import FAMILIES, Family
@@ -19,6 +19,8 @@ from exporters.prometheus.families import FAMILIES, Family
 A_BUCKET = 64
 #: As the expiry rule has it.
 PAGE_LEAD = timedelta(hours=48)
+#: Rules whose findings end when a compromised key is no longer in use (M10).
+COMPROMISE = frozenset({"compromised", "key-broken"})
 #: Names shown of one certificate.
 MAX_NAMES = 10
 #: Kinds of places that are single entries of books: a million of them are no series.
@@ -58,6 +60,9 @@ class Index:
         self._stale_expiries: set[tuple[str, str, str]] = set()
         self._findings: dict[FindingID, tuple[Family, tuple[str, str, str]]] = {}
         self._open: Counter[tuple[Family, tuple[str, str, str]]] = Counter()
+        #: Of open findings by rule, severity and owner: when each was opened.
+        self._opened: dict[tuple[str, str, str], dict[FindingID, float]] = {}
+        self._stale_oldest: set[tuple[str, str, str]] = set()
 
     def put(self, served: Served) -> None:
         """Take a location as it is now. A retired one is removed. An entry in a CA's books or in a log is neither
@@ -209,15 +214,21 @@ class Index:
             counted = family, (finding.rule, finding.severity, finding.owner)
             self._findings[finding.id] = counted
             self._count(counted, 1)
+            self._opened.setdefault(counted[1], {})[finding.id] = finding.opened_at.timestamp()
+            self._stale_oldest.add(counted[1])
 
     def resolve(self, findings: Iterable[Finding]) -> None:
         for finding in findings:
             self._close(finding.id)
+            if finding.rule in COMPROMISE and finding.resolved_at is not None:
+                COMPROMISE_RECOVERY.observe((finding.resolved_at - finding.opened_at).total_seconds())
 
     def _close(self, finding: FindingID) -> None:
         counted = self._findings.pop(finding, None)
         if counted is not None:
             self._count(counted, -1)
+            self._opened[counted[1]].pop(finding, None)
+            self._stale_oldest.add(counted[1])
 
     def _count(self, counted: tuple[Family, tuple[str, str, str]], by: int) -> None:
         self._open[counted] += by
@@ -239,6 +250,10 @@ class Index:
             expiries = self._expiries.get(labels)
             self._set(families.EARLIEST, labels, min(expiries.values()) if expiries else None)
         self._stale_expiries.clear()
+        for labels in self._stale_oldest:
+            opened = self._opened.get(labels)
+            self._set(families.OLDEST, labels, min(opened.values()) if opened else None)
+        self._stale_oldest.clear()
         for buckets in self._buckets.values():
             buckets.render()
 

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from certwatch.cli.slo import OBJECTIVES, budget_left
+from certwatch.cli.slo import OBJECTIVES, Measured
 from tests.cli.stage import fill, later, run, write_config
 
 
@@ -53,10 +53,22 @@ def test_all_ten_are_there_in_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("month", "left"), [(1.0, 1.0), (0.9995, 0.0), (0.99975, 0.5), (0.999, -1.0), (None, None)]
+    ("id", "failed", "left"),
+    [
+        ("M4", 0.0, 1.0),
+        ("M4", 0.0005, 0.0),
+        ("M4", 0.00025, 0.5),
+        ("M4", 0.001, -1.0),
+        ("M4", None, None),
+        ("M3", 0.01, 0.8),
+        ("M8", 0.0005, 0.5),
+        ("M7", 0.5, None),
+    ],
 )
-def test_the_budget_is_what_the_objective_still_allows(month: float | None, left: float | None) -> None:
-    found = budget_left(objective("M4"), month)
+def test_the_budget_is_what_the_objective_still_allows(
+    id: str, failed: float | None, left: float | None
+) -> None:
+    found = Measured(objective=objective(id), failed=failed).budget_left
     assert found == (None if left is None else pytest.approx(left))
 
 
@@ -69,12 +81,17 @@ def test_without_prometheus_it_says_what_the_inventory_knows(tmp_path: Path) -> 
     assert 0 <= said["M9"]["now"] <= 1
     assert said["M2"]["now"] is not None
     assert said["M4"]["now"] is None
-    assert said["M1"]["waits"]
     assert ran.status == (1 if any(each["missed"] for each in said.values()) else 0)
 
 
 def test_what_prometheus_says_is_held_against_the_targets(tmp_path: Path) -> None:
-    values = {"[1h])) or": "0.998", "[30d])) or": "0.9996", "1 - sum(certwatch_locations_failing)": "1"}
+    handshakes = 'certwatch_observations_total{kind="tls", outcome!="ok"}'
+    values = {
+        f"1 - (sum(increase({handshakes}[1h]": "0.998",
+        f"1 - (sum(increase({handshakes}[30d]": "0.9996",
+        f"(sum(increase({handshakes}[30d]": "0.0004",
+        "1 - (sum(certwatch_locations_failing)": "1",
+    }
     with answering(values) as url:
         ran = run("slo", "--prometheus", url, "--json")
         assert run("slo", "--prometheus", url).out.splitlines()[4].split()[-1] == "20%"

@@ -21,7 +21,7 @@ from certwatch.model.observation import LookError, Scan, ScanID
 from certwatch.model.sighting import Served
 from certwatch.plugins.exporter import ExporterContext, News
 from certwatch.plugins.testing import EPOCH, FakeClock, Issued, make_certificate
-from certwatch.telemetry.metrics import RENEWALS
+from certwatch.telemetry.metrics import COMPROMISE_RECOVERY, RENEWALS
 from exporters.prometheus import PrometheusConfig, PrometheusExporter, wants_openmetrics
 from exporters.prometheus.exposition import escape, line
 from exporters.prometheus.families import FAMILIES, UP
@@ -380,3 +380,18 @@ def test_a_renewal_is_counted_as_in_time_or_late() -> None:
     # Turned back: no renewal.
     put(1, old, 61)
     assert (counted("in-time"), counted("late")) == (1, 1)
+
+
+def test_the_oldest_open_finding_is_told_and_how_long_a_compromise_took() -> None:
+    index = Index(per_certificate=True)
+    first = finding(1, rule="compromised", opened_at=EPOCH)
+    second = finding(2, rule="compromised", opened_at=EPOCH + timedelta(hours=1))
+    index.open([second, first])
+    oldest = "certwatch_findings_oldest_timestamp_seconds"
+    assert only(index, oldest) == EPOCH.timestamp()
+    before = COMPROMISE_RECOVERY._sum.get()
+    index.resolve([replace(first, resolved_at=EPOCH + timedelta(hours=3))])
+    assert only(index, oldest) == (EPOCH + timedelta(hours=1)).timestamp()
+    assert COMPROMISE_RECOVERY._sum.get() - before == 3 * 3600
+    index.resolve([replace(second, resolved_at=EPOCH + timedelta(hours=3))])
+    assert not samples(index, oldest)
