@@ -141,6 +141,7 @@ class KubernetesEventsExporter:
             log.warning(
                 "kubernetes_events_left_out", exporter=self._name, findings=len(left) - MOST, most=MOST
             )
+        refused = ""
         for id in left[:MOST]:
             finding = self._open.get(id)
             try:
@@ -149,12 +150,15 @@ class KubernetesEventsExporter:
             except RequestFailed as failed:
                 NOTIFICATIONS.labels(self._name, "failed").inc()
                 self._say(failed.message)
-                return False
+                if failed.status in (0, 401, 429) or failed.status >= 500:
+                    return False
+                # It is about this object alone: no right in its namespace.
+                refused = failed.message
             self._due.pop(id, None)
             await asyncio.sleep(PAUSE)
         for id in left[MOST:]:
             self._due.pop(id, None)
-        self._say("")
+        self._say(refused)
         return True
 
     def _say(self, why: str) -> None:

@@ -72,8 +72,11 @@ def rendered(*values: str, namespace: str = "certwatch", helm: Path | None = Non
 
 
 def manifest() -> str:
-    lines = rendered().splitlines(keepends=True)
-    return _ABOUT_MANIFEST + "".join(line for line in lines if not line.startswith("# Source:"))
+    """Without what is Helm's own matter."""
+    documents = [each.strip("\n") for each in rendered().split("\n---\n")]
+    lines = "\n---\n".join(documents).removeprefix("---\n").splitlines()
+    kept = [line for line in lines if not line.startswith("# Source:") and "managed-by: Helm" not in line]
+    return _ABOUT_MANIFEST + "---\n" + "\n".join(kept) + "\n"
 
 
 def main() -> int:

@@ -178,6 +178,9 @@ def key_beside(key: str) -> Iterator[str]:
     stem, dot, ending = key.rpartition(".")
     if key in ("cert.pem", "cert-chain.pem", "fullchain.pem", "chain.pem", "crt.pem"):
         yield from ("key.pem", "privkey.pem")
+    if key == "cert-chain.pem":
+        # Istio's plugged-in CA (cacerts).
+        yield "ca-key.pem"
     if key in ("cert", "certificate", "crt"):
         yield from ("key", "private_key", "privateKey", "private-key")
     if dot:

@@ -58,9 +58,9 @@ class Resource:
         if self.selectable and config.field_selector:
             fields.append(config.field_selector)
         found = {"fieldSelector": ",".join(fields)} if fields else {}
-        labelled = config.label_selector if self.selectable else self.labelled
-        if labelled:
-            found["labelSelector"] = labelled
+        labelled = [self.labelled, config.label_selector if self.selectable else ""]
+        if any(labelled):
+            found["labelSelector"] = ",".join(each for each in labelled if each)
         return found
 
     def asked_in(self, config: KubernetesConfig) -> tuple[str | None, ...]:
@@ -86,13 +86,14 @@ def _names(config: KubernetesConfig) -> Iterable[str]:
     return [f"metadata.name!={each}" for each in config.exclude_names if not is_glob(each)]
 
 
-def _copy(namespace: str, name: str) -> "Resource":
-    """A CA that stands in every namespace, read in one."""
+def _copy(namespace: str, name: str = "", *, labelled: str = "") -> "Resource":
+    """CAs that stand in every namespace, read in one."""
     return Resource(
         plural="configmaps",
         source="configmaps",
         read=stored.copied,
-        fields=lambda config: [f"metadata.name={name}"],
+        fields=lambda config: [f"metadata.name={name}"] if name else [],
+        labelled=labelled,
         only_in=namespace,
         part_of_all=True,
     )
@@ -106,12 +107,20 @@ NAMESPACES = Resource(plural="namespaces", namespaced=False, source=None, read=_
 _WEBHOOKS = "admissionregistration.k8s.io"
 _CERTIFICATES = "certificates.k8s.io"
 _CERT_MANAGER = "cert-manager.io"
+#: On what trust-manager writes into every namespace.
+_TRUST_MANAGER = "trust.cert-manager.io/bundle"
 _GATEWAYS = "gateway.networking.k8s.io"
 RESOURCES: tuple[Resource, ...] = (
     Resource(plural="secrets", source="secrets", read=stored.secret, fields=_secret_fields, selectable=True),
     Resource(
-        plural="configmaps", source="configmaps", read=stored.config_map, fields=_names, selectable=True
+        plural="configmaps",
+        source="configmaps",
+        read=stored.config_map,
+        fields=_names,
+        labelled=f"!{_TRUST_MANAGER}",
+        selectable=True,
     ),
+    _copy("default", labelled=_TRUST_MANAGER),
     _copy("kube-system", "kube-root-ca.crt"),
     _copy("istio-system", "istio-ca-root-cert"),
     Resource(
@@ -174,6 +183,15 @@ RESOURCES: tuple[Resource, ...] = (
         namespaced=False,
         source="trust-bundles",
         read=trees.trust_manager_bundle,
+    ),
+    Resource(
+        plural="clusterbundles",
+        optional=True,
+        group="trust-manager.io",
+        versions=("v1alpha2",),
+        namespaced=False,
+        source="trust-bundles",
+        read=trees.cluster_bundle,
     ),
     Resource(
         plural="certificates",

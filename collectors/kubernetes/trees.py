@@ -67,6 +67,13 @@ def _of_trust_manager(tree: Tree) -> Iterator[tuple[str, str, bool]]:
             yield f"sources[{number}]", value, False
 
 
+def _of_cluster_bundle(tree: Tree) -> Iterator[tuple[str, str, bool]]:
+    """trust-manager.io/v1alpha2, which follows it."""
+    value = string(tree.spec, "inLineCAs")
+    if value:
+        yield "inLineCAs", value, False
+
+
 def _of_route(tree: Tree) -> Iterator[tuple[str, str, bool]]:
     for name in ("certificate", "caCertificate", "destinationCACertificate"):
         value = string(tree.spec, "tls", name)
@@ -108,6 +115,7 @@ api_service = _read("apiservice", _of_spec("caBundle"))
 crd = _read("customresourcedefinition", _of_spec("conversion", "webhook", "clientConfig", "caBundle"))
 cluster_trust_bundle = _read("clustertrustbundle", _of_cluster_trust_bundle)
 trust_manager_bundle = _read("bundle", _of_trust_manager)
+cluster_bundle = _read("clusterbundle", _of_cluster_bundle)
 signing_request = _presented("certificatesigningrequest", "status.certificate", _signed)
 pod_request = _presented("podcertificaterequest", "status.certificateChain", _pod_chain)
 _route_certificates = _read("route", _of_route)

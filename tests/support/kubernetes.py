@@ -80,10 +80,23 @@ class APIServer:
     ) -> Any:
         """Raises urllib's HTTPError."""
         data = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
-        return json.loads(self._open(path, method=method, data=data, token=token, kind=kind))
+        try:
+            return json.loads(self._open(path, method=method, data=data, token=token, kind=kind))
+        except urllib.error.HTTPError as error:
+            error.add_note(error.read(4096).decode(errors="replace"))
+            raise
 
     def create(self, path: str, body: Mapping[str, Any]) -> Any:
         return self.ask("POST", path, body)
+
+    def has(self, path: str) -> bool:
+        try:
+            self.ask("GET", path)
+        except urllib.error.HTTPError as error:
+            if error.code != 404:
+                raise
+            return False
+        return True
 
     def namespace(self, name: str, **metadata: Any) -> None:
         self.create("/api/v1/namespaces", {"metadata": {"name": name, **metadata}})
@@ -108,7 +121,7 @@ class APIServer:
         return self.ask("PATCH", f"{path}/status", {"status": body}, kind="application/merge-patch+json")
 
     def kubeconfig(self, name: str = "prod", *, token: str = TOKEN, port: int | None = None) -> Path:
-        path = self.folder / f"kubeconfig-{name}-{token}.yaml"
+        path = self.folder / f"kubeconfig-{name}-{token[-16:]}.yaml"
         path.write_text(
             yaml.safe_dump(
                 kubeconfig([(name, f"https://127.0.0.1:{port or self.port}", self.ca.read_bytes(), token)])

@@ -38,6 +38,8 @@ KINDS = {
         "CertificateSigningRequest", "certificates.k8s.io/v1", "certificatesigningrequests"
     ),
     "bundle": Kind("Bundle", "trust.cert-manager.io/v1alpha1", "bundles"),
+    "clusterbundle": Kind("ClusterBundle", "trust-manager.io/v1alpha2", "clusterbundles"),
+    "clustertrustbundle": Kind("ClusterTrustBundle", "certificates.k8s.io/v1", "clustertrustbundles"),
     "certificate": Kind("Certificate", _CERT_MANAGER, "certificates"),
     "issuer": Kind("Issuer", _CERT_MANAGER, "issuers"),
     "clusterissuer": Kind("ClusterIssuer", _CERT_MANAGER, "clusterissuers"),
