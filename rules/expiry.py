@@ -76,8 +76,9 @@ def leads(certificate: Certificate, config: ExpiryConfig) -> tuple[timedelta, ti
 
 
 def _expiry(served: Served, config: ExpiryConfig, world: World) -> Iterator[Problem | Until]:
-    # A file serves nobody: what it holds is put right in working hours.
-    gravest: Severity = "ticket" if served.location.kind in FILE_KINDS else "page"
+    # A file serves nobody, nor does what its store says that nobody uses: it is put right in working hours.
+    idle = served.location.kind in FILE_KINDS or served.facts.get("in_use") is False
+    gravest: Severity = "ticket" if idle else "page"
     for position, certificate in concerned(served, world):
         end = end_of(certificate)
         if end is None or certificate.not_after is None:

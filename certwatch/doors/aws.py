@@ -29,6 +29,7 @@ from botocore.exceptions import (
     TokenRetrievalError,
     UnauthorizedSSOTokenError,
 )
+from botocore.parsers import ResponseParserError
 
 from certwatch.doors.failure import LookFailed
 from certwatch.model.observation import ErrorKind
@@ -165,9 +166,8 @@ class Door:
         AWSError."""
         where = f"{name}: account {id}" if id else name
         try:
-            session = self._session(profile)
-            if role is not None:
-                session = self._as(role, session)
+            source = self._session(profile)
+            session = boto3.Session(botocore_session=source if role is None else self._as(role, source))
             opened = Account(self, where, "", session, _Bucket(self._limits.rate, self.stopped))
             identity = opened.client("sts", self._home_region).call("GetCallerIdentity")
         except ProfileNotFound as error:
@@ -218,9 +218,9 @@ class Door:
             user_agent_extra="certwatch",
         )
 
-    def make(self, session: botocore.session.Session, service: str, region: str) -> Any:
+    def make(self, session: boto3.Session, service: str, region: str) -> Any:
         with self._making:
-            return boto3.Session(botocore_session=session).client(
+            return session.client(
                 service, region_name=region, endpoint_url=self._endpoint_url, config=self.config()
             )
 
@@ -236,7 +236,7 @@ class Account:
         door: Door,
         where: str,
         id: str,
-        session: botocore.session.Session,
+        session: boto3.Session,
         bucket: _Bucket,
         arn: str = "",
     ) -> None:
@@ -247,6 +247,10 @@ class Account:
         #: Who we are there.
         self.arn = arn
         self.bucket = bucket
+
+    @property
+    def stopped(self) -> threading.Event:
+        return self._door.stopped
 
     @property
     def partition(self) -> str:
@@ -352,6 +356,10 @@ class _translated:
             raise AWSError(
                 "permission", f"{self._where}: no credentials could be had: {_one_line(str(error))}"
             ) from error
+        if isinstance(error, ResponseParserError):
+            raise AWSError(
+                "malformed", f"{self._where}: answers what cannot be read: {_one_line(str(error))}"
+            ) from error
         if isinstance(error, BotoCoreError | ValueError):
             raise AWSError(_kind_of(error), f"{self._where}: {_one_line(str(error))}") from error
 
@@ -370,11 +378,8 @@ def _refused(where: str, error: ClientError) -> AWSError:
         )
     outcome = _outcome(code, status)
     if outcome == "permission":
-        what = (
-            "Check the credentials"
-            if code not in _DENIED or "Access" not in code
-            else "Grant it (deploy/aws/)"
-        )
+        lacks = "Access" in code or "not authorized to perform" in text
+        what = "Grant it (deploy/aws/)" if lacks else "Check the credentials"
         return AWSError("permission", f"{where}: {code}: {text}. {what}", code=code)
     if outcome == "throttled":
         return AWSError(

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any, ClassVar
 
-from certwatch.model.observation import Incomplete, Observation
+from certwatch.model.observation import Incomplete, Observation, Unchanged
 from certwatch.plugins.collector import CollectError, CollectorConfig, CollectorContext
 from collectors.aws.config import AWSConfig
 from collectors.aws.scan import Scan
@@ -26,7 +26,7 @@ class AWSCollector:
         #: By account and region; each used by one thread at a time.
         self._memory: dict[Any, dict[Any, Any]] = {}
 
-    async def collect(self) -> AsyncIterator[Observation | Incomplete]:
+    async def collect(self) -> AsyncIterator[Observation | Incomplete | Unchanged]:
         scan = Scan(self._name, self._config, self._context, self._memory)
         work = asyncio.create_task(scan.run())
         done = 0

@@ -25,7 +25,7 @@ class Wanted:
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
-def wanted(config: AWSConfig, door: Door) -> tuple[list[Wanted], LookError | None]:
+def wanted(name: str, config: AWSConfig, door: Door) -> tuple[list[Wanted], LookError | None]:
     """Blocking. With it why the organisation's accounts could not be had. None: they could, or none are asked for."""
     found = [Wanted(id="")] if config.wants_own_account else []
     found += [
@@ -35,15 +35,15 @@ def wanted(config: AWSConfig, door: Door) -> tuple[list[Wanted], LookError | Non
     if config.organization is None:
         return found, None
     try:
-        found += _organisation(config, door, {each.id for each in found})
+        found += _organisation(name, config, door, {each.id for each in found})
     except AWSError as error:
         return found, error.error
     return found, None
 
 
-def _organisation(config: AWSConfig, door: Door, have: set[str]) -> Iterator[Wanted]:
+def _organisation(name: str, config: AWSConfig, door: Door, have: set[str]) -> Iterator[Wanted]:
     assert config.organization is not None  # noqa: S101
-    own = door.account("organization", profile=config.profile)
+    own = door.account(name, profile=config.profile)
     client = own.client("organizations", config.home_region)
     for page in client.pages("ListAccounts"):
         for each in page.get("Accounts", ()):

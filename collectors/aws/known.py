@@ -7,6 +7,7 @@ from certwatch.model.location import LocationURI
 from certwatch.model.observation import Scan
 from certwatch.model.sighting import Served
 from certwatch.plugins.view import InventoryView
+from collectors.aws.place import scope_of
 
 
 class Known:
@@ -48,12 +49,15 @@ class Known:
         turn = (self._now - offset) // self._reconcile * self._reconcile + offset
         return turn > self._before
 
-    def scopes(self, prefix: str) -> list[str]:
-        """Of all locations that begin with `prefix`. Reads the whole inventory: only for what went wrong."""
+    def scopes(self, account: str) -> list[str]:
+        """Of all locations of an account; empty: of all. Reads the whole inventory: only for what went wrong."""
         if self._view is None:
             return []
         found = set()
         for served in self._view.live():
-            if self._collector in served.collectors and served.location.uri.startswith(prefix):
-                found.add("/".join(served.location.uri.removeprefix("aws://").split("/")[:3]))
+            if self._collector not in served.collectors:
+                continue
+            scope = scope_of(served.location.uri)
+            if scope.startswith(account):
+                found.add(scope)
         return sorted(found)

@@ -23,7 +23,20 @@ def scope(account: str, region: str, service: str) -> str:
     return f"{account}/{region}/{service}"
 
 
+def issued_location(collector: str, account: str, region: str, authority: str, serial: str) -> LocationURI:
+    """A certificate in a private CA's books: `cadb://COLLECTOR/SERIAL?ca=ACCOUNT/REGION/CA`."""
+    return LocationURI(f"cadb://{quote(collector, safe='')}/{serial}?ca={account}/{region}/{authority}")
+
+
+def issued_scope(account: str, region: str, authority: str) -> str:
+    return f"{account}/{region}/acm-pca/{authority}"
+
+
 def scope_of(uri: str) -> str:
+    """The scope that a location is of."""
+    if uri.startswith("cadb:"):
+        account, _, rest = uri.partition("?ca=")[2].partition("/")
+        return issued_scope(account, *rest.partition("/")[::2])
     return "/".join(uri.removeprefix("aws://").split("/")[:3])
 
 

@@ -4,8 +4,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from threading import Lock
+from threading import Event, Lock
 from typing import Any
+from urllib.parse import quote
 
 from certwatch.doors.aws import Account, AWSError, Client
 from certwatch.model.clock import Clock
@@ -70,6 +71,11 @@ class Region:
             self._clients[key] = self.account.client(*key)
         return self._clients[key]
 
+    @property
+    def stopped(self) -> Event:
+        """Set when nobody waits any more."""
+        return self.account.stopped
+
     def close(self) -> None:
         for each in self._clients.values():
             each.close()
@@ -85,8 +91,9 @@ class Region:
         facts: Mapping[str, Fact | None] | None = None,
         error: LookError | None = None,
         tags: Mapping[str, str] | None = None,
+        labels: Mapping[str, str] | None = None,
     ) -> Observation:
-        """`tags`: as the service itself said; None: as the region's listing says."""
+        """`tags`: as the service itself said; None: as the region's listing says. `labels`: instead of what tags say."""
         uri = location(self.account.id, self.name, service, *path, part=part)
         given = {name: value for name, value in (facts or {}).items() if value is not None}
         return Observation(
@@ -95,18 +102,19 @@ class Region:
             chain=chain,
             facts={"aws_arn": arn, **given},
             error=error,
-            labels=self._labels(uri, arn, tags),
+            labels=labels if labels is not None else self._labels(uri, arn, tags),
             scope=scope(self.account.id, self.name, service),
         )
 
     def again(self, service: str, served: Served, arn: str) -> Observation:
         """What is known, seen once more; its tags may be others."""
+        uri = served.location.uri
         return Observation(
-            location=served.location.uri,
+            location=uri,
             observed_at=self.clock(),
             chain=tuple(each.der for each in served.chain),
             facts=served.facts,
-            labels=self._labels(served.location.uri, arn, None),
+            labels=self._labels(uri, arn, None),
             scope=scope(self.account.id, self.name, service),
         )
 
@@ -179,13 +187,18 @@ class Region:
             self.uses.add(certificate, user)
 
 
-def serves(host: str, port: int, chain: Chain, names: Iterable[str] = ()) -> dict[str, Fact]:
-    """Facts of what answers at `host`; `names`: those it is asked for there, if they are said."""
-    facts: dict[str, Fact] = {"serves_host": host.lower().rstrip("."), "serves_port": port}
+def targets(
+    host: str, port: int, chain: Chain = (), names: Iterable[str] = (), protocol: str = ""
+) -> dict[str, Fact]:
+    """Where it is served, for the `tls` collector: at `host`, asked for one of `names`, else for a name of the certificate.
+    `protocol`: STARTTLS."""
+    host = host.lower().rstrip(".")
     known = list(names)
     if not known and chain:
         known = [each.partition(":")[2] for each in der.read(chain[0]).names if each.startswith("dns:")]
-    name = next((each for each in known if each and "*" not in each), None)
-    if name and name.lower() != facts["serves_host"]:
-        facts["serves_name"] = name.lower()
-    return facts
+    name = next((each.lower() for each in known if each and "*" not in each and each.isprintable()), "")
+    if protocol:
+        return {"tls_targets": f"{host}:{port}/{protocol}"}
+    if name and name != host:
+        return {"tls_targets": f"tls://{host}:{port}/?sni={quote(name, safe='.-')}"}
+    return {"tls_targets": f"{host}:{port}"}

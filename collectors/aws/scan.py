@@ -1,6 +1,7 @@
 """One scan: accounts, their regions in parallel, in each the services one after the other."""
 
 import asyncio
+import traceback
 from collections.abc import Sequence
 from functools import cache, partial
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import botocore.session
 
 from certwatch.doors.aws import Account, AWSError, Door, Limits, Stopped
-from certwatch.model.observation import Incomplete, LookError, Observation
+from certwatch.model.observation import Incomplete, LookError
 from certwatch.plugins.collector import CollectorContext
 from certwatch.telemetry.logs import get_logger
 from collectors.aws import accounts, tags
@@ -18,12 +19,11 @@ from collectors.aws.known import Known
 from collectors.aws.operations import chosen, permitted
 from collectors.aws.place import GLOBAL, scope
 from collectors.aws.region import Region, Uses
-from collectors.aws.service import Service
+from collectors.aws.service import Said, Service
 from collectors.aws.threads import Outbox, in_thread
 
 log = get_logger(__name__)
 
-Said = Observation | Incomplete
 #: Observations handed over at once.
 _PART = 200
 #: Services of a region that may be unreachable before the region is.
@@ -56,7 +56,7 @@ class Scan:
         """Why accounts could not be looked at, if none could. None: some could."""
         try:
             self._known = await in_thread(self._learn)
-            wanted, failed = await in_thread(partial(accounts.wanted, self._config, self.door))
+            wanted, failed = await in_thread(partial(accounts.wanted, self._name, self._config, self.door))
             failures: list[LookError] = []
             if failed is not None:
                 failures.append(failed)
@@ -64,8 +64,9 @@ class Scan:
                 await in_thread(partial(self._tell, "", "organization", failed, known))
             async with asyncio.TaskGroup() as group:
                 looks = [group.create_task(self._account(each)) for each in wanted]
-            failures += [why for each in looks if (why := each.result()) is not None]
-            return failures if len(failures) >= len(wanted) and failures else None
+            unseen = [why for each in looks if (why := each.result()) is not None]
+            failures += unseen
+            return failures if failures and len(unseen) == len(wanted) else None
         finally:
             await self.outbox.end()
 
@@ -75,7 +76,7 @@ class Scan:
     def _others(self, ids: set[str]) -> list[str]:
         """Scopes of accounts that nobody named this time."""
         assert self._known is not None  # noqa: S101
-        return [each for each in self._known.scopes("aws://") if each.partition("/")[0] not in ids]
+        return [each for each in self._known.scopes("") if each.partition("/")[0] not in ids]
 
     async def _account(self, wanted: Wanted) -> LookError | None:
         """Why it could not be looked at."""
@@ -94,9 +95,7 @@ class Scan:
                 regions = await in_thread(partial(accounts.regions, self._config, account))
         except AWSError as error:
             # Without an id nobody knows which locations are the account's: none of them may go.
-            known = await in_thread(
-                partial(self._known.scopes, f"aws://{wanted.id}/" if wanted.id else "aws://")
-            )
+            known = await in_thread(partial(self._known.scopes, wanted.id))
             await in_thread(partial(self._tell, wanted.id, wanted.id or self._name, error.error, known))
             return error.error
         uses = Uses()
@@ -180,6 +179,20 @@ class Scan:
             self.outbox.put(part)
             self._failed(region, service, error.error)
             return error.error
+        except (AttributeError, KeyError, TypeError, ValueError) as odd:
+            # botocore checks what is sent, not what is answered.
+            where = f"{region.account.where}/{region.name}: {service.name}"
+            unexpected = LookError(
+                kind="malformed", message=f"{where}: answers in an unexpected form ({odd!r:.100})"
+            )
+            log.warning(
+                "aws_answer_unexpected",
+                where=where,
+                frames="".join(traceback.format_tb(odd.__traceback__)[-3:]),
+            )
+            self.outbox.put(part)
+            self._failed(region, service, unexpected)
+            return unexpected
         self.outbox.put(part)
         return None
 

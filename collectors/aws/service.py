@@ -1,12 +1,13 @@
 """What a service's module gives: how it is looked at, and the operations that this takes."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from certwatch.model.observation import Observation
+from certwatch.model.observation import Incomplete, Observation, Unchanged
 from collectors.aws.region import Region
 
-Look = Callable[[Region], Iterator[Observation]]
+Said = Observation | Incomplete | Unchanged
+Look = Callable[[Region], Iterator[Said]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,8 +17,6 @@ class Service:
     look: Look
     #: Operations by boto3's name of the service.
     operations: Mapping[str, tuple[str, ...]]
-    #: IAM actions whose names are not made of boto3's service and operation: (service, operation) to actions.
-    actions: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
     #: Asked once for an account, after all its regions.
     is_global: bool = False
     #: boto3's name, where it is asked whether a region has it. Empty: every region does.

@@ -27,6 +27,10 @@ CREDENTIALS = {
     "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent/credentials",
     "AWS_EC2_METADATA_DISABLED": "true",
 }
+NO_RDS_CERTIFICATES = (
+    '<DescribeCertificatesResponse xmlns="http://rds.amazonaws.com/doc/2014-10-31/"><DescribeCertificatesResult>'
+    "</DescribeCertificatesResult></DescribeCertificatesResponse>"
+)
 
 
 def role(account: str, name: str = "certwatch") -> str:
@@ -60,7 +64,26 @@ class AWS:
         self._ask("POST", "/moto-api/reset", {})
         self._ask("DELETE", "/-/rules")
         self._ask("DELETE", "/-/calls")
+        # What moto does not know is empty until a test says something else.
         self.answer("account", "ListRegions", regions("us-east-1", "eu-west-1"))
+        self.answer("transfer", "ListCertificates", {"Certificates": []})
+        self.answer("iot", "ListCACertificates", {"certificates": []})
+        self.answer("apigateway", "GetClientCertificates", {"item": []})
+        self.answer_xml("rds", "DescribeCertificates", NO_RDS_CERTIFICATES)
+
+    @contextmanager
+    def enforcing(self) -> Iterator[None]:
+        """Policies count meanwhile."""
+        self._ask_text("/moto-api/reset-auth", "0")
+        try:
+            yield
+        finally:
+            self._ask_text("/moto-api/reset-auth", "inf")
+
+    def _ask_text(self, path: str, body: str) -> None:
+        request = urllib.request.Request(self.url + path, method="POST", data=body.encode())  # noqa: S310
+        request.add_header("content-type", "text/plain")
+        urllib.request.urlopen(request, timeout=30).close()  # noqa: S310
 
     def calls(self, *, clear: bool = True) -> list[dict[str, Any]]:
         return list(self._ask("DELETE" if clear else "GET", "/-/calls"))
@@ -103,6 +126,10 @@ class AWS:
         """What moto has no answer for. `asked`: only to requests that have these values."""
         rule = {"match": {"service": service, "operation": operation, **match}, "times": -1, "answer": answer}
         self._ask("POST", "/-/rules", rule | ({"asked": asked} if asked else {}))
+
+    def answer_xml(self, service: str, operation: str, answer: str) -> None:
+        match = {"service": service, "operation": operation}
+        self._ask("POST", "/-/rules", {"match": match, "times": -1, "raw": answer, "type": "text/xml"})
 
     def settings(self, **more: Any) -> dict[str, Any]:
         """Of a collector that looks here."""
