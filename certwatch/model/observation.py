@@ -84,6 +84,7 @@ FACTS: Mapping[str, str] = {
     "ca_longest_lifetime_days": "the longest validity that the CA issued within 90 days",
     "ca_pending": "requests that wait for somebody's decision",
     "ca_pending_since": "since when the oldest of them waits, RFC 3339",
+    "ca_publishes_revocation": "false: the CA writes neither a CRL's nor an OCSP responder's URL into what it issues",
     "ca_went_back_at": "when a CA's database was found to stand where it stood before, RFC 3339",
     "in_use": "false: the store says that nobody uses it; absent: not known",
     "in_use_by": "who uses it, as the store names them, separated by spaces",

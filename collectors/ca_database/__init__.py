@@ -15,7 +15,7 @@ from collectors.ca_database.authorities import read_authorities
 from collectors.ca_database.batches import Batches
 from collectors.ca_database.config import CADatabaseConfig
 from collectors.ca_database.look import RECORDS
-from collectors.ca_database.places import database_location
+from collectors.ca_database.places import database_location, record_location, record_prefix
 from collectors.ca_database.record import ReadFailed, Reading, WentBack, instant, rfc3339
 from collectors.ca_database.sources import make_source
 from collectors.ca_database.telling import Telling
@@ -69,7 +69,7 @@ class CADatabaseCollector:
         facts: dict[str, Fact] = dict(before.facts) if before is not None else {}
         mark = self._mark(facts, now)
         went_back = False
-        source = make_source(self._config, now)
+        source = make_source(self._config, now, self._status)
         try:
             reading = source.open(mark)
         except WentBack as back:
@@ -96,12 +96,13 @@ class CADatabaseCollector:
                 facts = self._counted(reading, telling, facts, now)
             if not reading.whole:
                 yield Unchanged(scope=RECORDS)
+        facts.update(source.facts)
         if went_back:
             facts["ca_went_back_at"] = rfc3339(now)
         yield Observation(
             location=database_location(self._name),
             observed_at=self._context.clock(),
-            chain=authorities,
+            chain=authorities or source.authorities,
             facts=facts,
         )
 
@@ -130,6 +131,16 @@ class CADatabaseCollector:
             return None
         served = view.served(database_location(self._name))
         return served if served is not None and served.retired_at is None else None
+
+    def _status(self, serial: str) -> str | None:
+        """What the inventory has of a serial number of a CA that gives each only once: "issued" or "revoked"."""
+        view = self._context.view
+        if view is None:
+            return None
+        served = view.served(record_location(record_prefix(self._name), serial, "", ""))
+        if served is None or served.retired_at is not None or served.leaf is None:
+            return None
+        return str(served.facts.get("ca_status"))
 
     def _mark(self, facts: dict[str, Fact], now: datetime) -> str:
         """Where to go on. Empty: everything must be read."""

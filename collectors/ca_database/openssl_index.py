@@ -5,7 +5,7 @@ serial number, file, subject. OpenSSL writes the file anew with every change and
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from certwatch.model.observation import LookError
@@ -15,6 +15,8 @@ from certwatch.x509.der import instant
 from certwatch.x509.tlv import Unreadable
 from collectors.ca_database.record import (
     LONGEST,
+    NO_FACTS,
+    Outcome,
     Pending,
     ReadFailed,
     Record,
@@ -37,6 +39,8 @@ _REASONS = {"keytime": "keyCompromise", "cakeytime": "cACompromise", "holdinstru
 
 class OpenSSLSource:
     several = False
+    authorities: tuple[bytes, ...] = ()
+    facts = NO_FACTS
 
     def __init__(self, path: str, certificates: str | None) -> None:
         """`path`: index.txt or its folder."""
@@ -113,6 +117,9 @@ class OpenSSLReading:
 
     def pending(self) -> Pending | None:
         return None
+
+    def outcomes(self) -> Sequence[Outcome]:
+        return ()
 
     def close(self) -> None:
         """Nothing is held open."""

@@ -1,8 +1,9 @@
 """What a CA's database says: one certificate that was issued, in whatever way its database writes it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Protocol
 
 from certwatch.model.observation import ErrorKind, Fact, LookError
@@ -21,6 +22,8 @@ REASONS = {
     10: "aACompromise",
 }
 _BY_NAME = {name.lower(): name for name in REASONS.values()}
+#: What most sources say of themselves.
+NO_FACTS: Mapping[str, Fact] = MappingProxyType({})
 #: Text out of a database that becomes a fact.
 LONGEST = 500
 
@@ -64,6 +67,16 @@ class Pending:
     since: datetime | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """A request that was decided without a certificate."""
+
+    #: Profile or template by which it was asked for. Empty: not known.
+    profile: str
+    #: "failed" or "denied".
+    outcome: str
+
+
 class ReadFailed(Exception):
     """The source cannot be read now. The message says where, what, what to do."""
 
@@ -95,6 +108,10 @@ class Reading(Protocol):
         """None: the source knows of no such thing."""
         ...
 
+    def outcomes(self) -> Sequence[Outcome]:
+        """After the last record: what was decided since the mark without a certificate, where the source says so."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -103,6 +120,16 @@ class Source(Protocol):
 
     #: True: it may hold certificates of several CAs, each with serial numbers of its own.
     several: bool
+
+    @property
+    def authorities(self) -> tuple[bytes, ...]:
+        """Once it is open: the CA's own certificates, each one's DER, as far as the source has them."""
+        ...
+
+    @property
+    def facts(self) -> Mapping[str, Fact]:
+        """Once it is open: what it says of itself."""
+        ...
 
     def open(self, mark: str) -> Reading | None:
         """Begin to read: all of it with an empty mark, else what is new since then. None: nothing is. Raises ReadFailed,

@@ -13,7 +13,9 @@ from certwatch.plugins.collector import CollectorContext
 from certwatch.plugins.testing import EPOCH, FakeClock, Issued, make_ca, make_certificate
 from certwatch.x509.der import read
 from collectors.ca_database.record import (
+    NO_FACTS,
     REASONS,
+    Outcome,
     Record,
     instant,
     of_epoch,
@@ -37,6 +39,8 @@ class Given:
     """A source that has these records."""
 
     whole = True
+    authorities: tuple[bytes, ...] = ()
+    facts = NO_FACTS
 
     def __init__(self, records: Sequence[Record], *, several: bool) -> None:
         self._records = records
@@ -53,6 +57,9 @@ class Given:
 
     def pending(self) -> None:
         return None
+
+    def outcomes(self) -> Sequence[Outcome]:
+        return ()
 
     def close(self) -> None: ...
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certwatch.plugins.testing import make_certificate
-from collectors.ca_database.sql.values import to_der, to_instant, to_text
+from collectors.ca_database.values import to_der, to_instant, to_text
 
 MADE = make_certificate()
 AT = datetime(2026, 11, 24, 2, 49, 24, tzinfo=UTC)

@@ -2,14 +2,14 @@
 
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 
 from certwatch.model.observation import ErrorKind, Fact, LookError
 from certwatch.model.shown import shown
 from certwatch.x509 import pem
-from collectors.ca_database.record import LONGEST, Pending, ReadFailed, Record
+from collectors.ca_database.record import LONGEST, NO_FACTS, Outcome, Pending, ReadFailed, Record
 
 #: A file with one chain, or with settings.
 MAX_BYTES = 1 << 20
@@ -43,6 +43,8 @@ ReadLineages = Callable[[str], Iterator[Lineage]]
 
 class ACMESource:
     several = False
+    authorities: tuple[bytes, ...] = ()
+    facts = NO_FACTS
 
     def __init__(self, client: str, path: str, read: ReadLineages) -> None:
         self._client = client
@@ -81,6 +83,9 @@ class ACMEReading:
 
     def pending(self) -> Pending | None:
         return None
+
+    def outcomes(self) -> Sequence[Outcome]:
+        return ()
 
     def close(self) -> None:
         """Nothing is held open."""

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from collectors.ca_database.record import Pending, Record, WentBack, reason_of, rfc3339, serial_of_hex
 from collectors.ca_database.sql.database import PAGE, Database
 from collectors.ca_database.sql.source import OVERLAP, OVERLAP_ROWS
-from collectors.ca_database.sql.values import to_der, to_instant, to_text
+from collectors.ca_database.values import to_der, to_instant, to_text
 
 
 class BoulderTables:

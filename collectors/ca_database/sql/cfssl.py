@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from collectors.ca_database.record import Pending, Record, WentBack, reason_of, rfc3339, serial_of_decimal
 from collectors.ca_database.sql.database import PAGE, Database
 from collectors.ca_database.sql.source import OVERLAP
-from collectors.ca_database.sql.values import to_bytes, to_der, to_instant, to_text
+from collectors.ca_database.values import to_bytes, to_der, to_instant, to_text
 
 _REQUIRED = ("serial_number", "authority_key_identifier", "status", "reason", "expiry", "revoked_at", "pem")
 

@@ -11,19 +11,16 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from collectors.ca_database.ejbca_status import is_revoked
 from collectors.ca_database.record import Pending, Record, WentBack, reason_of, serial_of_decimal
 from collectors.ca_database.sql.database import PAGE, Database
 from collectors.ca_database.sql.source import OVERLAP
-from collectors.ca_database.sql.values import to_der, to_instant, to_text
+from collectors.ca_database.values import to_der, to_instant, to_text
 
 _REQUIRED = (
     "fingerprint", "base64Cert", "serialNumber", "status", "revocationDate", "revocationReason", "expireDate",
     "updateTime",
 )  # fmt: skip
-_REVOKED = 40
-_ARCHIVED = 60
-#: What revocationReason says of a certificate that is not revoked, or is so no more.
-_NOT_REVOKED = (-1, 8)
 _MOST_PROFILES = 10_000
 
 
@@ -102,7 +99,7 @@ class EJBCATables:
             row["base64cert"] or row.get("body"),
             f"{self._database.where}: CertificateData, fingerprint {to_text(row['fingerprint'])}",
         )
-        revoked = row["status"] in (_REVOKED, _ARCHIVED) and row["revocationreason"] not in _NOT_REVOKED
+        revoked = is_revoked(row["status"], row["revocationreason"])
         number = row.get("certificateprofileid")
         return Record(
             der=der,

@@ -19,7 +19,7 @@ from collectors.ca_database.record import (
 )
 from collectors.ca_database.sql.database import Database
 from collectors.ca_database.sql.source import OVERLAP, OVERLAP_ROWS
-from collectors.ca_database.sql.values import to_bytes, to_der, to_instant, to_text
+from collectors.ca_database.values import to_bytes, to_der, to_instant, to_text
 
 _REVOKED = frozenset(("revoked", "r", "true", "t", "1", "yes"))
 #: Rows with the mark's own value that are compared with what was there.

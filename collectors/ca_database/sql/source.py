@@ -1,10 +1,10 @@
 """A CA's database behind SQL as a source: connect, see whether there is anything new, read."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from collectors.ca_database.record import Pending, Record
+from collectors.ca_database.record import NO_FACTS, Outcome, Pending, Record
 from collectors.ca_database.sql.database import Database
 
 #: Read once more before a mark in time: what was written by a transaction that was committed later.
@@ -40,6 +40,9 @@ class OpenTables(Protocol):
 
 
 class SQLSource:
+    authorities: tuple[bytes, ...] = ()
+    facts = NO_FACTS
+
     def __init__(
         self, url: str, tables: OpenTables, *, several: bool, timeout: timedelta, oldest: datetime
     ) -> None:
@@ -77,6 +80,9 @@ class SQLReading:
 
     def pending(self) -> Pending | None:
         return self._tables.pending()
+
+    def outcomes(self) -> Sequence[Outcome]:
+        return ()
 
     def close(self) -> None:
         self._database.close()

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from certwatch.model.observation import LookError
 from collectors.ca_database.record import Pending, Record, WentBack, reason_of, serial_of_decimal
 from collectors.ca_database.sql.database import PAGE, Database, Table
-from collectors.ca_database.sql.values import to_bytes, to_der, to_instant, to_text
+from collectors.ca_database.values import to_bytes, to_der, to_instant, to_text
 
 _COLUMNS = ("nkey", "nvalue")
 #: Larger is not what step-ca writes.

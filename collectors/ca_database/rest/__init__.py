@@ -1,0 +1,1 @@
+"""CAs that are asked over HTTP: Vault and OpenBao, EJBCA, Dogtag."""
