@@ -46,6 +46,10 @@ class Authority:
         self.keys = KeyRing(secrets, more_tokens=settings.more_tokens)
         #: Held by whoever acts; guards the connection.
         self.turn = threading.RLock()
+        #: Held while a CRL is made, which may take seconds. Never taken by who holds `turn`.
+        self.crl_turn = threading.RLock()
+        #: Told after a revocation which CRL is due. None: whoever revokes makes it. The daemon has a task for it.
+        self.crl_due: Callable[[Issuer, int], None] | None = None
         directory = settings.directory
         if create:
             with database.translate(directory):
@@ -158,6 +162,20 @@ class Authority:
             )
         intermediates = [each for each in issuers if each.kind == "intermediate"]
         return (intermediates or issuers)[-1]
+
+    def partition(self, issuer: Issuer, serial: int) -> int:
+        """Which of the issuer's CRLs a new certificate belongs to: with `crl_partitions` by its serial number, else the
+        newest one, and a new one when that has many."""
+        addresses = self.settings.addresses
+        if addresses.partitions > 1:
+            return serial % addresses.partitions
+        rows = self.rows(
+            "SELECT shard, certificates FROM shards WHERE issuer = ? ORDER BY shard DESC LIMIT 1", issuer.id
+        )
+        if not rows:
+            return 0
+        [(last, certificates)] = rows
+        return int(last) + int(certificates >= addresses.most_in_partition)
 
     def signing(self, issuer: Issuer, purpose: str, sign: Callable[[Any], Any]) -> Any:
         """Have the issuer's key used, counted. Raises CAError."""

@@ -1,6 +1,7 @@
 """From an order and a profile to the certificate that would be made: every field decided here, nowhere else."""
 
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from ipaddress import ip_network
@@ -39,11 +40,16 @@ class Addresses:
 
     url: str
     partitions: int
+    #: Certificates of one CRL, where partitions are not given: the next ones go to a new one.
+    most_in_partition: int = 100_000
     #: Certificates name the OCSP responder.
     has_responder: bool = False
 
     def crl(self, issuer: int, shard: int) -> str:
         return f"{self.url}/crl/{issuer}/{shard}.crl"
+
+    def delta(self, issuer: int, shard: int) -> str:
+        return f"{self.url}/crl/{issuer}/{shard}-delta.crl"
 
     def ocsp(self, issuer: int) -> str:
         return f"{self.url}/ocsp/{issuer}"
@@ -147,8 +153,16 @@ def _constraint(text: str) -> x509.GeneralName:
         return x509.DNSName(text.removeprefix("dns:"))
 
 
-def draft(order: Order, profile: Profile, issuer: Issuer, addresses: Addresses, now: datetime) -> Draft:
-    """Raises CAError "refused"."""
+def draft(
+    order: Order,
+    profile: Profile,
+    issuer: Issuer,
+    addresses: Addresses,
+    now: datetime,
+    *,
+    partition: Callable[[Issuer, int], int],
+) -> Draft:
+    """`partition` says which CRL a serial number belongs to. Raises CAError "refused"."""
     above = issuer.certificate
     key = load_public(order.public_key)
     check_key(key, profile)
@@ -157,7 +171,7 @@ def draft(order: Order, profile: Profile, issuer: Issuer, addresses: Addresses, 
     begin, end = validity(profile, order.lifetime, above, now)
     subject = _subject(order, profile)
     serial = new_serial()
-    shard = serial % addresses.partitions
+    shard = partition(issuer, serial)
     builder = (
         x509.CertificateBuilder()
         .subject_name(subject)

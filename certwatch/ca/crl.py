@@ -1,9 +1,11 @@
 """Certificate revocation lists: a number that only grows, made on time and at once after a revocation."""
 
 import hashlib
+import sqlite3
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -11,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from certwatch.ca.authority import Authority, instant
 from certwatch.ca.certificate import Issuer, authority_key
 from certwatch.ca.failure import CAError
-from certwatch.ca.ledger import _Act, micros
+from certwatch.ca.ledger import micros
 from certwatch.ca.signer import hash_for
 from certwatch.telemetry.metrics import CA_CRL_NEXT_UPDATE
 
@@ -35,33 +37,50 @@ BY_NUMBER: dict[int, str] = {
     9: "privilege-withdrawn",
 }
 
+#: Serial, when (microseconds), reason.
+_Revoked = tuple[bytes, int, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """What a CRL is of: an issuer's certificates, or a partition of them."""
+
+    issuer: Issuer
+    partition: int
+    #: URL of the complete one, as its certificates name it. None: they name nothing.
+    point: str | None
+    #: URL of the delta. None: there is none.
+    delta: str | None
+
 
 def build(
-    issuer: Issuer,
+    scope: Scope,
     revoked: Iterable[tuple[int, datetime, str]],
     *,
     number: int,
     this_update: datetime,
     next_update: datetime,
-    point: str | None,
+    base: int | None = None,
     sign: Callable[[Any], Any],
 ) -> x509.CertificateRevocationList:
-    """`revoked`: serial, when, reason. `point`: the URL that its certificates name."""
+    """`revoked`: serial, when, reason. `base`: it is a delta of the CRL with that number."""
     entries = [_entry(serial, at, reason) for serial, at, reason in revoked]
+    issuer = scope.issuer.certificate
     # The builder's own method copies the list for each entry: a million would take a quarter of an hour.
     builder = x509.CertificateRevocationListBuilder(
-        issuer_name=issuer.certificate.subject,
+        issuer_name=issuer.subject,
         last_update=this_update.replace(tzinfo=None),
         next_update=next_update.replace(tzinfo=None),
         extensions=[],
         revoked_certificates=entries,
     )
-    builder = builder.add_extension(authority_key(issuer.certificate), critical=False)
+    builder = builder.add_extension(authority_key(issuer), critical=False)
     builder = builder.add_extension(x509.CRLNumber(number), critical=False)
-    if point is not None:
+    if scope.point is not None:
+        # A delta has that of its base (RFC 5280, 5.2.4).
         builder = builder.add_extension(
             x509.IssuingDistributionPoint(
-                full_name=[x509.UniformResourceIdentifier(point)],
+                full_name=[x509.UniformResourceIdentifier(scope.point)],
                 relative_name=None,
                 only_contains_user_certs=False,
                 only_contains_ca_certs=False,
@@ -71,7 +90,14 @@ def build(
             ),
             critical=True,
         )
-    algorithm = hash_for(issuer.certificate.public_key())
+    if base is not None:
+        builder = builder.add_extension(x509.DeltaCRLIndicator(base), critical=True)
+    elif scope.delta is not None:
+        at = x509.UniformResourceIdentifier(scope.delta)
+        builder = builder.add_extension(
+            x509.FreshestCRL([x509.DistributionPoint([at], None, None, None)]), critical=False
+        )
+    algorithm = hash_for(issuer.public_key())
     made: x509.CertificateRevocationList = sign(lambda key: builder.sign(key, algorithm))
     return made
 
@@ -84,88 +110,137 @@ def _entry(serial: int, at: datetime, reason: str) -> x509.RevokedCertificate:
     return builder.build()
 
 
-def shards(authority: Authority, issuer: Issuer) -> list[int]:
+def partitions(authority: Authority, issuer: Issuer) -> list[int]:
     """CRLs that this issuer's certificates name, now or from an earlier config."""
-    used = authority.rows("SELECT DISTINCT shard FROM certificates WHERE issuer = ?", issuer.id)
+    used = authority.rows("SELECT shard FROM shards WHERE issuer = ?", issuer.id)
     return sorted({*range(authority.settings.addresses.partitions), *(shard for (shard,) in used)})
 
 
-def make(authority: Authority, issuer: Issuer, shard: int) -> bytes:
-    """The next CRL, stored and in the ledger. DER. Raises CAError."""
-    with authority.turn, authority.act() as act:
-        return _make(authority, act, issuer, shard)
+def make(authority: Authority, issuer: Issuer, partition: int, *, scheduled: bool = True) -> bytes:
+    """The next CRL, stored and in the ledger; the delta with it, where there are deltas. DER. Others act meanwhile: the
+    ledger's turn is taken for the result alone. `scheduled`: it is the base of the deltas to come. Raises CAError."""
+    with authority.crl_turn:
+        return _make(authority, issuer, partition, scheduled=scheduled)
 
 
-def _make(authority: Authority, act: _Act, issuer: Issuer, shard: int) -> bytes:
-    now = instant(act.instant).replace(microsecond=0)
-    lifetime = authority.settings.crl_lifetime
-    url = authority.settings.addresses
-    row = act.connection.execute(
-        "SELECT number FROM crls WHERE issuer = ? AND shard = ?", (issuer.id, shard)
-    ).fetchone()
-    number = row[0] + 1 if row is not None else 1
+def _make(authority: Authority, issuer: Issuer, partition: int, *, scheduled: bool) -> bytes:
+    settings, key = authority.settings, (issuer.id, partition)
+    exactly = authority.clock()
+    now = exactly.replace(microsecond=0)
+    following = min(now + settings.crl_lifetime, issuer.certificate.not_valid_after_utc)
+    url = settings.addresses
+    scope = Scope(
+        issuer=issuer,
+        partition=partition,
+        point=url.crl(*key) if url.url else None,
+        delta=url.delta(*key) if url.url and settings.crl_delta else None,
+    )
     # On one list after it has ended (RFC 5280, 3.3), then no more.
-    ended = micros(now - lifetime - timedelta(days=1))
-    revoked = act.connection.execute(
-        "SELECT serial, revoked, coalesce(reason, 'unspecified') FROM certificates"
-        " WHERE issuer = ? AND shard = ? AND revoked IS NOT NULL AND not_after > ? ORDER BY revoked",
-        (issuer.id, shard, ended),
-    )
-    following = min(now + lifetime, issuer.certificate.not_valid_after_utc)
-    made = build(
-        issuer,
-        ((int.from_bytes(serial, "big"), instant(at), reason) for serial, at, reason in revoked),
-        number=number,
-        this_update=now,
-        next_update=following,
-        point=url.crl(issuer.id, shard) if url.url else None,
-        sign=lambda sign: authority.signing(issuer, "crl", sign),
-    )
-    der = made.public_bytes(Encoding.DER)
-    act.connection.execute(
-        "INSERT INTO crls VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET number = excluded.number,"
-        " this_update = excluded.this_update, next_update = excluded.next_update, der = excluded.der",
-        (issuer.id, shard, number, micros(now), micros(following), der),
-    )
-    act.append(
-        "crl",
-        [
-            {
-                "issuer": issuer.name,
-                "partition": shard,
-                "number": number,
-                "next_update": micros(following),
-                "sha256": hashlib.sha256(der).hexdigest(),
-            }
-        ],
-    )
-    gauge = CA_CRL_NEXT_UPDATE.labels(issuer.name, str(shard))
-    act.afterwards.append(lambda: gauge.set(following.timestamp()))
+    ended = micros(now - settings.crl_lifetime - timedelta(days=1))
+
+    def read(connection: sqlite3.Connection) -> tuple[int, tuple[int, int] | None, list[_Revoked]]:
+        connection.execute("BEGIN")  # one state for all of it
+        try:
+            stored = connection.execute(
+                "SELECT number FROM crls WHERE issuer = ? AND shard = ?", key
+            ).fetchone()
+            base = connection.execute(
+                "SELECT number, this_update FROM crl_bases WHERE issuer = ? AND shard = ?", key
+            ).fetchone()
+            rows = connection.execute(
+                "SELECT serial, revoked, coalesce(reason, 'unspecified') FROM certificates"
+                " WHERE issuer = ? AND shard = ? AND revoked IS NOT NULL AND not_after > ? ORDER BY revoked",
+                (*key, ended),
+            ).fetchall()
+        finally:
+            connection.execute("COMMIT")
+        return (stored[0] if stored is not None else 0) + 1, base, rows
+
+    number, base, rows = authority.readers.ask(read)
+    if scheduled or base is None:
+        base = (number, micros(exactly))
+
+    def signed(revoked: Iterable[_Revoked], of: int | None) -> bytes:
+        return build(
+            scope,
+            ((int.from_bytes(serial, "big"), instant(at), reason) for serial, at, reason in revoked),
+            number=number,
+            this_update=now,
+            next_update=following,
+            base=of,
+            sign=lambda sign: authority.signing(issuer, "crl", sign),
+        ).public_bytes(Encoding.DER)
+
+    der = signed(rows, None)
+    delta = signed((each for each in rows if each[1] >= base[1]), base[0]) if settings.crl_delta else None
+    span = (number, micros(exactly), micros(following))
+    with authority.act() as act:
+        act.connection.execute("INSERT OR REPLACE INTO crls VALUES (?, ?, ?, ?, ?, ?)", (*key, *span, der))
+        said: dict[str, object] = {
+            "issuer": issuer.name,
+            "partition": partition,
+            "number": number,
+            "next_update": span[2],
+            "sha256": hashlib.sha256(der).hexdigest(),
+        }
+        if delta is not None:
+            act.connection.execute("INSERT OR REPLACE INTO crl_bases VALUES (?, ?, ?, ?)", (*key, *base))
+            act.connection.execute(
+                "INSERT OR REPLACE INTO delta_crls VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (*key, number, base[0], *span[1:], delta),
+            )
+            said |= {"base": base[0], "delta_sha256": hashlib.sha256(delta).hexdigest()}
+        act.append("crl", [said])
+        gauge = CA_CRL_NEXT_UPDATE.labels(issuer.name, str(partition))
+        act.afterwards.append(lambda: gauge.set(following.timestamp()))
     return der
 
 
-def current(authority: Authority, issuer: Issuer, shard: int) -> bytes:
+def is_due(
+    authority: Authority, issuer: Issuer, partition: int
+) -> Literal["missing", "scheduled", "revoked"] | None:
+    """Why a new one is to be made. None: it is not."""
+    key = (issuer.id, partition)
+    rows = authority.rows("SELECT this_update FROM crls WHERE issuer = ? AND shard = ?", *key)
+    if not rows:
+        return "missing"
+    [(made,)] = rows
+    if instant(made) + authority.settings.crl_every <= authority.clock():
+        return "scheduled"
+    # Something kept it from being made at once: a crash, a token that was away.
+    [(last,)] = authority.rows(
+        "SELECT max(revoked) FROM certificates WHERE issuer = ? AND shard = ? AND revoked IS NOT NULL", *key
+    )
+    return "revoked" if last is not None and last > made else None
+
+
+def current(authority: Authority, issuer: Issuer, partition: int) -> bytes:
     """The one that is published; made now if there is none, or its successor is due. Raises CAError."""
-    with authority.turn:
-        rows = authority.rows(
-            "SELECT this_update, der FROM crls WHERE issuer = ? AND shard = ?", issuer.id, shard
-        )
-        if rows and instant(rows[0][0]) + authority.settings.crl_every > authority.clock():
-            return bytes(rows[0][1])
-        return make(authority, issuer, shard)
+    why = is_due(authority, issuer, partition)
+    if why is not None:
+        return make(authority, issuer, partition, scheduled=why != "revoked")
+    [(der,)] = authority.rows("SELECT der FROM crls WHERE issuer = ? AND shard = ?", issuer.id, partition)
+    return bytes(der)
 
 
 def refresh(authority: Authority) -> int:
-    """Make what is due. Returns how many were made."""
-    made = 0
+    """Make what is due; one that cannot be made stops no other. Returns how many were made; raises CAError when one
+    could not be, after all were tried."""
+    made, failed = 0, None
     for issuer in authority.issuers(retired=True):
-        for shard in shards(authority, issuer):
-            rows = authority.rows(
-                "SELECT this_update FROM crls WHERE issuer = ? AND shard = ?", issuer.id, shard
-            )
-            if not rows or instant(rows[0][0]) + authority.settings.crl_every <= authority.clock():
-                make(authority, issuer, shard)
+        if issuer.certificate.not_valid_after_utc <= authority.clock():
+            continue  # nothing of it is valid any more
+        for partition in partitions(authority, issuer):
+            why = is_due(authority, issuer, partition)
+            if why is None:
+                continue
+            try:
+                make(authority, issuer, partition, scheduled=why != "revoked")
                 made += 1
+            except CAError as error:
+                failed = error
+    if failed is not None:
+        raise failed
     return made
 
 
@@ -178,7 +253,7 @@ def serial_of(text: str) -> bytes:
 
 
 def revoke(authority: Authority, serial: str, reason: str, person: str) -> None:
-    """On disk, in the ledger, and in a new CRL, when this returns. Raises CAError."""
+    """On disk and in the ledger when this returns, and a new CRL is made or under way. Raises CAError."""
     if reason not in REASONS:
         raise CAError("usage", f'"{reason}" is no reason (known: {", ".join(REASONS)})')
     key = serial_of(serial)
@@ -186,7 +261,7 @@ def revoke(authority: Authority, serial: str, reason: str, person: str) -> None:
         rows = authority.rows("SELECT issuer, shard, revoked, state FROM certificates WHERE serial = ?", key)
         if not rows:
             raise CAError("not-found", f"{serial}: this CA has made no certificate with this serial number")
-        [(issuer_id, shard, revoked, state)] = rows
+        [(issuer_id, partition, revoked, state)] = rows
         if revoked is not None:
             raise CAError(
                 "refused", f"{serial}: is revoked already, since {instant(revoked):%Y-%m-%d %H:%MZ}"
@@ -200,5 +275,8 @@ def revoke(authority: Authority, serial: str, reason: str, person: str) -> None:
             )
             act.append("revocation", [{"serial": key.hex(), "reason": reason, "by": person}])
         authority.step("revoked")
-        # Apart: a token that is away delays the list, and never the revocation.
-        make(authority, issuer, shard)
+    # Apart: a token that is away delays the list, and never the revocation.
+    if authority.crl_due is not None:
+        authority.crl_due(issuer, partition)
+    else:
+        make(authority, issuer, partition, scheduled=False)

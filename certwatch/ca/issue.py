@@ -1,6 +1,7 @@
 """Issuing: intent on disk, signature, entry on disk, and only then an answer. Many at once share the two commits."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -94,7 +95,14 @@ def check(authority: Authority, order: Order) -> Profile:
     """What can be said against an order before anybody looks at it. Raises CAError."""
     profile = _profile(authority, order)
     check_allowed(order.names, profile, order.requester, local=order.is_local)
-    draft(order, profile, authority.issuer(order.issuer), authority.settings.addresses, authority.clock())
+    draft(
+        order,
+        profile,
+        authority.issuer(order.issuer),
+        authority.settings.addresses,
+        authority.clock(),
+        partition=authority.partition,
+    )
     return profile
 
 
@@ -112,7 +120,14 @@ def _prepare(
     if order.issuer not in issuers:
         issuers[order.issuer] = _issuer_for(authority, order, profile)
     issuer = issuers[order.issuer]
-    made = draft(order, profile, issuer, authority.settings.addresses, authority.clock())
+    made = draft(
+        order,
+        profile,
+        issuer,
+        authority.settings.addresses,
+        authority.clock(),
+        partition=authority.partition,
+    )
     rehearsed = rehearse(made, issuer.certificate.public_key())
     lint = authority.lint.check(rehearsed.public_bytes(Encoding.DER)) if profile.usage != "ocsp" else "none"
     return _Prepared(
@@ -176,6 +191,13 @@ def _write_intents(
                 bytes.fromhex(each.order.replaces) if each.order.replaces else None,
             )
             for each, request in good
+        ],
+    )
+    act.connection.executemany(
+        "INSERT INTO shards VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET certificates = certificates + excluded.certificates",
+        [
+            (*key, count)
+            for key, count in Counter((each.issuer.id, each.draft.shard) for each, _ in good).items()
         ],
     )
     act.append(

@@ -37,6 +37,7 @@ class Published:
         self._authority = authority
         #: By issuer and partition.
         self.crls: dict[tuple[int, int], PublishedCRL] = {}
+        self.deltas: dict[tuple[int, int], PublishedCRL] = {}
         #: By issuer.
         self.issuers: dict[int, PublishedIssuer] = {}
         with authority.turn:
@@ -68,16 +69,17 @@ class Published:
             for each in self._authority.issuers(retired=True)
         }
 
-    def _read_crl(self, issuer: int, shard: int) -> None:
-        for number, begin, end, der in self._authority.rows(
-            "SELECT number, this_update, next_update, der FROM crls WHERE issuer = ? AND shard = ?",
-            issuer,
-            shard,
-        ):
-            self.crls[issuer, shard] = PublishedCRL(
-                der=der,
-                number=number,
-                this_update=instant(begin),
-                next_update=instant(end),
-                etag=f'"{hashlib.sha256(der).hexdigest()[:32]}"',
-            )
+    def _read_crl(self, issuer: int, partition: int) -> None:
+        for table, kept in (("crls", self.crls), ("delta_crls", self.deltas)):
+            for number, begin, end, der in self._authority.rows(
+                f"SELECT number, this_update, next_update, der FROM {table} WHERE issuer = ? AND shard = ?",  # noqa: S608
+                issuer,
+                partition,
+            ):
+                kept[issuer, partition] = PublishedCRL(
+                    der=der,
+                    number=number,
+                    this_update=instant(begin),
+                    next_update=instant(end),
+                    etag=f'"{hashlib.sha256(der).hexdigest()[:32]}"',
+                )

@@ -3,9 +3,11 @@
 import asyncio
 import ssl
 from collections.abc import Awaitable, Iterator, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from urllib.parse import urlsplit
 
+import msgspec
+from cryptography import x509
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
@@ -15,9 +17,12 @@ from certwatch.ca.failure import CAError
 from certwatch.ca.http.app import public_app, tls_app
 from certwatch.ca.http.site import CASite
 from certwatch.ca.keys import Secrets
+from certwatch.ca.ledger import Entry
 from certwatch.ca.local_socket import LocalSocket
 from certwatch.ca.own_certificate import OwnCertificate, names_for
+from certwatch.ca.propagation import Propagation
 from certwatch.ca.published import Published
+from certwatch.ca.publisher import Publisher
 from certwatch.ca.responder import Responder
 from certwatch.ca.service import Service
 from certwatch.ca.settings import CASettings
@@ -48,9 +53,11 @@ class RunningCA:
         self.tls_app: ASGIApp | None = None
         self._own: OwnCertificate | None = None
         self._socket = LocalSocket(self.service)
-        self._rounds: asyncio.Task[None] | None = None
         #: What lives as long as it does, and ends before the authority.
         self._within = AsyncExitStack()
+        self._loop: asyncio.AbstractEventLoop
+        self._tasks: list[asyncio.Task[None]] = []
+        self._propagation = Propagation()
 
     @classmethod
     async def open(cls, settings: CASettings, secrets: Secrets, clock: Clock) -> "RunningCA":
@@ -72,7 +79,12 @@ class RunningCA:
                 await running._within.aclose()
             authority.close()
             raise
-        running._rounds = asyncio.create_task(running._keep_fresh())
+        running._loop = asyncio.get_running_loop()
+        authority.ledger.listeners.append(running._told)
+        running._tasks = [
+            asyncio.create_task(Publisher(running.service).run()),
+            asyncio.create_task(running._keep_fresh()),
+        ]
         return running
 
     async def _acme(self) -> Sequence[BaseRoute]:
@@ -91,6 +103,24 @@ class RunningCA:
     def tls(self) -> ssl.SSLContext | None:
         return self._own.context if self._own is not None else None
 
+    def _told(self, entries: Sequence[Entry]) -> None:
+        """In the acting thread."""
+        authority = self.service.authority
+        for entry in entries:
+            if entry.kind != "revocation":
+                continue
+            serial = bytes.fromhex(msgspec.json.decode(entry.data)["serial"])
+            for der, issuer in authority.rows(
+                "SELECT der, issuers.certificate FROM certificates JOIN issuers ON issuers.id = certificates.issuer"
+                " WHERE serial = ? AND der IS NOT NULL",
+                serial,
+            ):
+                self._loop.call_soon_threadsafe(
+                    self._propagation.follow,
+                    x509.load_der_x509_certificate(der),
+                    x509.load_der_x509_certificate(issuer),
+                )
+
     async def _keep_fresh(self) -> None:
         while True:
             for name, chore in self._chores():
@@ -106,15 +136,15 @@ class RunningCA:
         if self.service.authority.settings.addresses.has_responder:
             yield "ocsp", act(responder.renew)
             yield "ocsp", self.service.beside(responder.presign)
-        yield "crl", act(crl.refresh)
+        yield "crl", self.service.beside(lambda: crl.refresh(self.service.authority))
         if own is not None and own.due is not None and self.site.clock() >= own.due:
             yield "listener-certificate", act(own.renew)
 
     async def close(self) -> None:
-        if self._rounds is not None:
-            self._rounds.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._rounds
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._propagation.close()
         await self._socket.stop()
         await self._within.aclose()
         await self.service.close()

@@ -40,3 +40,12 @@ CREATE TABLE enrolments (
     id TEXT PRIMARY KEY,
     ends INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+-- Certificates of each CRL, so that the next ones go to a new list when it has many.
+CREATE TABLE shards (
+    issuer INTEGER NOT NULL REFERENCES issuers,
+    shard INTEGER NOT NULL,
+    certificates INTEGER NOT NULL,
+    PRIMARY KEY (issuer, shard)
+) STRICT, WITHOUT ROWID;
+INSERT INTO shards SELECT issuer, shard, count(*) FROM certificates GROUP BY issuer, shard;

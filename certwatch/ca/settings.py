@@ -20,6 +20,7 @@ class CASettings:
     profiles: Mapping[str, Profile] = field(default_factory=lambda: BUILT_IN)
     crl_lifetime: timedelta = timedelta(days=7)
     crl_every: timedelta = timedelta(days=1)
+    crl_delta: bool = False
     #: How long an answer of the OCSP responder holds.
     ocsp_lifetime: timedelta = timedelta(hours=4)
     lint: bool = True
@@ -41,11 +42,15 @@ def settings_of(keys: CaKeys, profiles: Mapping[str, ProfileKeys], directory: Pa
         key_place=keys.token or (f"file:{Path(keys.key_file).absolute()}" if keys.key_file else None),
         more_tokens=tuple(keys.more_tokens),
         addresses=Addresses(
-            url=keys.url, partitions=keys.crl_partitions, has_responder=keys.listen is not None
+            url=keys.url,
+            partitions=keys.crl_partitions,
+            most_in_partition=keys.crl_partition_size,
+            has_responder=keys.listen is not None,
         ),
         profiles=profiles_of(profiles),
         crl_lifetime=keys.crl_lifetime,
         crl_every=keys.crl_every,
+        crl_delta=keys.crl_delta,
         ocsp_lifetime=keys.ocsp_lifetime,
         lint=keys.lint,
         listen=keys.listen,

@@ -180,7 +180,11 @@ class CaKeys(Keys):
     crl_lifetime: Duration = timedelta(days=7)
     #: How often a new one is made.
     crl_every: Duration = timedelta(days=1)
-    #: CRLs that certificates are spread over. Counts for certificates made from now on.
+    #: Also a delta CRL, for clients that know deltas (RFC 5280, 5.2.4).
+    crl_delta: bool = False
+    #: Certificates of one CRL: the next ones go to a new one. Counts for certificates made from now on.
+    crl_partition_size: Annotated[int, Field(ge=10, le=1_000_000)] = 100_000
+    #: More than 1: so many CRLs from the first certificate on, that certificates are spread over.
     crl_partitions: Annotated[int, Field(ge=1, le=256)] = 1
     #: How long an answer of the OCSP responder holds.
     ocsp_lifetime: Annotated[Duration, Field(ge=timedelta(minutes=5), le=timedelta(days=7))] = timedelta(

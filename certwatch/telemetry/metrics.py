@@ -219,6 +219,19 @@ CA_ACME_VALIDATIONS = Counter(
     ["method", "outcome"],
     registry=REGISTRY,
 )
+CA_REVOCATION_SECONDS = Histogram(
+    "certwatch_ca_revocation_seconds",
+    'From a revocation until a client sees it, by the URL that the certificate names: "ocsp", "crl".',
+    ["via"],
+    buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800),
+    registry=REGISTRY,
+)
+CA_REVOCATIONS_UNSEEN = Gauge(
+    "certwatch_ca_revocations_unseen",
+    "Revocations that clients do not see yet.",
+    ["via"],
+    registry=REGISTRY,
+)
 CA_OCSP_ANSWERS = Counter(
     "certwatch_ca_ocsp_answers",
     'Answers of the OCSP responder, by outcome: "good", "revoked", "unknown", "malformed", "unauthorized", "error".',

@@ -1,11 +1,14 @@
+import threading
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
 
 from certwatch.ca import audit
-from certwatch.ca.crl import REASONS, build, current, refresh, revoke, shards
+from certwatch.ca.authority import Authority
+from certwatch.ca.crl import REASONS, Scope, build, current, partitions, refresh, revoke
 from certwatch.ca.failure import CAError
 from certwatch.ca.key_file import FileSigner
 from certwatch.plugins.testing import EPOCH, FakeClock
@@ -74,7 +77,7 @@ def test_partitions_hold_each_their_own(tmp_path: Path) -> None:
         for each in made:
             revoke(ca, each.serial, "superseded", "alice")
         issuer = ca.issuer()
-        assert shards(ca, issuer) == [0, 1, 2, 3]
+        assert partitions(ca, issuer) == [0, 1, 2, 3]
         for each in made:
             [point] = each.certificate.extensions.get_extension_for_class(x509.CRLDistributionPoints).value
             assert point.full_name is not None
@@ -135,13 +138,111 @@ def test_many_entries_are_made_in_linear_time(tmp_path: Path) -> None:
     with authority(tmp_path) as ca:
         issuer = ca.issuer()
         made = build(
-            issuer,
+            Scope(issuer=issuer, partition=0, point=None, delta=None),
             ((1 << 126 | each, EPOCH, "superseded") for each in range(20_000)),
             number=1,
             this_update=EPOCH,
             next_update=EPOCH + timedelta(days=1),
-            point=None,
             sign=lambda sign: ca.signing(issuer, "crl", sign),
         )
         assert len(made) == 20_000
         assert made.get_revoked_certificate_by_serial_number(1 << 126 | 19_999) is not None
+
+
+def delta(ca: Authority, partition: int = 0) -> x509.CertificateRevocationList:
+    [(der,)] = ca.rows("SELECT der FROM delta_crls WHERE issuer = ? AND shard = ?", ca.issuer().id, partition)
+    return read(der)
+
+
+def test_a_delta_holds_what_was_revoked_since_its_base(tmp_path: Path) -> None:
+    clock = FakeClock()
+    with authority(tmp_path, clock, url=URL, crl_delta=True) as ca:
+        first, second, third = issued(ca), issued(ca), issued(ca)
+        revoke(ca, first.serial, "superseded", "alice")
+        clock.advance(days=1)
+        base = read(current(ca, ca.issuer(), 0))
+        [at] = base.extensions.get_extension_for_class(x509.FreshestCRL).value
+        assert at.full_name is not None
+        assert at.full_name[0].value == f"{URL}/crl/1/0-delta.crl"
+        assert len(delta(ca)) == 0
+        for each in (second, third):
+            clock.advance(minutes=1)
+            revoke(ca, each.serial, "key-compromise", "alice")
+        changed = delta(ca)
+        indicator = changed.extensions.get_extension_for_class(x509.DeltaCRLIndicator)
+        assert indicator.critical
+        assert indicator.value.crl_number == number(base)
+        assert {each.serial_number for each in changed} == {
+            second.certificate.serial_number,
+            third.certificate.serial_number,
+        }
+        complete = read(current(ca, ca.issuer(), 0))
+        assert number(changed) == number(complete)
+        assert len(complete) == 3
+        scope = [
+            each.extensions.get_extension_for_class(x509.IssuingDistributionPoint).value
+            for each in (complete, changed)
+        ]
+        assert scope[0] == scope[1]
+        assert changed.is_signature_valid(ca.issuer().certificate.public_key())  # type: ignore[arg-type]
+
+
+def test_a_list_that_has_many_certificates_is_followed_by_another(tmp_path: Path) -> None:
+    with authority(tmp_path, url=URL, most_in_partition=3) as ca:
+        made = [issued(ca, f"dns:h{n}.example.com") for n in range(7)]
+        points = [
+            each.certificate.extensions.get_extension_for_class(x509.CRLDistributionPoints).value[0]
+            for each in made
+        ]
+        assert [str(each.full_name[0].value)[-5:] for each in points if each.full_name] == [
+            "0.crl", "0.crl", "0.crl", "1.crl", "1.crl", "1.crl", "2.crl",
+        ]  # fmt: skip
+        assert partitions(ca, ca.issuer()) == [0, 1, 2]
+        revoke(ca, made[4].serial, "superseded", "alice")
+        assert [len(read(current(ca, ca.issuer(), each))) for each in range(3)] == [0, 1, 0]
+
+
+def test_a_revocation_that_no_list_has_yet_makes_the_next_round_make_one(tmp_path: Path) -> None:
+    """It was recorded, and then the process was killed before the list was signed."""
+    clock = FakeClock()
+    with authority(tmp_path, clock) as ca:
+        made = issued(ca)
+        refresh(ca)
+        clock.advance(minutes=5)
+        ca.crl_due = lambda issuer, partition: None
+        revoke(ca, made.serial, "superseded", "alice")
+    with authority(tmp_path, clock) as ca:
+        assert refresh(ca) == 1
+        assert len(read(current(ca, ca.issuer(), 0))) == 1
+        clock.advance(minutes=5)
+        assert refresh(ca) == 0
+
+
+def test_certificates_are_issued_while_a_list_is_made(tmp_path: Path) -> None:
+    with authority(tmp_path) as ca:
+        signing, inside, go_on = ca.signing, threading.Event(), threading.Event()
+
+        def slow(issuer: Any, purpose: str, sign: Any) -> Any:
+            if purpose == "crl":
+                inside.set()
+                assert go_on.wait(10)
+            return signing(issuer, purpose, sign)
+
+        ca.signing = slow  # type: ignore[method-assign]
+        thread = threading.Thread(target=lambda: refresh(ca))
+        thread.start()
+        assert inside.wait(10)
+        made = issued(ca)
+        go_on.set()
+        thread.join(10)
+        revoke(ca, made.serial, "superseded", "alice")
+        assert len(read(current(ca, ca.issuer(), 0))) == 1
+        assert audit.verify(ca.settings.directory).wrong == []
+
+
+def test_an_issuer_that_has_ended_makes_no_more_lists(tmp_path: Path) -> None:
+    clock = FakeClock()
+    with authority(tmp_path, clock) as ca:
+        refresh(ca)
+        clock.advance(days=3651)
+        assert refresh(ca) == 0

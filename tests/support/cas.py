@@ -11,12 +11,16 @@ from certwatch.ca.acts import perform
 from certwatch.ca.authority import Authority
 from certwatch.ca.certificate import Addresses
 from certwatch.ca.found import found_intermediate, found_root
+from certwatch.ca.http.site import CASite
 from certwatch.ca.issue import Certified, issue
 from certwatch.ca.key_file import generate
 from certwatch.ca.keys import Secrets
 from certwatch.ca.new_request import make_csr
 from certwatch.ca.profiles import profiles_of
+from certwatch.ca.published import Published
 from certwatch.ca.request import Order, load_csr, order_of
+from certwatch.ca.responder import Responder
+from certwatch.ca.service import Service
 from certwatch.ca.settings import CASettings
 from certwatch.config.ca import ProfileKeys
 from certwatch.model.clock import Clock
@@ -35,16 +39,27 @@ def settings(
     url: str = "",
     partitions: int = 1,
     has_responder: bool = False,
+    most_in_partition: int = 100_000,
     **more: Any,
 ) -> CASettings:
     more.setdefault("lint", "off")
     more.setdefault("key_place", f"file:{folder}/ca.key")
     return CASettings(
         directory=folder / "ca",
-        addresses=Addresses(url=url, partitions=partitions, has_responder=has_responder),
+        addresses=Addresses(
+            url=url,
+            partitions=partitions,
+            most_in_partition=most_in_partition,
+            has_responder=has_responder,
+        ),
         profiles=profiles_of({name: ProfileKeys(**keys) for name, keys in (profiles or {}).items()}),
         **more,
     )
+
+
+def site_of(ca: Authority) -> CASite:
+    """What its routes are made of. Close its service."""
+    return CASite(service=Service(ca), published=Published(ca), responder=Responder(ca), clock=ca.clock)
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """CRLs and certificates of issuers, as relying parties fetch them (RFC 5280, 4.2.1.13 and 4.2.2.1)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from starlette.requests import Request
@@ -9,6 +9,7 @@ from starlette.routing import Route
 
 from certwatch.ca.http.reply import not_found, published
 from certwatch.ca.http.site import CASite
+from certwatch.ca.published import PublishedCRL
 
 #: Proxies and clients keep a CRL no longer, so that a revocation is seen within minutes.
 LONGEST = timedelta(minutes=2)
@@ -18,7 +19,13 @@ DAY = timedelta(days=1)
 
 def routes(site: CASite) -> Sequence[Route]:
     async def crl(request: Request) -> Response:
-        found = site.published.crls.get((request.path_params["issuer"], request.path_params["partition"]))
+        return given(request, site.published.crls)
+
+    async def delta(request: Request) -> Response:
+        return given(request, site.published.deltas)
+
+    def given(request: Request, crls: Mapping[tuple[int, int], PublishedCRL]) -> Response:
+        found = crls.get((request.path_params["issuer"], request.path_params["partition"]))
         if found is None:
             return not_found()
         return published(
@@ -49,5 +56,6 @@ def routes(site: CASite) -> Sequence[Route]:
 
     return [
         Route("/crl/{issuer:int}/{partition:int}.crl", crl, methods=["GET"]),
+        Route("/crl/{issuer:int}/{partition:int}-delta.crl", delta, methods=["GET"]),
         Route("/issuer/{issuer:int}.cer", issuer, methods=["GET"]),
     ]
