@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 
+from certwatch.model.certificate import Certificate
 from certwatch.model.observation import Fact, LookError
 from certwatch.x509 import der, inline, keystores, pem, private_keys
 from certwatch.x509.arrangement import arrangement
@@ -91,7 +93,7 @@ def _plain(
         return None if keys or others else Contents()
     facts: dict[str, Fact] = {}
     if chain:
-        certificates = [der.read(each) for each in chain]
+        certificates = [der.read(chain[0]), *map(_above, chain[1:])]
         arranged = arrangement(certificates)
         facts["arrangement"] = arranged
         if arranged == "chain":
@@ -101,6 +103,12 @@ def _plain(
         shown = "; ".join(problems[:3]) + (f"; and {len(problems) - 3} more" if len(problems) > 3 else "")
         error = LookError(kind="malformed", message=one_line(f"{where}: {shown}. Check what wrote it"))
     return Contents(chain=tuple(chain), facts=facts, error=error)
+
+
+@lru_cache(maxsize=256)
+def _above(data: bytes) -> Certificate:
+    """Of those that issued: the same in thousands of Secrets."""
+    return der.read(data)
 
 
 def _der(data: bytes) -> tuple[list[bytes], list[str]]:
