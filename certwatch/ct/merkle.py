@@ -78,12 +78,7 @@ class Tree:
     @property
     def root(self) -> bytes:
         """Empty: SHA-256 of nothing."""
-        if not self.peaks:
-            return EMPTY
-        hash = self.peaks[-1]
-        for peak in reversed(self.peaks[:-1]):
-            hash = node_hash(peak, hash)
-        return hash
+        return fold(self.peaks)
 
 
 def _parents(nodes: Sequence[bytes]) -> list[bytes]:
@@ -237,25 +232,40 @@ def verify_consistency(
         raise ProofError(f"the proof leads to another root for {second} entries than the signed one")
 
 
-def consistency_proof(leaves: Sequence[bytes], first: int) -> list[bytes]:
-    """RFC 6962, 2.1.2, of a whole tree at hand: what a log's server answers."""
-    stretch = Stretch(Tree(), leaves)
-    size = len(leaves)
-    if not 0 < first < size:
+def proof_ranges(first: int, second: int) -> list[tuple[int, int]]:
+    """Of which entries (from, up to) the hashes are that prove the tree of `second` to continue that of `first`, in the proof's
+    order (RFC 6962, 2.1.2)."""
+    if not 0 < first < second:
         return []
-    proof: list[bytes] = []
-    low, high, is_whole = 0, size, True
+    found: list[tuple[int, int]] = []
+    low, high, is_whole = 0, second, True
     while first != high:
         middle = low + _split(high - low)
         if first <= middle:
-            proof.append(stretch._hash(middle, high))
+            found.append((middle, high))
             high = middle
         else:
-            proof.append(stretch._hash(low, middle))
+            found.append((low, middle))
             low, is_whole = middle, False
     if not is_whole:
-        proof.append(stretch._hash(low, high))
-    return proof[::-1]
+        found.append((low, high))
+    return found[::-1]
+
+
+def consistency_proof(leaves: Sequence[bytes], first: int) -> list[bytes]:
+    """RFC 6962, 2.1.2, of a whole tree at hand: what a log's server answers."""
+    stretch = Stretch(Tree(), leaves)
+    return [stretch._hash(low, high) for low, high in proof_ranges(first, len(leaves))]
+
+
+def fold(peaks: Sequence[bytes]) -> bytes:
+    """The root over complete subtrees that follow on one another, largest first. Empty: SHA-256 of nothing."""
+    if not peaks:
+        return EMPTY
+    hash = peaks[-1]
+    for peak in reversed(peaks[:-1]):
+        hash = node_hash(peak, hash)
+    return hash
 
 
 def subtree_in_tile(height: int, index: int, tile: Sequence[bytes]) -> bytes:

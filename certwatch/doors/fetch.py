@@ -6,8 +6,10 @@ import ssl
 import zlib
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import httpcore
 
@@ -20,6 +22,16 @@ from certwatch.model.observation import ErrorKind
 
 __all__ = ["FetchCache", "FetchError", "FetchPolicy", "Fetched", "Fetcher"]
 
+
+def _inflater() -> Any:
+    """Inflates twice as fast, if it is there (the extra `ct`); the interface is the same."""
+    try:
+        return import_module("isal.isal_zlib")
+    except ImportError:
+        return zlib
+
+
+_ZLIB = _inflater()
 USER_AGENT = "certwatch"
 _REDIRECTS = (301, 302, 303, 307, 308)
 MOST_REDIRECTS = 3
@@ -83,7 +95,9 @@ class Fetcher:
         tls: ssl.SSLContext | None = None,
         resolver: Resolver | None = None,
         connections: int = 50,
+        http2: bool = False,
     ) -> None:
+        """`http2`: where the server offers it, and the package `h2` is there (the extra `ct`)."""
         self._policy = policy
         self._cache = cache
         self._resolver = resolver or Resolver(timeout=policy.timeout_seconds)
@@ -91,6 +105,7 @@ class Fetcher:
             ssl_context=tls or ssl.create_default_context(),
             max_connections=connections,
             keepalive_expiry=10,
+            http2=http2 and find_spec("h2") is not None,
             network_backend=GuardedNetwork(self._resolver, policy.addresses),
         )
 
@@ -253,7 +268,7 @@ async def _body(
     encoding = headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("identity", "", "gzip", "x-gzip"):
         raise FetchError("malformed", f"{where}: encodes its answer in {encoding[:40]!r} unasked.")
-    inflate = zlib.decompressobj(wbits=31) if encoding.endswith("gzip") else None
+    inflate = _ZLIB.decompressobj(wbits=31) if encoding.endswith("gzip") else None
     parts: list[bytes] = []
     size = 0
     async for part in stream:
@@ -272,10 +287,10 @@ async def _body(
     return b"".join(parts)
 
 
-def _inflated(where: str, inflate: "zlib._Decompress", part: bytes, most: int) -> bytes:
+def _inflated(where: str, inflate: Any, part: bytes, most: int) -> bytes:
     try:
-        return inflate.decompress(part, most)
-    except zlib.error as error:
+        return bytes(inflate.decompress(part, most))
+    except _ZLIB.error as error:
         raise FetchError("malformed", f"{where}: its gzip is damaged: {error}") from error
 
 

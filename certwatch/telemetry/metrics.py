@@ -238,6 +238,75 @@ CA_OCSP_ANSWERS = Counter(
     ["outcome"],
     registry=REGISTRY,
 )
+CT_REQUESTS = Counter(
+    "certwatch_ct_requests",
+    'Requests to CT logs, by outcome: "ok" or an error kind.',
+    ["log", "outcome"],
+    registry=REGISTRY,
+)
+CT_BYTES = Counter(
+    "certwatch_ct_bytes", "Bytes read from CT logs, after decompression.", ["log"], registry=REGISTRY
+)
+CT_ENTRIES = Counter(
+    "certwatch_ct_entries", "Entries of CT logs that were read and verified.", ["log"], registry=REGISTRY
+)
+CT_SUSPECTS = Counter(
+    "certwatch_ct_entries_parsed",
+    "Entries of CT logs that the prefilter did not pass over.",
+    ["log"],
+    registry=REGISTRY,
+)
+CT_SIZE = Gauge(
+    "certwatch_ct_verified_entries",
+    "Entries of a CT log up to which everything is verified.",
+    ["log"],
+    registry=REGISTRY,
+)
+CT_HEAD_SIZE = Gauge(
+    "certwatch_ct_head_entries", "Entries of a CT log by its newest head.", ["log"], registry=REGISTRY
+)
+CT_HEAD_TIME = Gauge(
+    "certwatch_ct_head_timestamp_seconds",
+    "When a CT log signed its newest head.",
+    ["log"],
+    registry=REGISTRY,
+)
+CT_BEHIND = Gauge(
+    "certwatch_ct_entries_behind",
+    "Entries of a CT log that are signed and not yet read.",
+    ["log"],
+    registry=REGISTRY,
+)
+CT_READ_TIME = Gauge(
+    "certwatch_ct_read_timestamp_seconds",
+    "Everything that a CT log took before this instant is read and verified.",
+    ["log"],
+    registry=REGISTRY,
+)
+CT_ANSWERED = Gauge(
+    "certwatch_ct_answered_timestamp_seconds",
+    "When a CT log that is followed last gave what was asked.",
+    ["log"],
+    registry=REGISTRY,
+)
+CT_FAULTS = Counter(
+    "certwatch_ct_faults",
+    "Times that a CT log was seen to do what it must not, by kind.",
+    ["log", "kind"],
+    registry=REGISTRY,
+)
+CT_MATCH_DELAY = Histogram(
+    "certwatch_ct_match_delay_seconds",
+    "From a watched certificate's entry in a CT log until it is handed to the inventory; its finding follows within a second.",
+    buckets=(1, 5, 15, 60, 300, 900, 3600, 14400, 86400, 604800),
+    registry=REGISTRY,
+)
+CT_LIST_TIME = Gauge(
+    "certwatch_ct_log_list_timestamp_seconds",
+    "When the list of CT logs that is in use was made, by its own word.",
+    ["collector"],
+    registry=REGISTRY,
+)
 BUILD_INFO = Gauge("certwatch_build_info", "Always 1.", ["version", "python"], registry=REGISTRY)
 
 

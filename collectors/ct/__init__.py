@@ -1,0 +1,310 @@
+"""Certificate Transparency: what CAs have issued, whether or not we know of it.
+
+Locations: `ct://LOG/INDEX` is a certificate in a log that is watched; `ct-log://LOG` is the log, with how far it is read and
+what it did that it must not; `ct-watch://NAME` is the collector itself; `sct://FINGERPRINT` is what was found of the timestamps of a
+certificate in use. How far a log is read is a fact of its location, so that it stands in the inventory exactly if what was
+read does: a crash reads a little again, and misses nothing.
+"""
+
+import asyncio
+import ssl
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import ClassVar
+
+import certwatch
+from certwatch.ct.log_list import Log, LogList
+from certwatch.ct.merkle import ProofError
+from certwatch.ct.watch import WatchList, parse_item
+from certwatch.doors.fetch import FetchCache, Fetcher, FetchPolicy
+from certwatch.model.location import LocationURI
+from certwatch.model.observation import Fact, LookError, Observation, Unchanged
+from certwatch.plugins.collector import CollectError, CollectorConfig, CollectorContext
+from certwatch.telemetry.logs import get_logger
+from certwatch.telemetry.metrics import CT_ANSWERED, CT_LIST_TIME
+from collectors.ct.blocks import Room
+from collectors.ct.config import CTConfig
+from collectors.ct.follow import Follower
+from collectors.ct.issuers import Issuers
+from collectors.ct.lists import Watched, item_digest, read_logs, read_watched
+from collectors.ct.own_keys import own_keys
+from collectors.ct.pace import Pace
+from collectors.ct.requests import Requests
+from collectors.ct.rfc6962 import MAX_PAGE, RFC6962Source
+from collectors.ct.sieve import Sieve
+from collectors.ct.source import LogError, LogSource
+from collectors.ct.state import LogState, Rescan, from_facts, log_location, rfc3339
+from collectors.ct.static_ct import StaticSource
+
+log = get_logger(__name__)
+
+BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+#: Blocks that all logs together hold in memory.
+HELD = 8
+#: Observations that wait to be taken.
+WAITING = 200
+#: Of a watch list with more items it is not remembered which they are: names added later are not looked up in what was read.
+MOST_REMEMBERED = 20_000
+
+
+class CTCollector:
+    Config: ClassVar[type[CollectorConfig]] = CTConfig
+
+    def __init__(self, name: str, config: CollectorConfig, context: CollectorContext) -> None:
+        assert isinstance(config, CTConfig)  # noqa: S101
+        self._name = name
+        self._config = config
+        self._context = context
+        self._user_agent = f"certwatch/{certwatch.__version__}" + (
+            f" (+{config.contact})" if config.contact else ""
+        )
+        # What is learnt of logs outlives a scan.
+        self._paces: dict[str, Pace] = {}
+        self._cache = FetchCache(max_bytes=8 << 20)
+
+    async def collect(self) -> AsyncIterator[Observation | Unchanged]:
+        config = self._config
+        if not config.contact:
+            log.warning(
+                "ct_no_contact",
+                collector=self._name,
+                hint="set contact: logs ask for it, and throttle who is nobody",
+            )
+        policy = FetchPolicy.configured(max_bytes=MAX_PAGE, timeout_seconds=config.timeout.total_seconds())
+        tls = await asyncio.to_thread(_tls, config)
+        async with Fetcher(policy, tls=tls, cache=self._cache, http2=True) as fetcher:
+            logs = await read_logs(config, fetcher, self._user_agent)
+            for each in logs.skipped:
+                log.warning("ct_log_skipped", collector=self._name, reason=each)
+            if logs.at is not None:
+                CT_LIST_TIME.labels(self._name).set(logs.at.timestamp())
+            told: asyncio.Queue[Observation | None] = asyncio.Queue(WAITING)
+            work = asyncio.create_task(self._work(logs, fetcher, told))
+            done = 0
+            try:
+                while (said := await told.get()) is not None:
+                    yield said
+                    done += 1
+                    self._context.progress(done, None)
+                await work
+            finally:
+                work.cancel()
+                await asyncio.wait([work])
+            for each_log in logs.logs:
+                yield Unchanged(scope=each_log.name)
+
+    async def _work(self, logs: LogList, fetcher: Fetcher, told: "asyncio.Queue[Observation | None]") -> None:
+        scan = _Scan(self._name, self._config, self._context, self._paces, self._user_agent, fetcher, told)
+        try:
+            await scan.run(logs)
+        except asyncio.CancelledError:
+            raise  # nobody takes any more
+        except BaseException:
+            await told.put(None)
+            raise
+        await told.put(None)
+
+
+class _Scan:
+    """One run over all logs. Owned by its task."""
+
+    def __init__(
+        self,
+        name: str,
+        config: CTConfig,
+        context: CollectorContext,
+        paces: dict[str, Pace],
+        user_agent: str,
+        fetcher: Fetcher,
+        told: "asyncio.Queue[Observation | None]",
+    ) -> None:
+        self._name = name
+        self._config = config
+        self._context = context
+        self._paces = paces
+        self._user_agent = user_agent
+        self._fetcher = fetcher
+        self._told = told
+        self._deadline = time.monotonic() + config.longest.total_seconds()
+        self._room = Room(asyncio.Semaphore(HELD), config.parallel)
+        # Logs that have not yet been read up to their heads.
+        self._pending: set[str] = set()
+        self._all_read = asyncio.Event()
+        self._failed: dict[str, str] = {}
+
+    async def run(self, logs: LogList) -> None:
+        watched, facts = await asyncio.gather(
+            asyncio.to_thread(self._watched), asyncio.to_thread(self._facts, _watch_location(self._name))
+        )
+        sieve = Sieve.make(watched.watch)
+        since = facts.get("ct_since")
+        added = self._added(watched, facts)
+        if added:
+            log.info("ct_names_added", collector=self._name, count=len(added))
+        followers: list[tuple[Follower, bool]] = []
+        for each in logs.logs:
+            state = from_facts(await asyncio.to_thread(self._facts, log_location(each)))
+            is_ending = each.state in ("retired", "rejected")
+            if state is None and is_ending and self._config.start == "end":
+                continue
+            follower = self._follower(each, _with_rescan(state or LogState(), added), sieve, since)
+            followers.append((follower, is_ending))
+        # First of all: names that are new are in a log's rescan only from here on, in the same batch.
+        for follower, _ in followers:
+            if follower.state.is_begun and added:
+                await follower.tell_state()
+        await self._tell_watch(watched, since)
+        self._pending = {each.log.name for each, _ in followers}
+        if not followers:
+            return
+        async with asyncio.TaskGroup() as group:
+            for follower, is_ending in followers:
+                group.create_task(self._follow(follower, is_ending))
+        if len(self._failed) == len(followers):
+            raise CollectError(
+                "unreachable", f"{self._name}: no log could be read. {next(iter(self._failed.values()))}"
+            )
+
+    def _watched(self) -> Watched:
+        view = self._context.view
+        keys = own_keys(view) if self._config.own_keys and view is not None else ()
+        return read_watched(self._config, keys)
+
+    def _facts(self, uri: LocationURI) -> dict[str, Fact]:
+        view = self._context.view
+        served = view.served(uri) if view is not None else None
+        return dict(served.facts) if served is not None and served.retired_at is None else {}
+
+    def _added(self, watched: Watched, facts: Mapping[str, Fact]) -> tuple[str, ...]:
+        """Names that were not watched when logs were read before."""
+        known = str(facts.get("ct_items") or "").split()
+        if not known or known == ["*"] or len(watched.digests) > MOST_REMEMBERED:
+            return ()
+        before = frozenset(known)
+        return tuple(each.text for each in watched.watch.items if item_digest(each) not in before)
+
+    def _follower(self, each: Log, state: LogState, sieve: Sieve, since: Fact) -> Follower:
+        config = self._config
+        pace = self._paces.get(each.name)
+        if pace is None:
+            pace = Pace(config.parallel, config.bandwidth, config.requests)
+            self._paces[each.name] = pace
+        requests = Requests(self._fetcher, pace, each.name, each.url, self._user_agent)
+        issuers = Issuers(requests)
+        source: LogSource = (
+            StaticSource(each, requests, issuers)
+            if each.kind == "static"
+            else RFC6962Source(each, requests, issuers)
+        )
+        rescan = state.rescan
+        return Follower(
+            log=each,
+            source=source,
+            state=state,
+            sieve=sieve,
+            begin_at=self._begin_at(since),
+            clock=self._context.clock,
+            tell=self._told.put,
+            room=self._room,
+            is_over=lambda: time.monotonic() > self._deadline,
+            rescan_sieve=Sieve.make(_watch_of(rescan.items)) if rescan is not None else None,
+        )
+
+    def _begin_at(self, since: Fact) -> datetime | None:
+        if self._config.start == "beginning":
+            return BEGINNING
+        if self._config.start != "end":
+            return self._config.started_at
+        # A log that is new to the list is read from when watching began: it has nothing older that is ours to read.
+        return datetime.fromisoformat(since) if isinstance(since, str) else None
+
+    async def _tell_watch(self, watched: Watched, since: Fact) -> None:
+        remembered = len(watched.digests) <= MOST_REMEMBERED
+        await self._told.put(
+            Observation(
+                location=_watch_location(self._name),
+                observed_at=self._context.clock(),
+                facts={
+                    "ct_since": since if isinstance(since, str) else rfc3339(self._context.clock()),
+                    "ct_items": " ".join(sorted(watched.digests)) or "-" if remembered else "*",
+                },
+                scope="watch",
+            )
+        )
+
+    async def _follow(self, follower: Follower, is_ending: bool) -> None:
+        """Until all logs are read up to their heads, or time is over."""
+        name = follower.log.name
+        config = self._config
+        while True:
+            began, before = time.monotonic(), follower.state
+            try:
+                more = await follower.run()
+                CT_ANSWERED.labels(name).set(self._context.clock().timestamp())
+                self._failed.pop(name, None)
+                if more:
+                    await _tell_if_slow(follower, before, time.monotonic() - began, self._paces[name])
+            except (LogError, ProofError) as error:
+                self._failed[name] = str(error)
+                log.warning("ct_log_not_read", log=name, error=str(error))
+                if not is_ending:
+                    await follower.tell_error(LookError(kind="other", message=str(error)[:500]))
+            self._pending.discard(name)
+            if not self._pending:
+                self._all_read.set()
+            if time.monotonic() > self._deadline:
+                return
+            with suppress(TimeoutError):
+                async with asyncio.timeout(config.poll.total_seconds()):
+                    await self._all_read.wait()
+                    return
+
+
+async def _tell_if_slow(follower: Follower, before: LogState, seconds: float, pace: Pace) -> None:
+    """A log that grows faster than it lets itself be read, with the numbers."""
+    now = follower.state
+    if now.head is None or before.head is None or now.head.timestamp <= before.head.timestamp or seconds <= 0:
+        return
+    growth = (now.head.size - before.head.size) / ((now.head.timestamp - before.head.timestamp) / 1000)
+    read = (now.tree.size - before.tree.size) / seconds
+    if growth <= read:
+        return
+    behind = now.head.size - now.tree.size
+    slow = (
+        f"it grows by {growth:.2g} entries a second and gives {read:.2g}; {behind:.2g} entries are left"
+        + (f", and it refused {pace.refused} requests" if pace.refused else "")
+    )
+    follower.state = replace(now, slow=slow)
+    await follower.tell_state()
+
+
+def _watch_location(name: str) -> LocationURI:
+    return LocationURI(f"ct-watch://{name}")
+
+
+def _watch_of(items: tuple[str, ...]) -> WatchList:
+    return WatchList.make(map(parse_item, items))
+
+
+def _with_rescan(state: LogState, added: tuple[str, ...]) -> LogState:
+    """Looking back begins anew where it is under way already: for both."""
+    if not added or not state.is_begun or state.begin.size >= state.tree.size:
+        return state
+    items = (*state.rescan.items, *added) if state.rescan is not None else added
+    return replace(
+        state,
+        rescan=Rescan(items=tuple(dict.fromkeys(items)), tree=state.begin.copy(), until=state.tree.size),
+    )
+
+
+def _tls(config: CTConfig) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if config.tls_ca is not None:
+        try:
+            context.load_verify_locations(config.tls_ca)
+        except (OSError, ssl.SSLError) as error:
+            raise CollectError("not-found", f"tls_ca {config.tls_ca}: {error}") from error
+    return context
