@@ -30,7 +30,7 @@ def test_a_bad_config_is_told_line_by_line(tmp_path: Path) -> None:
     ran = run("config", "check", path)
     assert (ran.status, ran.out) == (2, "")
     assert ran.err.splitlines() == [
-        f"certwatch: {path}:2: collectors[0].kind: unknown collector kind 'tsl', did you mean 'tls'? (known: ca-database, file, kubernetes, revocation, tls)",
+        f"certwatch: {path}:2: collectors[0].kind: unknown collector kind 'tsl', did you mean 'tls'? (known: {', '.join(registry.names('collectors'))})",
         f'certwatch: {path}:3: lgo: unknown key, did you mean "log"?',
     ]
 
