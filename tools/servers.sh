@@ -27,6 +27,7 @@ need prosody prosody
 need xrdp xrdp
 need tsql freetds-bin
 need cfssl golang-cfssl
+need knotd knot
 need certbot certbot
 need lego lego
 need pebble pebble

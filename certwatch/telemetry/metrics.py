@@ -3,8 +3,6 @@
 What is measured of certificates is the exporter's; here stands what certwatch says of its own work.
 """
 
-from contextlib import suppress
-
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 REGISTRY = CollectorRegistry()
@@ -103,6 +101,18 @@ SCAN_LAST_COMPLETE = Gauge(
     "certwatch_scan_last_complete_timestamp_seconds",
     "When a scan was last complete. Absent: never in this process's life or before.",
     ["collector"],
+    registry=REGISTRY,
+)
+TARGETS = Gauge(
+    "certwatch_targets",
+    'Hosts that a TLS collector is to see, by where they are named: "targets" (the config itself), "file_sd", "http_sd", "dns".',
+    ["collector", "source"],
+    registry=REGISTRY,
+)
+TARGETS_SEEN = Gauge(
+    "certwatch_targets_seen",
+    "Of these, hosts at which the last scan saw a certificate, at one address at least.",
+    ["collector", "source"],
     registry=REGISTRY,
 )
 SCAN_SKIPPED = Counter(
@@ -312,6 +322,5 @@ BUILD_INFO = Gauge("certwatch_build_info", "Always 1.", ["version", "python"], r
 
 def forget_collector(name: str) -> None:
     """Its states: it is configured no more. What it counted stays, as counters do."""
-    for gauge in (SCAN_SECONDS, SCAN_LAST_COMPLETE):
-        with suppress(KeyError):
-            gauge.remove(name)
+    for gauge in (SCAN_SECONDS, SCAN_LAST_COMPLETE, TARGETS, TARGETS_SEEN):
+        gauge.remove_by_labels({"collector": name})

@@ -2,15 +2,18 @@
 
 import asyncio
 import resource
-from collections.abc import AsyncIterator, Sequence
-from typing import Annotated, ClassVar
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing
+from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from certwatch.doors.changes import changes
 from certwatch.doors.dns import Family, Resolver, system_lookup
 from certwatch.doors.tls import Client
-from certwatch.model.observation import Incomplete, LookError, Observation
-from certwatch.plugins.collector import CollectorConfig, CollectorContext
+from certwatch.model.location import LocationURI
+from certwatch.model.observation import Gone, Incomplete, LookError, Observation
+from certwatch.plugins.collector import CollectorConfig, CollectorContext, no_progress
 from certwatch.telemetry.logs import get_logger
 from collectors.tls.crew import Crew
 from collectors.tls.discovered import discovered
@@ -19,7 +22,10 @@ from collectors.tls.plan import Plan
 from collectors.tls.probe import Prober
 from collectors.tls.rate import Rate
 from collectors.tls.results import Results
-from collectors.tls.targets import LISTENING, host_name, parse, parse_exclusion
+from collectors.tls.sources import Found, Sources
+from collectors.tls.sources.config import DNSSource, HTTPSource
+from collectors.tls.tally import Tally
+from collectors.tls.targets import LISTENING, Target, host_name, parse, parse_exclusion
 
 __all__ = ["TLSCollector", "TLSConfig"]
 
@@ -41,6 +47,10 @@ def _exclusion(text: str) -> str:
     return text
 
 
+def _as_source(value: Any) -> Any:
+    return {"url": value} if isinstance(value, str) else value
+
+
 def _affordable(concurrency: int) -> int:
     """As many looks at once as the limit of open files leaves sockets for."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -58,6 +68,14 @@ class TLSConfig(CollectorConfig):
     targets: list[Annotated[str, AfterValidator(_target)]] = Field(default_factory=list, min_length=1)
     #: Names of collectors whose places say where they are served (kubernetes): those endpoints are targets as well.
     targets_from: list[str] = Field(default_factory=list, min_length=1)
+    #: Prometheus' target lists in files (paths, globs), watched: JSON or YAML.
+    file_sd: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list, min_length=1)
+    #: The same at URLs, fetched by each scan.
+    http_sd: list[Annotated[HTTPSource, BeforeValidator(_as_source)]] = Field(
+        default_factory=list, min_length=1
+    )
+    #: Names that DNS is asked for (A, AAAA, SRV, MX), and zones that are transferred, by each scan.
+    dns: list[DNSSource] = Field(default_factory=list, min_length=1)
     #: Hosts, addresses, CIDRs, with ports or without, that are never connected to, whoever names them.
     exclude: list[Annotated[str, AfterValidator(_exclusion)]] = Field(default_factory=list)
     #: Server name (SNI) for all targets. None: the target's own name, none for addresses.
@@ -77,8 +95,8 @@ class TLSConfig(CollectorConfig):
 
     @model_validator(mode="after")
     def _looks_at_something(self) -> "TLSConfig":
-        if not self.targets and not self.targets_from:
-            raise ValueError("name targets, or with targets_from a collector that knows them")
+        if not (self.targets or self.targets_from or self.file_sd or self.http_sd or self.dns):
+            raise ValueError("name targets, or where they stand: file_sd, http_sd, dns, targets_from")
         return self
 
 
@@ -88,10 +106,15 @@ class TLSCollector:
     def __init__(self, name: str, config: CollectorConfig, context: CollectorContext) -> None:
         if not isinstance(config, TLSConfig):
             raise TypeError(f"{name}: config is {type(config).__name__}, not TLSConfig")
+        self._name = name
         self._config = config
         self._context = context
         self._targets = [parse(text) for text in config.targets]
         self._exclusions = [parse_exclusion(text) for text in config.exclude]
+
+        self._sources = Sources(config.file_sd, config.http_sd, config.dns)
+        # Of the last scan, and of what was followed since: where each target of a list in a file was seen.
+        self._places: dict[str, set[LocationURI]] = {}
 
     def lookup(self, name: str, family: Family) -> Sequence[str]:
         """Every address of a name; blocks, in a thread. Raises OSError."""
@@ -99,6 +122,7 @@ class TLSCollector:
 
     async def collect(self) -> AsyncIterator[Observation | Incomplete]:
         config = self._config
+        tally = Tally(self._name)
         try:
             targets = await asyncio.to_thread(with_own_ports, self._targets)
         except OSError as error:
@@ -107,10 +131,65 @@ class TLSCollector:
                 f"{LISTENING}: this host does not say what listens on it: {error}. Name the ports as targets"
             )
             yield Incomplete(scope=LISTENING, error=LookError(kind="other", message=message))
+        tally.expect("targets", targets)
+        # After those that were written: an endpoint that is named twice belongs to the first.
+        if self._sources:
+            found = await self._sources.find()
+            for incomplete in found.incomplete:
+                yield incomplete
+            for kind, listed in found.targets.items():
+                tally.expect(kind, listed)
+            targets = [*targets, *found.all]
+            self._places = {each.text: set() for each in found.targets.get("file_sd", ())}
         if config.targets_from and self._context.view is not None:
-            # After those that were written: an endpoint that is named twice belongs to the first.
-            found = await asyncio.to_thread(discovered, self._context.view, config.targets_from)
-            targets = [*targets, *found]
+            targets = [
+                *targets,
+                *await asyncio.to_thread(discovered, self._context.view, config.targets_from),
+            ]
+        looks = self._look(targets, config.total_timeout, self._context.progress)
+        async with aclosing(looks):
+            async for result in looks:
+                if isinstance(result, Observation):
+                    tally.see(result)
+                    self._remember(result)
+                yield result
+        tally.tell()
+
+    async def follow(self) -> AsyncIterator[Observation | Gone]:
+        """What changes in target lists in files: new targets are looked at, those that are gone are told."""
+        if not self._config.file_sd:
+            await asyncio.Event().wait()
+        folders = await asyncio.to_thread(self._sources.folders)
+        async for _ in changes(folders, recursive=False):
+            found = Found()
+            await self._sources.find_files(found)
+            listed = {each.text: each for each in found.targets.get("file_sd", ())}
+            # What cannot be read now is not gone.
+            gone = [] if found.incomplete else [text for text in self._places if text not in listed]
+            looks = self._look([each for text, each in listed.items() if text not in self._places], None)
+            async with aclosing(looks):
+                async for result in looks:
+                    if isinstance(result, Observation):
+                        self._places.setdefault(result.scope, set())
+                        self._remember(result)
+                        yield result
+            left = {place for text, places in self._places.items() if text not in gone for place in places}
+            for text in gone:
+                for place in self._places.pop(text) - left:
+                    yield Gone(location=place, observed_at=self._context.clock())
+
+    def _remember(self, seen: Observation) -> None:
+        places = self._places.get(seen.scope)
+        if places is not None:
+            places.add(seen.location)
+
+    async def _look(
+        self,
+        targets: Sequence[Target],
+        total_timeout: float | None,
+        progress: Callable[[int, int | None], None] = no_progress,
+    ) -> AsyncGenerator[Observation | Incomplete, None]:
+        config = self._config
         results: Results[Observation | Incomplete] = Results(_RESULTS)
         resolver = Resolver(family=config.family, timeout=config.timeout, lookup=self.lookup)
         crew = Crew(
@@ -125,9 +204,9 @@ class TLSCollector:
             results=results,
             concurrency=_affordable(config.concurrency),
             rate=Rate(config.rate) if config.rate is not None else None,
-            progress=self._context.progress,
+            progress=progress,
         )
-        work = asyncio.create_task(crew.run(config.total_timeout))
+        work = asyncio.create_task(crew.run(total_timeout))
         work.add_done_callback(lambda task: results.close(None if task.cancelled() else task.exception()))
         try:
             while batch := await results.take():

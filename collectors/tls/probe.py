@@ -58,6 +58,7 @@ class Prober:
             chain=seen.chain,
             facts=facts,
             error=seen.error,
+            labels=dict(endpoint.target.labels),
             stapled_ocsp=seen.stapled_ocsp,
             scope=endpoint.target.text,
             guessed=endpoint.target.is_guess,
@@ -74,6 +75,7 @@ class Prober:
             ),
             observed_at=self.clock(),
             error=failure.error,
+            labels=dict(endpoint.target.labels),
             scope=endpoint.target.text,
             guessed=endpoint.target.discovered,
         )

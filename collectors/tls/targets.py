@@ -51,6 +51,8 @@ class Target:
     listening: bool = False
     #: True: another collector's places say that it is served there; whether it can be reached from here nobody said.
     discovered: bool = False
+    #: What the list that names it says of it; they become the location's.
+    labels: tuple[tuple[str, str], ...] = ()
 
     @property
     def is_guess(self) -> bool:

@@ -62,7 +62,7 @@ def test_who_writes_objects_into_a_cluster_makes_nobody_walk_networks() -> None:
 
 
 def test_a_collector_needs_something_to_look_at() -> None:
-    with pytest.raises(ValidationError, match="name targets, or with targets_from a collector"):
+    with pytest.raises(ValidationError, match="name targets, or where they stand"):
         TLSConfig.model_validate({})
 
 

@@ -1,0 +1,31 @@
+"""Hosts that are expected, held against those that are seen, by where they were named (M9)."""
+
+from collections.abc import Sequence
+
+from certwatch.model.observation import Observation
+from certwatch.telemetry.metrics import TARGETS, TARGETS_SEEN
+from collectors.tls.targets import Target
+
+
+class Tally:
+    """Of one scan. What nobody said to be there, as addresses of networks, is not expected."""
+
+    def __init__(self, collector: str) -> None:
+        self._collector = collector
+        self._expected: dict[str, frozenset[str]] = {}
+        self._seen: set[str] = set()
+
+    def expect(self, source: str, targets: Sequence[Target]) -> None:
+        """`source`: "targets" (the config's own), "file_sd", "http_sd", "dns"."""
+        texts = frozenset(each.text for each in targets if not each.is_guess)
+        self._expected[source] = self._expected.get(source, frozenset()) | texts
+
+    def see(self, observation: Observation) -> None:
+        if observation.chain:
+            self._seen.add(observation.scope)
+
+    def tell(self) -> None:
+        """When everything was looked at."""
+        for source, texts in self._expected.items():
+            TARGETS.labels(self._collector, source).set(len(texts))
+            TARGETS_SEEN.labels(self._collector, source).set(len(texts & self._seen))
