@@ -7,8 +7,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 from platform import python_version
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -28,9 +29,10 @@ from certwatch.engine.engine import Engine
 from certwatch.engine.known_rules import KnownRule, known_rules
 from certwatch.engine.view import StoreView
 from certwatch.inventory import open_inventory
-from certwatch.inventory.store import InventoryError
+from certwatch.inventory.store import InventoryError, Reader
 from certwatch.model.clock import Clock, system_clock
 from certwatch.plugins import registry
+from certwatch.remediation.failure import RemediationError
 from certwatch.telemetry import logs
 from certwatch.telemetry.metrics import BUILD_INFO, RELOAD_OK, RELOAD_TIME
 from certwatch.telemetry.notify import keep_alive, notify
@@ -42,6 +44,7 @@ from certwatch.web.site import Site
 
 if TYPE_CHECKING:
     from certwatch.ca.running import RunningCA
+    from certwatch.remediation.opening import RunningRemediation
 
 log = logs.get_logger(__name__)
 
@@ -54,6 +57,8 @@ THREADS = 16
 _THREAD = "certwatch-io"
 #: Of the CA's listeners: many clients ask it at once, and each briefly.
 CA_CONNECTIONS = 2048
+#: For what remediation asks of the CA: a token may be slow.
+CA_SECONDS = 120.0
 
 OK, USAGE, FAILED = 0, 2, 3
 
@@ -129,6 +134,7 @@ class Daemon:
         self._ca: RunningCA | None = None
         #: The CA's listeners.
         self._ca_servers: list[HTTPServer] = []
+        self._remediation: RunningRemediation | None = None
 
     async def main(self) -> int:
         self._take_signals()
@@ -153,9 +159,10 @@ class Daemon:
             rules, _ = await asyncio.to_thread(known_rules, config)
             self._listen(config, await asyncio.to_thread(web_config_of, config))
             await self._open_ca(config)
+            await self._open_remediation(config)
         except InventoryError as error:
             return _refuse(FAILED, error.message)
-        except CAError as error:
+        except (CAError, RemediationError) as error:
             return _refuse(USAGE if error.kind == "usage" else FAILED, error.message)
         except ConfigError as error:
             return _refuse(USAGE, *error.messages)
@@ -168,6 +175,8 @@ class Daemon:
         for server in self._servers():
             server.start()
         await self._engine.start(work)
+        if self._remediation is not None:
+            self._keep(asyncio.create_task(self._remediation.run()))
         self._answer(config, rules)
         self._taken(config)
         self._say_where()
@@ -207,6 +216,45 @@ class Daemon:
                 server = HTTPServer(bind(address), app, tls=tls, connections=CA_CONNECTIONS)
                 self._ca_servers.append(server)
                 log.info("ca_listens", url=server.url)
+
+    async def _open_remediation(self, config: Config) -> None:
+        """If a policy allows anything. Raises RemediationError, PluginError as a ConfigError."""
+        if config.remediation is None or not config.remediation.policies:
+            return
+        assert self._engine is not None and self._view is not None  # noqa: S101
+        from certwatch.remediation.opening import open_remediation
+
+        loop, engine = asyncio.get_running_loop(), self._engine
+
+        def look_again(collectors: Iterable[str]) -> None:
+            for name in collectors:
+                loop.call_soon_threadsafe(engine.schedule.look_again, name)
+
+        self._remediation = await asyncio.to_thread(
+            lambda: open_remediation(
+                config,
+                self._env,
+                self._clock,
+                reading=self._reading,
+                ask_ca=self._ask_ca(loop) if self._ca is not None else None,
+                look_again=look_again,
+            )
+        )
+
+    def _ask_ca(self, loop: asyncio.AbstractEventLoop) -> Callable[[str, Mapping[str, Any]], dict[str, Any]]:
+        """For threads: the CA that this process has."""
+        from certwatch.ca.acts import perform
+
+        def ask(act: str, values: Mapping[str, Any]) -> dict[str, Any]:
+            assert self._ca is not None  # noqa: S101
+            doing = self._ca.service.act(lambda authority: perform(authority, act, values))
+            return asyncio.run_coroutine_threadsafe(doing, loop).result(CA_SECONDS)
+
+        return ask
+
+    def _reading(self) -> AbstractContextManager[Reader]:
+        assert self._view is not None  # noqa: S101
+        return self._view.reading()
 
     def _take_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -254,6 +302,10 @@ class Daemon:
             )
         if config.ca != self._config.ca:
             raise ConfigError([f"{config.name}: ca: a change is taken by a restart alone. Restart certwatch"])
+        if not _same_remediation(config, self._config):
+            raise ConfigError(
+                [f"{config.name}: remediation: a change is taken by a restart alone. Restart certwatch"]
+            )
         work = await asyncio.to_thread(assemble, config, self._view, self._clock)
         rules, _ = await asyncio.to_thread(known_rules, config)
         web_config = await asyncio.to_thread(web_config_of, config)
@@ -334,6 +386,8 @@ class Daemon:
         """Everything that was seen is kept; bounded."""
         try:
             async with asyncio.timeout(STOP_SECONDS), self._reloading:
+                if self._remediation is not None:
+                    await self._remediation.stop()
                 if self._engine is not None:
                     await self._engine.stop()
                 if self._following is not None:
@@ -351,6 +405,12 @@ class Daemon:
             # Such a thread (a name server that does not answer) would keep the process for minutes.
             _exit(code)
         return code
+
+
+def _same_remediation(one: Config, other: Config) -> bool:
+    if one.remediation is None or other.remediation is None:
+        return one.remediation is other.remediation
+    return one.remediation.keys == other.remediation.keys
 
 
 def _hanging() -> bool:

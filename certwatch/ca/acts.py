@@ -92,12 +92,27 @@ def renew_now(authority: Authority, values: Values) -> dict[str, Any]:
     return {"called": renewal.call(authority, serials, str(values["why"])[:500], str(values["person"]))}
 
 
+#: What others may have written into the ledger.
+NOTES = frozenset({"remediation"})
+
+
+def note(authority: Authority, values: Values) -> dict[str, Any]:
+    """kind, body: an entry about something that the CA did not do itself."""
+    kind = str(values["kind"])
+    if kind not in NOTES:
+        raise CAError("usage", f'"{kind[:60]}" is no kind of note')
+    with authority.act() as act:
+        act.append(kind, [dict(values["body"])])
+    return {"entries": authority.ledger.size}
+
+
 ACTS: Mapping[str, Callable[[Authority, Values], dict[str, Any]]] = {
     "sign": sign,
     "approve": approve,
     "refuse": refuse,
     "revoke": revoke,
     "crl": make_crl,
+    "note": note,
     "bind": bind,
     "unbind": unbind,
     "renew-now": renew_now,

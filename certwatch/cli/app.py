@@ -35,6 +35,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "restore": ("restore", "Put a copy of the inventory back."),
     "config": ("config", "Check the config, or print its schema."),
     "ca": ("ca", "The embedded CA: make, revoke and prove certificates."),
+    "remediate": ("remediate", "Renew what must go, and see it served: plan, approve, apply."),
     "doctor": ("doctor", "Find out why it does not work."),
     "completion": ("completion", "Make a shell complete verbs and options."),
 }

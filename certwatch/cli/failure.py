@@ -28,6 +28,8 @@ def failure_of(error: Exception) -> Failed | None:
         return Failed(USAGE, str(error))
     if name == "CAError":
         return Failed(USAGE if getattr(error, "kind", "") == "usage" else FAILED, str(error))
+    if name == "RemediationError":
+        return Failed(USAGE if getattr(error, "kind", "") == "usage" else FAILED, str(error))
     if name in ("InventoryError", "PluginError", "PluginFailed", "CollectError"):
         return Failed(FAILED, str(error))
     if isinstance(error, OSError):

@@ -57,6 +57,10 @@ def inventory(env: Mapping[str, str]) -> str:
     return f"sqlite://{data_folder(env, uid=os.getuid())}/inventory.db"
 
 
+def remediation_folder(env: Mapping[str, str], *, uid: int) -> Path:
+    return data_folder(env, uid=uid) / "remediation"
+
+
 def ca_folder(env: Mapping[str, str], *, uid: int) -> Path:
     """Of the embedded CA."""
     return data_folder(env, uid=uid) / "ca"

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from certwatch.config.ca import CaKeys
 from certwatch.config.models import secrets_of
+from certwatch.config.remediation import RemediationKeys
 from certwatch.config.schema import CollectorKeys, CustomRuleKeys, ExporterKeys, FileKeys
 from certwatch.plugins import registry
 from certwatch.plugins.duration import format_duration
@@ -28,6 +29,10 @@ def json_schema() -> tuple[dict[str, Any], list[str]]:
     properties["collectors"]["items"] = _entries("collectors", CollectorKeys, definitions, failures)
     properties["exporters"]["items"] = _entries("exporters", ExporterKeys, definitions, failures)
     properties["ca"] = {"description": "The embedded CA.", **_of(CaKeys, "ca.", definitions)}
+    properties["remediation"] = {
+        "description": "Renewing by itself.",
+        **_of(RemediationKeys, "remediation.", definitions),
+    }
     properties["rules"] = _rules(definitions, failures)
     # An environment reference may stand in place of any value; editors are told of texts only.
     schema["$defs"] = definitions | schema.get("$defs", {})

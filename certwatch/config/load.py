@@ -20,6 +20,9 @@ from certwatch.config.settings import (
     CustomRule,
     ExporterSettings,
     LogSettings,
+    PluginSettings,
+    PolicySettings,
+    RemediationSettings,
     RuleSettings,
 )
 from certwatch.expressions import Expression, ExpressionError, compile
@@ -71,6 +74,9 @@ def _config(
     owners = _owners(reading, top.get("owners"))
     rules = _rules(reading, top.get("rules"))
     ca = _ca(reading, top["ca"]) if isinstance(top.get("ca"), dict) else None
+    remediation = (
+        _remediation(reading, top["remediation"]) if isinstance(top.get("remediation"), dict) else None
+    )
     if keys is None or reading.mistakes:
         return None
     log = keys.log if isinstance(keys.log, LogKeys) else LogKeys()
@@ -85,6 +91,7 @@ def _config(
         rules=rules,
         exporters=tuple(exporters),
         ca=ca,
+        remediation=remediation,
         log=LogSettings(level=log.level, style=log.style),
         retention=keys.retention,
         external_url=keys.external_url,
@@ -97,6 +104,50 @@ def _ca(reading: Reading, value: dict[str, Any]) -> Any:
     from certwatch.config.ca import CaKeys
 
     return reading.validate(CaKeys, value, ("ca",))
+
+
+def _remediation(reading: Reading, value: dict[str, Any]) -> RemediationSettings | None:
+    from certwatch.config.remediation import RemediationKeys
+
+    keys = reading.validate(RemediationKeys, value, ("remediation",))
+    policies: list[PolicySettings] = []
+    names: dict[str, int] = {}
+    for index, entry in _entries(value.get("policies")):
+        path: KeyPath = ("remediation", "policies", index)
+        when = None
+        if entry.get("when") is not None:
+            when = _condition(reading, entry["when"], (*path, "when"), "rule")
+        issuer = _of_policy(reading, "issuers", entry.get("issuer"), (*path, "issuer"))
+        deploy = [
+            _of_policy(reading, "deployers", each, (*path, "deploy", number))
+            for number, each in _entries(entry.get("deploy"))
+        ]
+        if isinstance(entry.get("name"), str):
+            _claim(reading, names, entry["name"], path)
+        if keys is not None and issuer is not None:
+            policies.append(
+                PolicySettings(
+                    keys=keys.policies[index],
+                    when=when,
+                    issuer=issuer,
+                    deploy=tuple(each for each in deploy if each is not None),
+                )
+            )
+    return None if keys is None else RemediationSettings(keys=keys, policies=tuple(policies))
+
+
+def _of_policy(reading: Reading, group: registry.Group, value: Any, path: KeyPath) -> PluginSettings | None:
+    if not isinstance(value, dict):
+        return None  # said by the keys' model
+    if not isinstance(value.get("kind"), str):
+        reading.say(path, f"says no kind (known: {', '.join(registry.names(group))})")
+        return None
+    plugin = _plugin(reading, group, value, path)
+    if plugin is None:
+        return None
+    rest = {key: each for key, each in value.items() if key != "kind"}
+    config = reading.validate(plugin.Config, rest, path, plugin=(group, value["kind"]), beside=("kind",))
+    return None if config is None else PluginSettings(kind=value["kind"], config=config)
 
 
 def _listed(reading: Reading, top: dict[str, Any], key: str, default: list[dict[str, Any]]) -> Any:
@@ -188,11 +239,13 @@ def _exporters(reading: Reading, value: Any) -> list[ExporterSettings]:
 
 def _claim(reading: Reading, names: dict[str, int], name: str, path: KeyPath) -> None:
     if name in names:
+        *above, _ = path
+        where = ".".join(map(str, above))
         reading.say(
-            (*path, "name"), f'"{name}" is the name of {path[0]}[{names[name]}] already: give it another'
+            (*path, "name"), f'"{name}" is the name of {where}[{names[name]}] already: give it another'
         )
     else:
-        names[name] = int(path[1])
+        names[name] = int(path[-1])
 
 
 def _condition(reading: Reading, text: Any, path: KeyPath, scope: Scope) -> Expression | None:

@@ -99,6 +99,8 @@ class FileKeys(Keys):
     exporters: list[dict[str, Any]] = Field(default_factory=list)
     #: The embedded CA: `certwatch.config.ca`.
     ca: dict[str, Any] = Field(default_factory=dict)
+    #: Renewing by itself: `certwatch.config.remediation`.
+    remediation: dict[str, Any] = Field(default_factory=dict)
     log: LogKeys = LogKeys()
     #: How long what has ended is kept: sightings, resolved findings, scans.
     retention: Duration = timedelta(days=400)

@@ -6,6 +6,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from pydantic import BaseModel
+
 from certwatch.expressions.condition import Expression
 from certwatch.expressions.owners import OwnerRule
 from certwatch.model.finding import Severity
@@ -15,6 +17,7 @@ from certwatch.plugins.rule import RuleConfig
 
 if TYPE_CHECKING:
     from certwatch.config.ca import CaKeys
+    from certwatch.config.remediation import PolicyKeys, RemediationKeys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +59,29 @@ class RuleSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PluginSettings:
+    """An issuer or a deployer of a policy."""
+
+    kind: str
+    #: Of the plug-in's own type.
+    config: BaseModel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicySettings:
+    keys: "PolicyKeys"
+    when: Expression | None
+    issuer: PluginSettings
+    deploy: tuple[PluginSettings, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemediationSettings:
+    keys: "RemediationKeys"
+    policies: tuple[PolicySettings, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogSettings:
     level: Literal["debug", "info", "warning", "error"]
     style: Literal["line", "json"]
@@ -75,6 +101,8 @@ class Config:
     exporters: tuple[ExporterSettings, ...]
     #: The embedded CA. None: the file has none.
     ca: "CaKeys | None"
+    #: What may be renewed by itself. None: nothing.
+    remediation: "RemediationSettings | None"
     log: LogSettings
     retention: timedelta
     #: Without a slash at the end. Empty: not known.

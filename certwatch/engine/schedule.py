@@ -102,6 +102,15 @@ class Schedule:
         task.add_done_callback(lambda done: self._ended(name, done))
         return True
 
+    def look_again(self, name: str) -> None:
+        """Run a collector now, or when its present run has ended: what it watches has changed. Unknown: nothing."""
+        if name not in self._jobs:
+            return
+        if name in self._running:
+            self._running[name].add_done_callback(lambda _: self.look_again(name))
+        else:
+            self.trigger(name)
+
     def _ended(self, name: str, task: asyncio.Task[object]) -> None:
         del self._running[name]
         error = None if task.cancelled() else task.exception()

@@ -7,15 +7,15 @@ from importlib.metadata import EntryPoint, distribution, entry_points, packages_
 from typing import Any, Literal
 
 Group = Literal["collectors", "rules", "exporters", "issuers", "deployers"]
-GROUPS: tuple[Group, ...] = ("collectors", "rules", "exporters")
+GROUPS: tuple[Group, ...] = ("collectors", "rules", "exporters", "issuers", "deployers")
 
 #: What an object must have to be taken, by group.
 MEMBERS: dict[str, tuple[str, ...]] = {
     "collectors": ("Config", "collect"),
     "rules": ("id", "title", "why", "fix", "severity", "source", "evaluate", "Config"),
     "exporters": ("Config", "start", "publish", "run", "routes"),
-    "issuers": ("Config",),
-    "deployers": ("Config",),
+    "issuers": ("Config", "issue", "revoke"),
+    "deployers": ("Config", "takes", "deploy", "activate", "undo", "forget"),
 }
 
 #: Our top-level import names. Another distribution that owns one of them has overwritten our files.

@@ -317,6 +317,37 @@ CT_LIST_TIME = Gauge(
     ["collector"],
     registry=REGISTRY,
 )
+REMEDIATION_PLANS = Counter(
+    "certwatch_remediation_plans",
+    'Roll-outs that ended, by how: "verified", "rolled-back", "failed", "withdrawn".',
+    ["policy", "outcome"],
+    registry=REGISTRY,
+)
+REMEDIATION_ACTIVE = Gauge(
+    "certwatch_remediation_active",
+    'Roll-outs that have not ended, by state: "waiting" (for people), "approved", "running", "verifying", "rolling-back".',
+    ["state"],
+    registry=REGISTRY,
+)
+REMEDIATION_STEP_SECONDS = Histogram(
+    "certwatch_remediation_step_seconds",
+    'Steps that were done: "issue", "deploy", "verify" (until every place served it), "revoke".',
+    ["step"],
+    buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600),
+    registry=REGISTRY,
+)
+REMEDIATION_UNPLANNABLE = Gauge(
+    "certwatch_remediation_unplannable",
+    "Certificates that a policy would renew and cannot: see certwatch remediate plan.",
+    registry=REGISTRY,
+)
+INCIDENT_SECONDS = Gauge(
+    "certwatch_incident_recovery_seconds",
+    "From marking a key or a CA compromised until every affected place served another certificate (M10); of one that lasts,"
+    " until now.",
+    ["incident", "drill", "open"],
+    registry=REGISTRY,
+)
 BUILD_INFO = Gauge("certwatch_build_info", "Always 1.", ["version", "python"], registry=REGISTRY)
 
 

@@ -25,6 +25,8 @@ ONLY_IN_TROUBLE = {
     "CertwatchInventoryWriteFailing",
     "CertwatchPluginFailing",
     "CertwatchNotificationsFailing",
+    "CertwatchRemediationFailed",
+    "CertwatchRemediationWaiting",
 }
 
 #: Of what is not at hand here: a CA that issues, keys in AWS. promtool proves them on series of that form.

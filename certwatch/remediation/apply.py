@@ -1,0 +1,271 @@
+"""A roll-out, step by step. What a step is about to do is in the book before it does it; each may be taken again, so that a
+crash anywhere ends in a verified or a rolled-back state."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+
+from certwatch.model.certificate import Certificate
+from certwatch.plugins.deployer import Deployer, DeployFailed, Target
+from certwatch.plugins.issuer import CertificateRequest, IssueFailed
+from certwatch.remediation.affected import affected_one
+from certwatch.remediation.book import Plan, Step
+from certwatch.remediation.commands import CommandFailed, run_command
+from certwatch.remediation.failure import RemediationError
+from certwatch.remediation.material import csr_for, material_of, new_key, split_pem
+from certwatch.remediation.plan import DEAD, KEY_LOST
+from certwatch.remediation.policy import Policy
+from certwatch.remediation.rollback import roll_back
+from certwatch.remediation.stopped import StepFailed
+from certwatch.remediation.targets import former_of, targets_of
+from certwatch.remediation.verify import until_shown
+from certwatch.remediation.world import World
+from certwatch.telemetry.logs import get_logger
+from certwatch.telemetry.metrics import REMEDIATION_PLANS, REMEDIATION_STEP_SECONDS
+
+log = get_logger(__name__)
+
+#: After an issuer that could not: doubled with each try, so long at most.
+FIRST_WAIT, LONGEST_WAIT = timedelta(minutes=1), timedelta(hours=6)
+HEALTH_SECONDS = 60.0
+#: At the canary: of the time that all have.
+CANARY_SHARE = 0.5
+
+
+async def carry_out(world: World, id: int) -> Plan:
+    """From wherever it stands to its end, or to where it must wait. Never called twice at once for one plan. Raises
+    RemediationError: the book cannot be written."""
+    plan = await asyncio.to_thread(world.book.plan, id)
+    policy = world.policies.get(plan.policy)
+    if policy is None:
+        raise RemediationError(
+            "usage",
+            f"plan {id}: its policy {plan.policy} is not in the config any more. Put it back, or withdraw the plan",
+        )
+    if plan.state == "rolling-back":
+        await roll_back(world, plan, policy, plan.why)
+    elif plan.state in ("approved", "running", "verifying"):
+        await _forward(world, plan, policy)
+    return await asyncio.to_thread(world.book.plan, id)
+
+
+async def _forward(world: World, plan: Plan, policy: Policy) -> None:
+    if not await _turn(world, plan, "running"):
+        return
+    try:
+        former = await asyncio.to_thread(former_of, world, plan)
+        await _still_wanted(world, plan)
+        await _all_steps(world, plan, policy, former)
+    except StepFailed as failed:
+        await _stopped(world, plan, policy, failed)
+        return
+    await _finish(world, plan, policy, former)
+
+
+async def _turn(world: World, plan: Plan, state: str, why: str = "") -> bool:
+    return await asyncio.to_thread(
+        lambda: world.book.turn(
+            plan.id,
+            state,  # type: ignore[arg-type]
+            world.clock(),
+            if_in=("approved", "running", "verifying", "rolling-back"),
+            why=why,
+        )
+    )
+
+
+async def _still_wanted(world: World, plan: Plan) -> None:
+    """Somebody else may have renewed it since. Of one that has begun, that was us."""
+    if plan.began is not None or plan.drill:
+        return
+
+    def look() -> bool:
+        with world.reading() as reader:
+            return affected_one(reader, plan.former, world.clock()) is not None
+
+    if not await asyncio.to_thread(look):
+        raise StepFailed("it is nowhere any more: somebody else has renewed it")
+
+
+async def _all_steps(world: World, plan: Plan, policy: Policy, former: Certificate) -> None:
+    targets = await asyncio.to_thread(targets_of, world, plan, former)
+    lost = plan.id not in world.material and any(
+        each.kind in ("issue", "deploy") and each.state != "done" for each in plan.steps
+    )
+    for step in plan.steps:
+        # The key was in memory alone: after a crash before the last deployment all of it begins anew, with another one.
+        if step.state == "done" and not (lost and step.kind in ("issue", "deploy")):
+            continue
+        await _take(world, plan, policy, former, step, targets)
+
+
+async def _take(
+    world: World, plan: Plan, policy: Policy, former: Certificate, step: Step, targets: dict[str, Target]
+) -> None:
+    began = world.clock()
+    await asyncio.to_thread(world.book.step, plan.id, step.place, "doing", began)
+    await world.step(f"{step.kind}-begun")
+    try:
+        if step.kind == "issue":
+            said = await _issue(world, plan, policy, former)
+        elif step.kind == "deploy":
+            said = await _deploy(world, plan, policy, step, targets[step.target])
+        elif step.kind == "verify":
+            said = await _verify(world, plan, policy, step, targets)
+        else:
+            said = await _revoke(plan, policy, former)
+    except StepFailed as failed:
+        await asyncio.to_thread(world.book.step, plan.id, step.place, "failed", world.clock(), failed.why)
+        raise
+    except KeyError as error:
+        why = f"{step.target}: is not in the inventory any more"
+        await asyncio.to_thread(world.book.step, plan.id, step.place, "failed", world.clock(), why)
+        raise StepFailed(why) from error
+    await world.step(f"{step.kind}-done")
+    ended = world.clock()
+    await asyncio.to_thread(world.book.step, plan.id, step.place, "done", ended, said)
+    REMEDIATION_STEP_SECONDS.labels(step.kind).observe((ended - began).total_seconds())
+
+
+async def _issue(world: World, plan: Plan, policy: Policy, former: Certificate) -> str:
+    key = await asyncio.to_thread(new_key, policy.keys.key_type)
+    request = CertificateRequest(
+        csr_pem=csr_for(key, plan.names),
+        names=plan.names,
+        replaces=former,
+        idempotency_key=f"certwatch-{plan.id}-{plan.tries}",
+    )
+    try:
+        chain = await policy.issuer.issue(request)
+    except IssueFailed as error:
+        raise StepFailed(
+            f"issuer: {error.message}", again=error.again, retry_after=error.retry_after
+        ) from error
+    material = material_of(key, chain, plan.names)
+    not_after = material.certificate.not_after
+    if not_after is None or (former.not_after is not None and not_after <= max(former.not_after, world.clock())
+                             and not (DEAD & set(plan.cause)) and not plan.drill and plan.incident is None):  # fmt: skip
+        raise StepFailed("the issuer gave a certificate that ends no later than the former one")
+    world.material[plan.id] = material
+    await asyncio.to_thread(world.book.set_chain, plan.id, chain)
+    return material.certificate.fingerprint_sha256.hex()
+
+
+async def _deploy(world: World, plan: Plan, policy: Policy, step: Step, target: Target) -> str:
+    deployer = _deployer(policy, step)
+    material = world.material[plan.id]
+    try:
+        await deployer.deploy(target, material)
+        await world.step("put")
+        await deployer.activate([target])
+    except DeployFailed as error:
+        raise StepFailed(f"{target.uri}: {error.message}") from error
+    return ""
+
+
+def _deployer(policy: Policy, step: Step) -> Deployer:
+    if step.deployer is None or step.deployer >= len(policy.deployers):
+        raise StepFailed(
+            f"{step.target}: the policy has other deployers than when it was planned. Plan it anew"
+        )
+    return policy.deployers[step.deployer]
+
+
+async def _verify(world: World, plan: Plan, policy: Policy, step: Step, targets: dict[str, Target]) -> str:
+    chain = (await asyncio.to_thread(world.book.plan, plan.id)).chain
+    if chain is None:
+        raise StepFailed("there is no new certificate to look for")
+    began = world.clock()
+    within = policy.keys.verify.within
+    if step.target:
+        # The canary: some place that clients see must have it before the others are touched.
+        if plan.served:
+            await until_shown(world.look, plan.served, chain, within * CANARY_SHARE, enough=1)
+        await until_shown(world.look, [step.target], chain, within * CANARY_SHARE)
+    else:
+        await _turn(world, plan, "verifying")
+        await until_shown(world.look, plan.served or tuple(targets), chain, within)
+        if policy.keys.verify.health:
+            try:
+                await run_command(policy.keys.verify.health, HEALTH_SECONDS)
+            except CommandFailed as error:
+                raise StepFailed(f"health check: {error}") from error
+    return f"seen after {(world.clock() - began).total_seconds():.1f} s"
+
+
+async def _revoke(plan: Plan, policy: Policy, former: Certificate) -> str:
+    # Only when the new one was seen everywhere.
+    reason = "key-compromise" if KEY_LOST & set(plan.cause) or plan.incident is not None else "superseded"
+    if plan.drill:
+        return "not in a drill"
+    try:
+        await policy.issuer.revoke(former, reason)
+    except IssueFailed as error:
+        # The service is well: that the former one is not revoked is told, and rolls nothing back.
+        log.error("remediation_not_revoked", plan=plan.id, title=plan.title, error=error.message)
+        return f"not revoked: {error.message}"
+    return reason
+
+
+async def _finish(world: World, plan: Plan, policy: Policy, former: Certificate) -> None:
+    targets = await asyncio.to_thread(targets_of, world, plan, former)
+    for step in plan.steps:
+        if step.kind == "deploy" and step.target in targets:
+            try:
+                await _deployer(policy, step).forget(targets[step.target])
+            except (DeployFailed, StepFailed) as error:
+                log.warning("remediation_former_kept", target=step.target, error=str(error))
+    await _turn(world, plan, "verified")
+    world.material.pop(plan.id, None)
+    await asyncio.to_thread(_look_again, world, plan)
+    REMEDIATION_PLANS.labels(plan.policy, "verified").inc()
+    await asyncio.to_thread(
+        world.note,
+        "remediation-verified",
+        {"plan": plan.id, "title": plan.title, "policy": plan.policy, "former": plan.former.hex()},
+    )
+    log.info("remediation_verified", plan=plan.id, title=plan.title, policy=plan.policy)
+
+
+def _look_again(world: World, plan: Plan) -> None:
+    names: set[str] = set()
+    with world.reading() as reader:
+        for uri in (*plan.served, *(each.target for each in plan.steps if each.target)):
+            known = reader.served(uri)  # type: ignore[arg-type]
+            if known is not None:
+                names |= set(known.collectors)
+    world.look_again(sorted(names))
+
+
+async def _stopped(world: World, plan: Plan, policy: Policy, failed: StepFailed) -> None:
+    now = await asyncio.to_thread(world.book.plan, plan.id)
+    touched = any(each.kind == "deploy" and each.state in ("doing", "done", "failed") for each in now.steps)
+    if touched:
+        await _turn(world, plan, "rolling-back", failed.why)
+        await world.step("rolling-back")
+        await roll_back(world, now, policy, failed.why)
+        return
+    world.material.pop(plan.id, None)
+    if failed.again and now.tries < policy.keys.most_tries:
+        wait = min(FIRST_WAIT * 2 ** max(0, now.tries - 1), LONGEST_WAIT)
+        if failed.retry_after is not None:
+            wait = max(wait, timedelta(seconds=failed.retry_after))
+        later = world.clock() + wait
+        await asyncio.to_thread(
+            lambda: world.book.turn(
+                plan.id, "approved", world.clock(), if_in=("running",), why=failed.why, later=later
+            )
+        )
+        log.warning("remediation_again", plan=plan.id, title=plan.title, why=failed.why, later=str(later))
+        return
+    await _turn(world, plan, "failed", failed.why)
+    REMEDIATION_PLANS.labels(plan.policy, "failed").inc()
+    await asyncio.to_thread(
+        world.note, "remediation-failed", {"plan": plan.id, "title": plan.title, "why": failed.why}
+    )
+    log.error("remediation_failed", plan=plan.id, title=plan.title, why=failed.why)
+
+
+def new_leaf(plan: Plan) -> bytes | None:
+    chain: Sequence[bytes] = split_pem(plan.chain) if plan.chain else ()
+    return chain[0] if chain else None

@@ -1,0 +1,1 @@
+"""How a certificate gets where it is served: plug-ins (`certwatch.plugins.deployer`)."""

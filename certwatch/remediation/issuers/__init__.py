@@ -1,0 +1,1 @@
+"""Who signs: plug-ins (`certwatch.plugins.issuer`)."""

@@ -1,0 +1,93 @@
+"""Looking until every place serves what it should. What the places themselves present counts, not what was done."""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from urllib.parse import unquote, urlsplit
+
+from certwatch.model.clock import Clock
+from certwatch.model.observation import Observation
+from certwatch.plugins import registry
+from certwatch.plugins.collector import CollectError, CollectorContext
+from certwatch.remediation.material import split_pem
+from certwatch.remediation.stopped import StepFailed
+from certwatch.remediation.world import Look
+
+#: Between two looks: short at first, since a reload takes moments.
+FIRST_PAUSE, LONGEST_PAUSE = 0.25, 5.0
+#: Places named in a message.
+NAMED = 3
+
+
+def looks_at(clock: Clock) -> Look:
+    """By the collectors that are installed: tls:// and file://; other kinds of places are not looked at."""
+
+    async def look(uris: Sequence[str]) -> Mapping[str, Observation]:
+        found: dict[str, Observation] = {}
+        for kind, keys in (
+            ("tls", {"targets": [each for each in uris if each.startswith("tls:")]}),
+            ("file", {"paths": [_path(each) for each in uris if each.startswith("file:")]}),
+        ):
+            if not any(keys.values()):
+                continue
+            plugin = registry.load("collectors", kind)
+            collector = plugin("remediation", plugin.Config(**keys), CollectorContext(clock=clock))
+            try:
+                async for each in collector.collect():
+                    if isinstance(each, Observation) and each.location in uris:
+                        found[each.location] = each
+            except CollectError:
+                continue  # seen as not being there
+        return found
+
+    return look
+
+
+def _path(uri: str) -> str:
+    return unquote(urlsplit(uri).path)
+
+
+def can_look(uri: str) -> bool:
+    return uri.startswith(("tls:", "file:"))
+
+
+def shows(seen: Observation | None, chain: Sequence[bytes]) -> str | None:
+    """None: it presents this chain, whole and in order. Else why not."""
+    if seen is None:
+        return "was not seen"
+    if seen.error is not None and not seen.chain:
+        return seen.error.message
+    if not seen.chain or seen.chain[0] != chain[0]:
+        return "still serves another certificate"
+    if tuple(seen.chain[: len(chain)]) != tuple(chain):
+        return "serves the new certificate without what is above it"
+    return None
+
+
+async def until_shown(
+    look: Look, uris: Sequence[str], chain_pem: bytes, within: timedelta, *, enough: int | None = None
+) -> None:
+    """Until all of `uris`, or `enough` of them, show it. Raises StepFailed naming those that do not."""
+    chain = split_pem(chain_pem)
+    waiting = {each: "was not looked at" for each in uris if can_look(each)}
+    wanted = len(waiting) if enough is None else min(enough, len(waiting))
+    total = len(waiting)
+    deadline = time.monotonic() + within.total_seconds()
+    pause = FIRST_PAUSE
+    while total - len(waiting) < wanted:
+        seen = await look(sorted(waiting))
+        for uri in list(waiting):
+            why = shows(seen.get(uri), chain)
+            if why is None:
+                del waiting[uri]
+            else:
+                waiting[uri] = why
+        if total - len(waiting) >= wanted:
+            return
+        if time.monotonic() + pause > deadline:
+            named = "; ".join(f"{uri} {why}" for uri, why in sorted(waiting.items())[:NAMED])
+            more = f" (and {len(waiting) - NAMED} more)" if len(waiting) > NAMED else ""
+            raise StepFailed(f"not within {within.total_seconds():g} s: {named}{more}")
+        await asyncio.sleep(pause)
+        pause = min(pause * 2, LONGEST_PAUSE)

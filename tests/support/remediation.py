@@ -1,0 +1,135 @@
+"""A host in miniature: nginx with a certificate that nears its end, a CA, and a daemon that may renew it."""
+
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from certwatch.plugins.testing import Issued, make_certificate
+from tests.support.daemon import Certwatch, certwatch
+from tests.support.nginx import Nginx, NginxServer, nginx, presented
+
+
+def dying(*names: str, hours: float = 20, number: int = 1) -> Issued:
+    """Self-signed, of 90 days, nearly over."""
+    now = datetime.now(UTC)
+    return make_certificate(
+        names=[f"dns:{each}" for each in names],
+        not_before=now - timedelta(days=90),
+        not_after=now + timedelta(hours=hours),
+        key_number=number,
+    )
+
+
+def server(issued: Issued, **more: Any) -> NginxServer:
+    return NginxServer(chain_pem=issued.pem, key_pem=issued.key_pem, **more)
+
+
+@dataclass
+class Visitor:
+    """A client that visits all the time: every visit must be answered."""
+
+    port: int
+    name: str
+    visits: int = 0
+    #: DER of every leaf that was seen, in order, each once.
+    seen: list[bytes] = field(default_factory=list)
+    failed: int = 0
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    @contextmanager
+    def visiting(self) -> Iterator[None]:
+        thread = threading.Thread(target=self._visit, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._stop.set()
+            thread.join(15)
+
+    def _visit(self) -> None:
+        while not self._stop.wait(0.01):
+            der = presented(self.port, name=self.name)
+            self.visits += 1
+            if not der:
+                self.failed += 1
+            elif not self.seen or self.seen[-1] != der:
+                self.seen.append(der)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Host:
+    daemon: Certwatch
+    nginx: Nginx
+    folder: Path
+
+    def plans(self) -> list[dict[str, Any]]:
+        done = self.daemon.command("remediate", "status", "--all", "--json")
+        assert done.returncode == 0, done.stderr
+        found: list[dict[str, Any]] = json.loads(done.stdout)["plans"]
+        return sorted(found, key=lambda each: each["id"])
+
+    def findings(self, rule: str) -> list[dict[str, Any]]:
+        done = self.daemon.command("findings", "--rule", rule, "--json")
+        found: list[dict[str, Any]] = json.loads(done.stdout)["findings"]
+        return found
+
+
+def config(
+    folder: Path,
+    nginx: Nginx,
+    *,
+    policy: str = "",
+    deploy: str = "",
+    names: Sequence[str] = (),
+    every: str = "1s",
+) -> tuple[str, str]:
+    """Collectors, and the rest of a config."""
+    port = nginx.ports[0]
+    targets = ", ".join(f'"tls://127.0.0.1:{port}/?sni={name}"' for name in names)
+    collectors = f"""
+  - {{name: edge, kind: tls, every: 1h, targets: [{targets}], labels: {{environment: staging}}}}
+  - {{name: hosts, kind: file, every: 1h, paths: ["{nginx.folder}/*.chain.pem"], labels: {{environment: staging}}}}"""
+    reload = f"[nginx, -p, {nginx.folder}, -c, {nginx.folder}/nginx.conf, -s, reload]"
+    deploy = (
+        deploy
+        or f"{{kind: files, paths: {nginx.folder}/*.chain.pem, key: '{{folder}}/{{first}}.key.pem', reload: {reload}}}"
+    )
+    more = f"""
+ca: {{directory: {folder}/ca, key_file: {folder}/ca.key, key_passphrase: a secret of a test, lint: false, listen: '127.0.0.1:0'}}
+remediation:
+  directory: {folder}/remediation
+  every: {every}
+  policies:
+    - name: web
+      rules: [expiry, compromised]
+      issuer: {{kind: embedded, profile: server}}
+      deploy: [{deploy}]
+      {policy}
+"""
+    return collectors, more
+
+
+def found_ca(folder: Path, text: str) -> None:
+    """A root and an intermediate, made by the command line beforehand."""
+    path = folder / "before.yaml"
+    path.write_text(text)
+    before = Certwatch(process=None, config=path, inventory=folder, log_file=folder / "log", port=0)  # type: ignore[arg-type]
+    for kind, name in (("root", "Test Root"), ("intermediate", "Test Issuing")):
+        done = before.command("ca", "init", f"--{kind}", "--name", name, "--out", f"{folder}/{kind}.pem")
+        assert done.returncode == 0, done.stderr
+
+
+@contextmanager
+def host(
+    folder: Path, issued: Issued, *, names: Sequence[str], policy: str = "approve: automatic", **more: Any
+) -> Iterator[Host]:
+    with nginx(folder, [server(issued)]) as web:
+        collectors, rest = config(folder, web, names=names, policy=policy, **more)
+        found_ca(folder, rest)
+        with certwatch(folder, collectors, rest) as daemon:
+            yield Host(daemon=daemon, nginx=web, folder=folder)
