@@ -60,3 +60,44 @@ RULE = Rule(
     Config=NotReadyConfig,
     kinds=frozenset(["k8s"]),
 )
+
+
+class OverdueConfig(RuleConfig):
+    #: How long after the instant that cert-manager set itself the renewal may take.
+    grace: Duration = timedelta(hours=2)
+
+
+def _overdue(served: Served, config: OverdueConfig, world: World) -> Iterator[Problem | Until]:
+    renewal = _instant(served.facts.get("kubernetes_renewal_at"))
+    if renewal is None or served.facts.get("kubernetes_ready") is False:
+        # What is not ready is told of by the other rule, with the reason.
+        return
+    due = renewal + config.grace
+    if world.now < due:
+        yield Until(instant=due)
+        return
+    what = served.location.uri.partition("?")[0].removeprefix("k8s://")
+    end = served.facts.get("kubernetes_not_after")
+    yield Problem(
+        severity="ticket",
+        fingerprint=None,
+        summary=f"cert-manager: {what} should have been renewed at {renewal:%Y-%m-%dT%H:%MZ}",
+        text="It says that it is ready, and nothing has happened since then: most likely cert-manager itself does not run, or "
+        "does not look at this namespace. "
+        + (f"The certificate ends at {end}. " if end else "")
+        + "kubectl -n cert-manager get pods; kubectl -n cert-manager logs deploy/cert-manager.",
+    )
+
+
+OVERDUE = Rule(
+    id="cert-manager-renewal-overdue",
+    title="cert-manager has not renewed what it should have renewed",
+    why="A Certificate says when it is to be renewed (status.renewalTime), and that has passed. As long as the old certificate "
+    "is valid it stays Ready, so that a controller that has died is noticed only when certificates end, all of them together.",
+    fix="See that cert-manager runs and what its log says of the Certificate; `cmctl renew NAME` asks for a renewal at once.",
+    severity="ticket",
+    source="cert-manager.io/v1, status.renewalTime",
+    evaluate=_overdue,
+    Config=OverdueConfig,
+    kinds=frozenset(["k8s"]),
+)
