@@ -37,6 +37,8 @@ EVERYTHING = (
     "imagePullSecrets[0].name=registry",
     "nodeSelector.disk=ssd",
     "podAnnotations.a=b",
+    "web.existingSecret=web",
+    "serviceMonitor.endpoint.scheme=https",
 )
 
 
@@ -91,7 +93,8 @@ def home(server: APIServer) -> str:
 
 
 @pytest.mark.parametrize(
-    "settings", [(), EVERYTHING, ("persistence.enabled=false", "networkPolicy.enabled=false")]
+    "settings",
+    [(), EVERYTHING, ("persistence.enabled=false", "networkPolicy.enabled=false", "web.insecure=true")],
 )
 def test_every_document_is_taken_by_the_api_server(
     server: APIServer, home: str, settings: tuple[str, ...]

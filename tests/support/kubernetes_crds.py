@@ -144,6 +144,7 @@ CRDS = (
                     fields(
                         port=TEXT,
                         interval=TEXT,
+                        scheme=TEXT,
                         honorLabels={"type": "boolean"},
                         relabelings=many(fields(sourceLabels=many(TEXT), targetLabel=TEXT)),
                     )

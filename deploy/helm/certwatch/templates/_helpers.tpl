@@ -28,9 +28,13 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if .Values.endpoints.enabled }}
 {{- $collectors = append $collectors (dict "name" "served" "kind" "tls" "every" .Values.endpoints.every "targets_from" (list .Values.cluster.name)) }}
 {{- end }}
-{{- $exporters := list (dict "kind" "prometheus" "listen" "0.0.0.0:9719") }}
+{{- $prometheus := dict "kind" "prometheus" "listen" "0.0.0.0:9719" }}
+{{- if .Values.web.existingSecret }}
+{{- $_ := set $prometheus "web_config" "/etc/certwatch-web/web.yml" }}
+{{- end }}
+{{- $exporters := list $prometheus }}
 {{- if .Values.events.enabled }}
-{{- $exporters = append $exporters (merge (dict "kind" "kubernetes-events" "cluster" .Values.cluster.name) .Values.events.config) }}
+{{- $exporters = append $exporters (merge (dict "kind" "kubernetes-events") .Values.events.config (dict "cluster" (.Values.cluster.cluster | default .Values.cluster.name))) }}
 {{- end }}
 {{- $config := dict "inventory" "sqlite:///data/inventory.db" "collectors" (concat $collectors .Values.collectors) "exporters" (concat $exporters .Values.exporters) }}
 {{- toYaml (merge (deepCopy .Values.config) $config) }}
@@ -42,15 +46,17 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- toYaml (dict "inventory" "sqlite:///data/inventory.db" "collectors" (list $files) "exporters" (list (dict "kind" "prometheus" "listen" "0.0.0.0:9719"))) }}
 {{- end }}
 
+{{- /* Of a port that wants users or certificates, that it accepts is all that the kubelet can see. */}}
 {{- define "certwatch.probes" -}}
+{{- $closed := . -}}
 ports:
   - {name: http, containerPort: 9719}
 livenessProbe:
-  httpGet: {path: /-/healthy, port: http}
+  {{ if $closed }}tcpSocket: {port: http}{{ else }}httpGet: {path: /-/healthy, port: http}{{ end }}
   periodSeconds: 20
   timeoutSeconds: 5
 readinessProbe:
-  httpGet: {path: /-/ready, port: http}
+  {{ if $closed }}tcpSocket: {port: http}{{ else }}httpGet: {path: /-/ready, port: http}{{ end }}
   timeoutSeconds: 5
 {{- end }}
 
