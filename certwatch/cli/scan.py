@@ -37,6 +37,9 @@ class Seen:
     help="STARTTLS protocol of endpoints that name none: smtp, imap, ldap, postgres …",
 )
 @click.option(
+    "--sweep", is_flag=True, help="For a great many: read the certificate in the clear of TLS 1.2, and leave."
+)
+@click.option(
     "--timeout", type=click.FloatRange(min=0, min_open=True), metavar="S", help="Seconds an endpoint."
 )
 @click.option(
@@ -49,6 +52,7 @@ def command(
     as_json: bool,
     trust: tuple[str, ...],
     protocol: str | None,
+    sweep: bool,
     timeout: float | None,
     rate: float | None,
     insert: bool,
@@ -70,7 +74,7 @@ def command(
 
     logs.set_up(level="error")
     clock = current_clock()
-    settings = _settings(targets, protocol, timeout, rate)
+    settings = _settings(targets, protocol, timeout, rate, sweep=sweep)
     # What it is judged by is not of the config; where --insert puts it is.
     plain = replace(
         read("{collectors: [], exporters: [], trust: {}}", env=os.environ),
@@ -100,7 +104,7 @@ def command(
 
 
 def _settings(
-    targets: Sequence[str], protocol: str | None, timeout: float | None, rate: float | None
+    targets: Sequence[str], protocol: str | None, timeout: float | None, rate: float | None, *, sweep: bool
 ) -> list[Any]:
     """One collector for the endpoints, one for the files, as far as there are any."""
     from certwatch.cli.targets import divide, with_protocol
@@ -111,7 +115,7 @@ def _settings(
     limits = {key: value for key, value in (("timeout", timeout), ("rate", rate)) if value is not None}
     wanted = []
     if endpoints:
-        wanted.append(_collector("tls", {"targets": endpoints, **limits}))
+        wanted.append(_collector("tls", {"targets": endpoints, "sweep": sweep, **limits}))
     if paths:
         wanted.append(_collector("file", {"paths": paths}))
     return wanted

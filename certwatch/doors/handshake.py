@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives import serialization
 from OpenSSL import SSL
 
 from certwatch.doors.certificate_message import Presented, read_certificate, read_status
-from certwatch.doors.failure import LookFailed, shown
+from certwatch.doors.failure import LookFailed
+from certwatch.doors.greetings import not_tls
 from certwatch.model.observation import ErrorKind, Fact
 
 _binding: Any = Binding()
@@ -145,6 +146,9 @@ class Handshake:
         "status_message",
     )
 
+    #: What the time is called that it takes.
+    fact = "handshake_seconds"
+
     def __init__(self, client: Client, where: str, server_name: str | None, *, alpn: bool) -> None:
         self._client = client
         self._where = where
@@ -175,7 +179,7 @@ class Handshake:
         """Take what arrived (nothing at first). Gives what to send, which may be an alert, and why it failed."""
         if self._started is not None and data:
             self._started += data
-            strange = _not_tls(self._started)
+            strange = not_tls(self._started)
             if strange:
                 return b"", LookFailed("not-tls", f"{self._where}: {strange}")
             if len(self._started) >= 5:
@@ -323,33 +327,3 @@ def _drain() -> tuple[int, str]:
     reason = _lib.ERR_GET_REASON(code)
     text = _lib.ERR_reason_error_string(code)
     return reason, _text(text) if text != _ffi.NULL else f"OpenSSL error {code:#x}"
-
-
-#: How other protocols begin, and what to do about it.
-_GREETINGS: tuple[tuple[bytes, str], ...] = (
-    (b"HTTP/", "speaks HTTP without TLS. Check the port"),
-    (b"SSH-", "speaks SSH. Check the port"),
-    (b"220", "speaks SMTP or FTP in the clear. Add its protocol to the target: host:port/smtp"),
-    (b"421", "speaks SMTP or FTP in the clear and refuses. Add its protocol to the target: host:port/smtp"),
-    (b"554", "speaks SMTP in the clear and refuses. Add its protocol to the target: host:port/smtp"),
-    (b"* OK", "speaks IMAP in the clear. Add its protocol to the target: host:port/imap"),
-    (b"+OK", "speaks POP3 in the clear. Add its protocol to the target: host:port/pop3"),
-    (b"-ERR", "speaks Redis or POP3 in the clear. Name the port of its TLS service"),
-    (b"200 ", "speaks NNTP in the clear. Add its protocol to the target: host:port/nntp"),
-    (b"201 ", "speaks NNTP in the clear. Add its protocol to the target: host:port/nntp"),
-    (b'"IMPLEMENTATION"', "speaks ManageSieve in the clear. Add its protocol to the target: host:port/sieve"),
-    (b"<?xml", "speaks XMPP in the clear. Add its protocol to the target: host:port/xmpp-client"),
-    (b"<stream", "speaks XMPP in the clear. Add its protocol to the target: host:port/xmpp-client"),
-)
-
-
-def _not_tls(start: bytes) -> str | None:
-    """Why these first bytes are no TLS record of a handshake or an alert (RFC 8446, 5.1). None: they may be."""
-    if start[0] in (21, 22) and start[1:2] in (b"", b"\x03"):
-        return None
-    for greeting, what in _GREETINGS:
-        if start.startswith(greeting) or (len(start) < len(greeting) and greeting.startswith(start)):
-            return f"{what}."
-    if start[3:5] == b"\0\x0a":
-        return "speaks MySQL in the clear. Add its protocol to the target: host:port/mysql."
-    return f"does not speak TLS, it answered {shown(start, 40)}. Check the port."

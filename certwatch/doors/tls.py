@@ -10,14 +10,39 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import cast
+from typing import Literal, Protocol, cast
 
+from certwatch.doors.certificate_message import Presented
 from certwatch.doors.dialogue import Carrier, Conversation, Dialogue
 from certwatch.doors.failure import LookFailed
-from certwatch.doors.handshake import Client, Handshake
+from certwatch.doors.glance import Glancer
+from certwatch.doors.handshake import Client
 from certwatch.model.observation import ErrorKind, Fact, LookError
 
-__all__ = ["Client", "Look", "Peer", "look"]
+__all__ = ["Client", "Glancer", "Look", "Peer", "look"]
+
+
+class Attempt(Protocol):
+    """A way to be shown a certificate, over bytes: a whole handshake, or a glance at its beginning. `step` it with what
+    arrives until `done`; `close` it in any case, once."""
+
+    #: What the time that it takes is called.
+    fact: str
+    done: bool
+
+    @property
+    def refused_without_client_certificate(self) -> bool: ...
+    def step(self, data: bytes) -> tuple[bytes, LookFailed | None]: ...
+    def farewell(self) -> bytes: ...
+    def presented(self) -> Presented: ...
+    def facts(self) -> dict[str, Fact]: ...
+    def close(self) -> None: ...
+
+
+class Way(Protocol):
+    """What begins attempts: `Client` for handshakes, `Glancer` for glances."""
+
+    def begin(self, where: str, server_name: str | None, *, alpn: bool) -> Attempt: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,28 +74,31 @@ class Look:
     error: LookError | None = None
 
 
-async def look(client: Client, peer: Peer, *, time_limit: float, max_bytes: int) -> Look:
+async def look(client: Way, peer: Peer, *, time_limit: float, max_bytes: int) -> Look:
     """Look at one endpoint. `time_limit`: seconds for everything. `max_bytes`: most that is read from it.
 
     Cancellation closes the connection at once.
     """
     loop = asyncio.get_running_loop()
     visit = _Visit(client, peer, loop.create_future(), max_bytes)
+    # By hand, and not by asyncio.timeout, which costs as much as a glance's parsing.
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - a coroutine runs in one
+    cancelled_before = task.cancelling()
+    deadline = loop.call_later(time_limit, visit.expire, task, time_limit)
     try:
         try:
-            async with asyncio.timeout(time_limit):
-                await loop.create_connection(partial(_same, visit), peer.address, peer.port)
-                await visit.ended
-        except TimeoutError as error:
-            # asyncio's own has no errno; the system's (ETIMEDOUT) has.
-            if error.errno is None:
-                visit.failure = LookFailed("timeout", f"{peer.where}: {visit.waiting_for(time_limit)}")
-            else:
-                visit.failure = translated(error, peer.where)
+            await loop.create_connection(partial(_same, visit), peer.address, peer.port)
+            await visit.ended
+        except asyncio.CancelledError:
+            # Ours, if the time was over while it connected; else somebody's, which passes on.
+            if not visit.expired or task.uncancel() > cancelled_before:
+                raise
         except OSError as error:
             visit.failure = translated(error, peer.where)
         return visit.result()
     finally:
+        deadline.cancel()
         visit.leave()
 
 
@@ -82,6 +110,7 @@ class _Visit(asyncio.Protocol):
     """One connection. `ended` is set when there is no more to learn; `failure` says why it was too soon."""
 
     __slots__ = (
+        "_abort",
         "_carrier",
         "_client",
         "_conversation",
@@ -92,21 +121,26 @@ class _Visit(asyncio.Protocol):
         "_since",
         "_transport",
         "ended",
+        "expired",
         "failure",
     )
 
-    def __init__(self, client: Client, peer: Peer, ended: asyncio.Future[None], max_bytes: int) -> None:
+    def __init__(self, client: Way, peer: Peer, ended: asyncio.Future[None], max_bytes: int) -> None:
         self._client = client
         self._peer = peer
         self._left = max_bytes
         self._transport: asyncio.Transport | None = None
         self._conversation: Conversation | None = None
-        self._handshake: Handshake | None = None
+        self._handshake: Attempt | None = None
         #: What carries TLS. None: nothing.
         self._carrier: Carrier | None = None
+        #: Nothing that is still to be sent matters.
+        self._abort = False
         self._seconds: dict[str, Fact] = {}
         self._since = time.perf_counter()
         self.ended = ended
+        #: Its time was over while it connected: the task was cancelled for it.
+        self.expired = False
         self.failure: LookFailed | None = None
 
     # -- asyncio's calls
@@ -155,18 +189,11 @@ class _Visit(asyncio.Protocol):
             return
         if self._handshake is not None and self._handshake.refused_without_client_certificate:
             # Some servers hang up instead of sending an alert.
-            self._lap("handshake_seconds")
+            self._lap(self._handshake.fact)
             self._end(None)
             return
         stage = "the STARTTLS dialogue" if self._handshake is None else "the TLS handshake"
-        how = "closed" if error is None else "reset"
-        self._end(
-            LookFailed(
-                "reset",
-                f"{self._peer.where}: the server {how} the connection during {stage}. Its log may say why;"
-                " often it wants another server name (SNI), or a proxy has no backend.",
-            )
-        )
+        self._end(broken_off(self._peer, error, stage))
 
     # -- steps
 
@@ -189,12 +216,12 @@ class _Visit(asyncio.Protocol):
         self._handshake = self._client.begin(peer.where, peer.server_name, alpn=peer.opening is None)
         self._shake(self._handshake, b"")
 
-    def _shake(self, handshake: Handshake, data: bytes) -> None:
+    def _shake(self, handshake: Attempt, data: bytes) -> None:
         out, failure = handshake.step(data)
         if self._carrier is not None and out:
             out = self._carrier.wrap(out)
         if handshake.done or failure is not None:
-            self._lap("handshake_seconds")
+            self._lap(handshake.fact)
             if failure is None:
                 # Bare in any case: what carries TLS does so during the handshake alone.
                 out += handshake.farewell()
@@ -219,21 +246,26 @@ class _Visit(asyncio.Protocol):
 
     # -- for `look`
 
-    def waiting_for(self, time_limit: float) -> str:
-        """What did not come in time, for a message."""
-        if self._transport is None:
-            return f"no answer to the connection within {time_limit:g} s. Check address, port and firewall."
-        if self._handshake is None:
-            return f"accepted the connection and did not finish its greeting or STARTTLS within {time_limit:g} s."
-        return (
-            f"accepted the connection and did not finish the TLS handshake within {time_limit:g} s. Check that"
-            " the port speaks TLS."
+    def expire(self, task: asyncio.Task[object], time_limit: float) -> None:
+        """Its time is over."""
+        if self.ended.done():
+            return
+        stage: Stage = (
+            "connection" if self._transport is None else "opening" if self._handshake is None else "handshake"
         )
+        failure = overdue(self._peer, stage, time_limit)
+        if self._transport is not None:
+            self._abort = True
+            self._end(failure)
+        else:
+            self.failure = failure
+            self.expired = True
+            task.cancel()
 
     def leave(self) -> None:
         """Let go of everything, now. Twice is fine."""
         if self._transport is not None:
-            if self.ended.done() and not self.ended.cancelled():
+            if self.ended.done() and not self.ended.cancelled() and not self._abort:
                 # Sends what is written (our Finished, close_notify), which the kernel's buffer has room for.
                 self._transport.close()
             else:
@@ -251,9 +283,35 @@ class _Visit(asyncio.Protocol):
         presented = self._handshake.presented()
         facts = self._handshake.facts()
         facts |= self._seconds
-        if presented.chain:
+        if presented.chain and "swept" not in facts:
             facts["ocsp_stapled"] = presented.stapled_ocsp is not None
         return Look(chain=presented.chain, facts=facts, stapled_ocsp=presented.stapled_ocsp, error=error)
+
+
+#: How far it has come: it waits for the connection, in what is said before TLS, in the handshake.
+Stage = Literal["connection", "opening", "handshake"]
+
+_WAITING: dict[Stage, str] = {
+    "connection": "no answer to the connection within {:g} s. Check address, port and firewall.",
+    "opening": "accepted the connection and did not finish its greeting or STARTTLS within {:g} s.",
+    "handshake": "accepted the connection and did not finish the TLS handshake within {:g} s. Check that the port"
+    " speaks TLS.",
+}
+
+
+def overdue(peer: Peer, stage: Stage, time_limit: float) -> LookFailed:
+    """What did not come in time."""
+    return LookFailed("timeout", f"{peer.where}: {_WAITING[stage].format(time_limit)}")
+
+
+def broken_off(peer: Peer, error: Exception | None, stage: str) -> LookFailed:
+    """The connection ended too soon. `error`: None: it was closed in order."""
+    how = "closed" if error is None else "reset"
+    return LookFailed(
+        "reset",
+        f"{peer.where}: the server {how} the connection during {stage}. Its log may say why;"
+        " often it wants another server name (SNI), or a proxy has no backend.",
+    )
 
 
 _KINDS: dict[int, ErrorKind] = {

@@ -64,20 +64,32 @@ class TLSEndpoint:
     protocol: str | None
 
 
+#: Shown as it is, whatever it is: no name ends in digits.
+_IPV4 = re.compile(r"[0-9.]+")
+
+
 def tls_location(
     host: str, port: int, *, server_name: str | None = None, protocol: str | None = None
 ) -> LocationURI:
     """`host` is an address, or a name where no address is known (it did not resolve)."""
-    try:
-        shown = f"[{host}]" if ip_address(host.partition("%")[0]).version == 6 else host
-    except ValueError:
-        shown = quote(host, safe="")
+    if _IPV4.fullmatch(host):
+        shown = host
+    else:
+        try:
+            shown = f"[{host}]" if ip_address(host.partition("%")[0]).version == 6 else host
+        except ValueError:
+            shown = quote(host, safe="")
+    return LocationURI(f"tls://{shown}:{port}/{_tls_query(server_name, protocol)}")
+
+
+@lru_cache(maxsize=4096)
+def _tls_query(server_name: str | None, protocol: str | None) -> str:
     query = [
         f"{key}={quote(value, safe='')}"
         for key, value in (("sni", server_name), ("protocol", protocol))
         if value
     ]
-    return LocationURI(f"tls://{shown}:{port}/" + ("?" + "&".join(query) if query else ""))
+    return "?" + "&".join(query) if query else ""
 
 
 #: As `tls_location` writes the usual ones; all others are taken apart by the library, which takes ten times as long.

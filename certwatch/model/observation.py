@@ -38,6 +38,8 @@ FACTS: Mapping[str, str] = {
     "connect_seconds": "TCP connect",
     "starttls_seconds": "the plain dialogue before TLS",
     "handshake_seconds": "TLS handshake, first byte sent to finished",
+    "certificate_seconds": "from the ClientHello to the certificate, where it was left at that (sweep)",
+    "swept": "true: the certificate was read from the first flight of TLS 1.2, and that was all: a sweep",
     "ocsp_stapled": "true: the server stapled an OCSP response",
     "client_certificate_requested": "true: the server asked for a client certificate",
     "staple_status": 'of a stapled OCSP response: "good", "revoked", "unknown"; absent: none, or not believed',

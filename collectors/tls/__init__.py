@@ -10,7 +10,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from certwatch.doors.changes import changes
 from certwatch.doors.dns import Family, Resolver, system_lookup
-from certwatch.doors.tls import Client
+from certwatch.doors.swarm import AVAILABLE, Swarm
+from certwatch.doors.tls import Client, Glancer
 from certwatch.model.location import LocationURI
 from certwatch.model.observation import Gone, Incomplete, LookError, Observation
 from certwatch.plugins.collector import CollectorConfig, CollectorContext, no_progress
@@ -90,6 +91,9 @@ class TLSConfig(CollectorConfig):
     rate: float | None = Field(default=None, gt=0)
     #: Most bytes read from one endpoint.
     max_bytes: int = Field(default=256 * 1024, ge=4096)
+    #: For a great many endpoints: read the certificate in the clear of TLS 1.2 and leave, without cryptography; a full
+    #: handshake only where there is no such thing.
+    sweep: bool = False
     #: Which addresses of a name are looked at. any: those of the families that this host has addresses of.
     family: Family = "any"
 
@@ -190,12 +194,21 @@ class TLSCollector:
         progress: Callable[[int, int | None], None] = no_progress,
     ) -> AsyncGenerator[Observation | Incomplete, None]:
         config = self._config
+        rate = Rate(config.rate) if config.rate is not None else None
         results: Results[Observation | Incomplete] = Results(_RESULTS)
         resolver = Resolver(family=config.family, timeout=config.timeout, lookup=self.lookup)
+        swarm = (
+            Swarm(time_limit=config.timeout, max_bytes=config.max_bytes)
+            if config.sweep and AVAILABLE
+            else None
+        )
         crew = Crew(
             plan=Plan(targets, self._exclusions, config.server_name),
             prober=Prober(
                 client=Client(),
+                glancer=Glancer() if config.sweep else None,
+                swarm=swarm,
+                another=rate.take if rate is not None else None,
                 clock=self._context.clock,
                 timeout=config.timeout,
                 max_bytes=config.max_bytes,
@@ -203,7 +216,7 @@ class TLSCollector:
             resolver=resolver,
             results=results,
             concurrency=_affordable(config.concurrency),
-            rate=Rate(config.rate) if config.rate is not None else None,
+            rate=rate,
             progress=progress,
         )
         work = asyncio.create_task(crew.run(total_timeout))
@@ -215,4 +228,6 @@ class TLSCollector:
         finally:
             work.cancel()
             await asyncio.wait([work])
+            if swarm is not None:
+                swarm.close()
             await resolver.close()

@@ -5,7 +5,7 @@ import asyncio
 
 class Rate:
     """A token bucket by the loop's clock: `per_second` on average, never more than a tenth of a second's worth
-    (at least one) at once. Taken by one task, in order."""
+    (at least one) at once, in the order in which it is asked."""
 
     __slots__ = ("_burst", "_interval", "_next")
 

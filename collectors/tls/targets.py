@@ -58,7 +58,9 @@ class Target:
     def is_guess(self) -> bool:
         """Nobody said that each of its endpoints exists."""
         return (
-            self.listening or self.discovered or (self.network is not None and self.network.num_addresses > 1)
+            self.listening
+            or self.discovered
+            or (self.network is not None and self.network.prefixlen < self.network.max_prefixlen)
         )
 
     @property
