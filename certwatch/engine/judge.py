@@ -84,6 +84,7 @@ def judge(
         sharers=due.sharers,
         withdrawn_at=due.withdrawn_at,
         lints=due.lints,
+        renewals=due.renewals,
         marks=marks,
     )
     asked = guard("rules", "")

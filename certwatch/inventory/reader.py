@@ -18,6 +18,7 @@ from certwatch.inventory.instants import from_micros, to_micros
 from certwatch.inventory.issuers import load_issuers
 from certwatch.inventory.neighbours import load_neighbours
 from certwatch.inventory.query import by_fingerprint, finding_conditions, matching
+from certwatch.inventory.rhythm import load_renewals
 from certwatch.inventory.scans import read_scans
 from certwatch.inventory.served import CertificateCache, load_served
 from certwatch.inventory.sharing import load_sharers, load_withdrawn
@@ -74,6 +75,7 @@ class SQLiteReader:
             withdrawn = load_withdrawn(connection, places)
             issuers = load_issuers(connection, self._cache, places)
             linted = lints.load(connection, places)
+            renewed = load_renewals(connection, places)
         return [
             Due(
                 served=served,
@@ -84,6 +86,7 @@ class SQLiteReader:
                 sharers=sharers.get(served.id, ()),
                 withdrawn_at=withdrawn.get(served.id),
                 lints=linted.get(served.id, {}),
+                renewals=renewed.get(served.id, ()),
             )
             for served in places
             for revision, judged in (revisions[served.id],)

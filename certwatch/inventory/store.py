@@ -17,6 +17,7 @@ from certwatch.model.location import LocationURI
 from certwatch.model.mark import Mark, MarkID
 from certwatch.model.neighbour import Neighbour, Sharer
 from certwatch.model.observation import Gone, Incomplete, LookError, Observation, Scan, ScanID
+from certwatch.model.renewal import Renewal
 from certwatch.model.sighting import Served, Sighting
 from certwatch.model.silence import Silence, SilenceID
 
@@ -75,6 +76,8 @@ class Due:
     withdrawn_at: datetime | None = None
     #: What the linter found in certificates of the chain; those without are absent.
     lints: Mapping[Fingerprint, tuple[Lint, ...]] = field(default_factory=dict)
+    #: Leaves that were replaced here, the latest ones, oldest first.
+    renewals: tuple[Renewal, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from certwatch.model.lint import Lint
 from certwatch.model.location import RECORD_KINDS
 from certwatch.model.mark import Marks
 from certwatch.model.neighbour import Neighbour, Sharer
+from certwatch.model.renewal import Renewal
 from certwatch.model.sighting import Served
 
 
@@ -52,6 +53,8 @@ class World:
     withdrawn_at: datetime | None = None
     #: What the linter found in certificates of the chain; those without, or not yet linted, are absent.
     lints: Mapping[Fingerprint, Sequence[Lint]] = field(default_factory=dict)
+    #: Leaves that were replaced at this place, the latest ones, oldest first.
+    renewals: Sequence[Renewal] = ()
     #: What people say of certificates: compromised, retired. When one of them changes, the places that it may be about are
     #: judged anew.
     marks: Marks = NO_MARKS

@@ -87,3 +87,23 @@ async def test_two_kinds_of_key_for_one_name_are_no_renewal(tmp_path: Path) -> N
     play.at(days=0).serve(OTHER, issue(-1, 2, key_kind="rsa"))
     await play.run(days=9)
     assert play.told() == []
+
+
+async def test_a_renewal_that_does_not_come_in_its_rhythm_is_told_long_before_the_end(tmp_path: Path) -> None:
+    play, day = Play(tmp_path), timedelta(days=1)
+    for number in range(4):
+        begin = EPOCH + 4 * number * day
+        nine_days = make_certificate(
+            issuer=ISSUER,
+            names=("dns:www.example.com",),
+            not_before=begin,
+            not_after=begin + 9 * day,
+            key_number=number + 1,
+        )
+        play.at(days=4 * number).serve(PLACE, nine_days)
+    await play.run(days=18)
+    # The fourth ends at day 21; the others had five days left. 5 % of nine days later it is late.
+    play.expect(f"opened renewal-rhythm {PLACE}", after=16.4 * day, before=16.6 * day)
+    # Then the ticket of expiry, with five twelfths of the lifetime left, takes it over.
+    play.expect(f"opened expiry {PLACE}", after=17.2 * day, before=17.4 * day)
+    play.expect(f"resolved renewal-rhythm {PLACE}", after=17.2 * day, before=17.4 * day)
