@@ -5,6 +5,7 @@ set -u
 missing=
 need() { PATH="$PATH:/usr/sbin:/usr/lib/postfix/sbin" command -v "$1" >/dev/null 2>&1 || missing="$missing $2"; }
 need nginx nginx-light
+need nsd nsd
 need postfix postfix
 need openssl openssl
 need prometheus prometheus

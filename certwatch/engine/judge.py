@@ -85,6 +85,7 @@ def judge(
         withdrawn_at=due.withdrawn_at,
         lints=due.lints,
         renewals=due.renewals,
+        endpoints=due.endpoints,
         marks=marks,
     )
     asked = guard("rules", "")

@@ -12,6 +12,7 @@ from pathlib import Path
 from certwatch.inventory import lints, marks, silences
 from certwatch.inventory.check import check
 from certwatch.inventory.entries import Entries
+from certwatch.inventory.expected import load_endpoints
 from certwatch.inventory.failures import inventory_error, translate
 from certwatch.inventory.findings import read_findings
 from certwatch.inventory.instants import from_micros, to_micros
@@ -76,6 +77,7 @@ class SQLiteReader:
             issuers = load_issuers(connection, self._cache, places)
             linted = lints.load(connection, places)
             renewed = load_renewals(connection, places)
+            endpoints = load_endpoints(connection, places)
         return [
             Due(
                 served=served,
@@ -87,6 +89,7 @@ class SQLiteReader:
                 withdrawn_at=withdrawn.get(served.id),
                 lints=linted.get(served.id, {}),
                 renewals=renewed.get(served.id, ()),
+                endpoints=endpoints.get(served.id, ()),
             )
             for served in places
             for revision, judged in (revisions[served.id],)

@@ -41,6 +41,11 @@ def marks(db: Database) -> None:
     run_script(db.conn, "0005_marks.sql")
 
 
+@migrations(name="0006_server_names")
+def server_names(db: Database) -> None:
+    run_script(db.conn, "0006_server_names.sql")
+
+
 def run_script(connection: sqlite3.Connection, name: str) -> None:
     """Statement by statement, inside the caller's transaction (`executescript` would commit it)."""
     for statement in statements(files(__package__).joinpath("schema", name).read_text()):

@@ -15,7 +15,7 @@ from certwatch.model.lifecycle import Presence, Validity
 from certwatch.model.lint import Lint
 from certwatch.model.location import LocationURI
 from certwatch.model.mark import Mark, MarkID
-from certwatch.model.neighbour import Neighbour, Sharer
+from certwatch.model.neighbour import Endpoint, Neighbour, Sharer
 from certwatch.model.observation import Gone, Incomplete, LookError, Observation, Scan, ScanID
 from certwatch.model.renewal import Renewal
 from certwatch.model.sighting import Served, Sighting
@@ -76,6 +76,8 @@ class Due:
     withdrawn_at: datetime | None = None
     #: What the linter found in certificates of the chain; those without are absent.
     lints: Mapping[Fingerprint, tuple[Lint, ...]] = field(default_factory=dict)
+    #: Of a place that names a host which is expected: TLS endpoints that are looked at for it.
+    endpoints: tuple[Endpoint, ...] = ()
     #: Leaves that were replaced here, the latest ones, oldest first.
     renewals: tuple[Renewal, ...] = ()
 

@@ -27,3 +27,12 @@ class Sharer:
     owner: str
     #: The leaf there: the same as here, or another one of that key.
     certificate: Certificate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """A TLS endpoint that is looked at."""
+
+    location: LocationURI
+    #: It has shown a certificate, though the last look may have failed.
+    answered: bool

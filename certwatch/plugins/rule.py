@@ -12,7 +12,7 @@ from certwatch.model.finding import Problem, Severity
 from certwatch.model.lint import Lint
 from certwatch.model.location import RECORD_KINDS
 from certwatch.model.mark import Marks
-from certwatch.model.neighbour import Neighbour, Sharer
+from certwatch.model.neighbour import Endpoint, Neighbour, Sharer
 from certwatch.model.renewal import Renewal
 from certwatch.model.sighting import Served
 
@@ -53,6 +53,9 @@ class World:
     withdrawn_at: datetime | None = None
     #: What the linter found in certificates of the chain; those without, or not yet linted, are absent.
     lints: Mapping[Fingerprint, Sequence[Lint]] = field(default_factory=dict)
+    #: Where the facts name a host that is expected: live TLS endpoints that are looked at for it, some dozens at most. One
+    #: that comes or goes wakes nobody.
+    endpoints: Sequence[Endpoint] = ()
     #: Leaves that were replaced at this place, the latest ones, oldest first.
     renewals: Sequence[Renewal] = ()
     #: What people say of certificates: compromised, retired. When one of them changes, the places that it may be about are
