@@ -14,6 +14,8 @@ from starlette.routing import Route
 from certwatch.plugins.exporter import ExporterConfig, ExporterContext, News
 from certwatch.plugins.negotiation import takes_gzip, weights
 from certwatch.telemetry.metrics import REGISTRY
+from exporters.prometheus.compatible.ssl import SSLMetrics
+from exporters.prometheus.compatible.x509 import X509Metrics
 from exporters.prometheus.exposition import OPENMETRICS, TEXT, Piece, gzipped
 from exporters.prometheus.index import Index
 from exporters.prometheus.probe.modules import Modules, read_modules
@@ -36,7 +38,9 @@ class PrometheusConfig(ExporterConfig):
         BeforeValidator(read_modules),
         WithJsonSchema({"anyOf": [{"type": "boolean"}, {"type": "string", "minLength": 1}]}),
     ] = None
-    #: True: `ssl_*` as well, as ssl_exporter has it.
+    #: True: x509-certificate-exporter's `x509_*` as well.
+    x509_metrics: bool = False
+    #: True: ssl_exporter's `ssl_*` as well.
     ssl_metrics: bool = False
 
 
@@ -48,18 +52,26 @@ class PrometheusExporter:
         self.config = config
         self._context = context
         # Replaced whole by start, changed by publish; both on the event loop, never at once.
-        self._index = Index(per_certificate=config.per_certificate)
+        self._index = self._empty()
         self._probes = (
             Probes(config.probe, ssl_metrics=config.ssl_metrics, clock=context.clock)
             if config.probe
             else None
         )
 
+    def _empty(self) -> Index:
+        config = self.config
+        compatible: list[X509Metrics | SSLMetrics] = [
+            *([X509Metrics()] if config.x509_metrics else []),
+            *([SSLMetrics()] if config.ssl_metrics else []),
+        ]
+        return Index(per_certificate=config.per_certificate, clock=self._context.clock, compatible=compatible)
+
     async def start(self) -> None:
         self._index = await asyncio.to_thread(self._build)
 
     def _build(self) -> Index:
-        index = Index(per_certificate=self.config.per_certificate)
+        index = self._empty()
         view = self._context.view
         for served in view.live():
             index.put(served)

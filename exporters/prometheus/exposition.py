@@ -56,8 +56,10 @@ class Piece:
 @cache
 def head(family: Family, *, openmetrics: bool) -> Piece:
     name = family.name
-    kind = "gauge"
-    if openmetrics and family.type == "info":
+    kind = "counter" if family.type == "counter" else "gauge"
+    if openmetrics and family.type == "counter":
+        name = name.removesuffix("_total")
+    elif openmetrics and family.type == "info":
         name, kind = name.removesuffix("_info"), "info"
     return Piece(f"# HELP {name} {family.help}\n# TYPE {name} {kind}\n".encode())
 

@@ -10,7 +10,7 @@ class Family:
     help: str
     labels: tuple[str, ...]
     #: "info" is a gauge that is always 1 in the text format, and a type of its own in OpenMetrics.
-    type: Literal["gauge", "info"] = "gauge"
+    type: Literal["gauge", "info", "counter"] = "gauge"
 
 
 NOT_AFTER = Family(

@@ -1,5 +1,6 @@
 """Names of certificates as exporters written in Go put them in labels (crypto/x509/pkix, net/netip)."""
 
+import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
@@ -23,6 +24,9 @@ _NAMES = dict(STANDARD)
 #: Of these Go keeps the last alone.
 _SINGLE = frozenset({"CN", "SERIALNUMBER"})
 _SPECIAL = frozenset(',+"\\<>;')
+#: Between two attributes (RFC 4514, 3): a comma or plus sign that is not escaped.
+_SPLIT = re.compile(r"(?<!\\)[,+]")
+_ESCAPED = re.compile(r"((?:\\[0-9A-Fa-f]{2})+)|\\(.)")
 _PRINTABLE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 '()+,-./:=?")
 
 
@@ -86,3 +90,31 @@ def enclosed(values: Iterable[str]) -> str:
     """`,a,b,` as ssl_exporter has it, so that `,a,` finds one. Empty: none."""
     joined = ",".join(values)
     return f",{joined}," if joined else ""
+
+
+def ssl_labels(certificate: Certificate) -> dict[str, str]:
+    """As ssl_exporter labels every certificate."""
+    subject, issuer = fields(certificate.subject_der), fields(certificate.issuer_der)
+    return {
+        "cn": "".join(subject.get("CN", ())),
+        "dnsnames": enclosed(names_of(certificate, "dns")),
+        "emails": enclosed(names_of(certificate, "email")),
+        "ips": enclosed(names_of(certificate, "ip")),
+        "issuer_cn": "".join(issuer.get("CN", ())),
+        "ou": enclosed(subject.get("OU", ())),
+        "serial_no": "" if certificate.serial_number is None else str(certificate.serial_number),
+    }
+
+
+def parsed(text: str) -> dict[str, tuple[str, ...]]:
+    """Values by short name, of a name that is known by its RFC 4514 string alone."""
+    found: dict[str, tuple[str, ...]] = {}
+    for part in _SPLIT.split(text):
+        name, equals, value = part.partition("=")
+        if equals:
+            found[name] = (*found.get(name, ()), _ESCAPED.sub(_unescaped, value))
+    return found
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    return match[2] or bytes.fromhex(match[1].replace("\\", "")).decode("utf-8", "replace")

@@ -1,17 +1,20 @@
 """What is exported now: each location's and certificate's samples, and the sums over them, kept as they change."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import count
 
 from certwatch.model.certificate import Certificate, Fingerprint
+from certwatch.model.clock import Clock, system_clock
 from certwatch.model.finding import Finding, FindingID
 from certwatch.model.observation import Scan
 from certwatch.model.sighting import Served
 from certwatch.telemetry.metrics import COMPROMISE_RECOVERY, RENEWALS
 from exporters.prometheus import families
+from exporters.prometheus.compatible.ssl import SSLMetrics
+from exporters.prometheus.compatible.x509 import X509Metrics
 from exporters.prometheus.exposition import Buckets, Piece, head, line
 from exporters.prometheus.families import FAMILIES, Family
 
@@ -44,8 +47,17 @@ class _Counted:
 class Index:
     """Owned by one thread at a time: the one that fills it at the start, then the event loop."""
 
-    def __init__(self, *, per_certificate: bool) -> None:
+    def __init__(
+        self,
+        *,
+        per_certificate: bool,
+        clock: Clock = system_clock,
+        compatible: Sequence[X509Metrics | SSLMetrics] = (),
+    ) -> None:
         self._per_certificate = per_certificate
+        self._clock = clock
+        #: Of other exporters' names.
+        self._compatible = tuple(compatible)
         self._buckets: dict[str, Buckets] = {family.name: Buckets() for family in FAMILIES}
         self._counted: dict[int, _Counted] = {}
         self._references: Counter[Fingerprint] = Counter()
@@ -78,6 +90,9 @@ class Index:
             self._subtract(served.id, before)
         if self._per_certificate:
             self._show(served)
+        now = self._clock().timestamp()
+        for each in self._compatible:
+            each.put(served, now)
 
     def _add(self, served: Served) -> None:
         labels = served.location.labels
@@ -236,12 +251,16 @@ class Index:
         self._set(*counted, self._open[counted])
 
     def scanned(self, scan: Scan) -> None:
+        for each in self._compatible:
+            each.scanned(scan)
         if scan.finished_at is not None:
             samples = line(families.LAST_SCAN, (scan.collector, scan.status), scan.finished_at.timestamp())
             self._buckets[families.LAST_SCAN.name].put(0, scan.collector, samples)
 
     def forget(self, collector: str) -> None:
         """It is configured no more. What it had seen is told as retired."""
+        for each in self._compatible:
+            each.forget(collector)
         self._buckets[families.LAST_SCAN.name].put(0, collector, b"")
 
     def render(self) -> None:
@@ -265,6 +284,9 @@ class Index:
             samples = self._buckets[family.name].pieces()
             if samples:
                 parts += (head(family, openmetrics=openmetrics), *samples)
+        now = self._clock().timestamp()
+        for each in self._compatible:
+            parts += each.pieces(now, openmetrics=openmetrics)
         return parts
 
 

@@ -152,24 +152,11 @@ def ssl_chain_samples(judged: Judged) -> dict[str, str]:
 def _put_certificate(
     samples: dict[str, str], family: str, more: Mapping[str, str], certificate: Certificate
 ) -> None:
-    labels = {**more, **ssl_labels(certificate)}
+    labels = {**more, **go_names.ssl_labels(certificate)}
     for end, instant in (("after", certificate.not_after), ("before", certificate.not_before)):
         if instant is not None:
             name = f"{family}_not_{end}"
             samples[name] += labelled(name, labels, seconds(instant))
-
-
-def ssl_labels(certificate: Certificate) -> dict[str, str]:
-    subject, issuer = go_names.fields(certificate.subject_der), go_names.fields(certificate.issuer_der)
-    return {
-        "cn": "".join(subject.get("CN", ())),
-        "dnsnames": go_names.enclosed(go_names.names_of(certificate, "dns")),
-        "emails": go_names.enclosed(go_names.names_of(certificate, "email")),
-        "ips": go_names.enclosed(go_names.names_of(certificate, "ip")),
-        "issuer_cn": "".join(issuer.get("CN", ())),
-        "ou": go_names.enclosed(subject.get("OU", ())),
-        "serial_no": "" if certificate.serial_number is None else str(certificate.serial_number),
-    }
 
 
 def seconds(instant: datetime) -> int:
