@@ -18,10 +18,10 @@ RECORD_KINDS = frozenset(
 )
 
 #: Kinds of places that are files, of which nobody knows who reads them when: what is wrong there pages nobody.
-FILE_KINDS = frozenset({"file", "acme"})
+FILE_KINDS = frozenset({"file", "url", "acme"})
 
 #: Kinds of places where certificates lie for somebody to serve them: files, and stores of all sorts.
-STORE_KINDS = frozenset({"file", "acme", "k8s", "vault", "aws", "azure", "gcp"})
+STORE_KINDS = frozenset({"file", "url", "acme", "k8s", "vault", "aws", "azure", "gcp"})
 
 #: How a certificate stands at a place: presented to clients, lying there for somebody to serve it, or written down only.
 Standing = Literal["served", "stored", "recorded"]
@@ -120,6 +120,12 @@ def file_location(path: str, entry: str = "") -> LocationURI:
     part of a container (a keystore's alias), as fragment: "file:///etc/tomcat.jks#site". Empty: the file itself."""
     quoted = quote(path.encode("utf-8", "surrogateescape"), safe="/")
     return LocationURI("file://" + quoted + ("#" + quote(entry, safe="/", errors="replace") if entry else ""))
+
+
+def url_location(url: str, entry: str = "") -> LocationURI:
+    """A file that stands at a URL; `entry` as for files on disk."""
+    shown = "url:" + quote(url[:MAX_URL], safe="/:[].?=&%+,;@~")
+    return LocationURI(shown + ("#" + quote(entry, safe="/", errors="replace") if entry else ""))
 
 
 def aia_location(url: str) -> LocationURI:

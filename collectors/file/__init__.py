@@ -2,32 +2,41 @@
 
 import asyncio
 import os
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
-from typing import ClassVar
+from contextlib import aclosing
+from typing import Annotated, Any, ClassVar, cast
 
-from pydantic import Field, SecretStr
+from pydantic import BeforeValidator, Field, SecretStr, model_validator
 
 from certwatch.model.location import file_location
-from certwatch.model.observation import ErrorKind, Incomplete, LookError, Observation
+from certwatch.model.observation import ErrorKind, Gone, Incomplete, LookError, Observation
 from certwatch.plugins.collector import CollectorConfig, CollectorContext
+from certwatch.telemetry.logs import get_logger
 from collectors.file.container import may_have_entries
 from collectors.file.contents import Contents
+from collectors.file.follow import affected, changed, watched
+from collectors.file.memory import Memory, stamp
 from collectors.file.passphrases import Passphrase, Secrets
 from collectors.file.read import Limits, contents
+from collectors.file.urls import URLs, URLSource, as_source
 from collectors.file.walk import Found, Unwalkable, absolute, walk
 
+log = get_logger(__name__)
+
+#: Where the kernel cannot tell of changes, it is asked again after so long.
+WATCH_AGAIN_SECONDS = 3600.0
 #: Files looked at before the event loop hears of them, by number and by seconds.
 BATCH_FILES = 500
 BATCH_SECONDS = 0.2
-#: Bytes of certificates kept from scan to scan, so that an unchanged file costs one stat. Beyond it, files are read.
-REMEMBERED_BYTES = 128 << 20
 
 
 class FileConfig(CollectorConfig):
     #: Globs (`**` is any number of folders), folders and files. `~` is the home folder.
-    paths: tuple[str, ...] = Field(min_length=1)
+    paths: tuple[str, ...] = Field(default=(), min_length=1)
+    #: Files that stand at URLs.
+    urls: tuple[Annotated[URLSource, BeforeValidator(as_source)], ...] = Field(default=(), min_length=1)
     #: Globs of what is left out, with everything below it.
     exclude: tuple[str, ...] = ()
     #: Larger files are not read.
@@ -37,22 +46,14 @@ class FileConfig(CollectorConfig):
     #: Tried on every keystore and every encrypted key, after those of `passphrases` that are for its path.
     passphrase: SecretStr | None = None
     passphrases: tuple[Passphrase, ...] = ()
+    #: Look at what changes as soon as the kernel tells of it, beside the schedule.
+    watch: bool = True
 
-
-Stamp = tuple[int, int, int, int, int]
-
-
-@dataclass(frozen=True, slots=True)
-class _Remembered:
-    stamps: tuple[Stamp | None, ...]
-    contents: tuple[Contents, ...]
-    #: The other files whose stamps follow the file's own.
-    beside: tuple[str, ...]
-    named: bool
-
-    @property
-    def size(self) -> int:
-        return 400 + sum(400 + sum(map(len, each.chain)) for each in self.contents)
+    @model_validator(mode="after")
+    def _looks_at_something(self) -> "FileConfig":
+        if not self.paths and not self.urls:
+            raise ValueError("name paths or urls")
+        return self
 
 
 class FileCollector:
@@ -65,9 +66,13 @@ class FileCollector:
         assert isinstance(config, FileConfig)  # noqa: S101
         self._config = config
         self._context = context
-        # Owned by the running scan; two never run at once.
-        self._remembered: dict[str, _Remembered] = {}
-        self._remembered_bytes = 0
+        # A scan and what follows changes run beside one another, each in threads: a batch at a time.
+        self._turn = threading.Lock()
+        #: Files that the last scan looked at, and what has come since.
+        self._known: set[str] = set()
+        limits = Limits(bytes=config.max_bytes, crl_bytes=config.max_crl_bytes)
+        self._urls = URLs(config.urls, limits, context.clock)
+        self._memory = Memory()
         self._looked_at: set[str] = set()
         #: Of each container the entries that it showed last.
         self._entries: dict[str, tuple[str, ...]] = {}
@@ -76,21 +81,74 @@ class FileCollector:
         looks = self._looks()
         done = 0
         while True:
-            batch, ended = await asyncio.to_thread(_take, looks)
+            batch, ended = await asyncio.to_thread(_take, looks, self._turn)
             for each in batch:
                 yield each
             done += len(batch)
             self._context.progress(done, None)
             if ended:
                 break
-        for path in [path for path in self._remembered if path not in self._looked_at]:
-            self._forget(path)
+        if self._config.urls:
+            secrets = await asyncio.to_thread(Secrets.of, self._config.passphrase, self._config.passphrases)
+            async with aclosing(cast("Any", self._urls.look(secrets))) as fetched:
+                async for each in fetched:
+                    yield each
+        with self._turn:
+            self._memory.keep_only(self._looked_at)
+            self._known = set(self._looked_at)
         for path in [path for path in self._entries if path not in self._looked_at]:
             del self._entries[path]
+
+    async def follow(self) -> AsyncIterator[Observation | Gone]:
+        """What changes, comes and goes on disk."""
+        config = self._config
+        if not config.watch or not config.paths:
+            await asyncio.Event().wait()
+        while True:
+            where = await asyncio.to_thread(watched, config.paths)
+            stream = changed(where)
+            try:
+                async with aclosing(cast("Any", stream)):
+                    async for paths in stream:
+                        for each in await asyncio.to_thread(self._changed, paths):
+                            yield each
+            except OSError as error:
+                # Too many folders for the limit of watches, usually. The schedule goes on.
+                log.warning("files_not_watched", error=str(error)[:300])
+                await asyncio.sleep(WATCH_AGAIN_SECONDS)
+
+    def _changed(self, paths: frozenset[str]) -> list[Observation | Gone]:
+        """Blocking."""
+        config, said = self._config, list[Observation | Gone]()
+        secrets = Secrets.of(config.passphrase, config.passphrases)
+        with self._turn:
+            self._memory.begin()
+            found, folders = affected(paths, config.paths, config.exclude)
+            for file, pattern in found:
+                if file.path in self._known and self._memory.recall(file.path, named=file.named) is not None:
+                    continue
+                self._known.add(file.path)
+                looks = self._look(file, pattern, secrets)
+                said += [each for each in looks if isinstance(each, Observation)]
+            present = {file.path for file, _ in found}
+            # A whole folder may be gone with what was below it.
+            lost = tuple(f"{each}/" for each in paths if not os.path.lexists(each))
+            for path in [
+                each for each in self._known if os.path.dirname(each) in folders or each.startswith(lost)
+            ]:
+                if path in present or os.path.lexists(path):
+                    continue
+                self._known.discard(path)
+                self._memory.forget(path)
+                entries = ("", *self._entries.pop(path, ()))
+                now = self._context.clock()
+                said += [Gone(location=file_location(path, entry), observed_at=now) for entry in entries]
+        return said
 
     def _looks(self) -> Iterator[Observation | Incomplete | None]:
         """None: a file that holds nothing of ours; it counts towards the batch."""
         self._looked_at = set()
+        self._memory.begin()
         # Only here, in the thread: to ask for the home or the working folder is to ask the file system.
         secrets = Secrets.of(self._config.passphrase, self._config.passphrases)
         for pattern in self._config.paths:
@@ -105,7 +163,7 @@ class FileCollector:
         self, found: Found, pattern: str, secrets: Secrets
     ) -> Iterator[Observation | Incomplete | None]:
         passphrases = secrets.for_path(found.path)
-        held = self._recall(found)
+        held = self._memory.recall(found.path, named=found.named)
         if held is None:
             held = self._read(found, passphrases)
         if not held:
@@ -153,56 +211,27 @@ class FileCollector:
                 )
         self._entries[found.path] = tuple(dict.fromkeys([*known, *entries]))
 
-    def _recall(self, found: Found) -> tuple[Contents, ...] | None:
-        known = self._remembered.get(found.path)
-        if known is None or known.named != found.named:
-            return None
-        paths = (found.path, *known.beside)
-        for path, stamp in zip(paths, known.stamps, strict=True):
-            if _stamp(path) != stamp:
-                return None
-        return known.contents
-
     def _read(self, found: Found, passphrases: tuple[str, ...]) -> tuple[Contents, ...]:
-        self._forget(found.path)
-        before = _stamp(found.path)
+        before = stamp(found.path)
         limits = Limits(bytes=self._config.max_bytes, crl_bytes=self._config.max_crl_bytes)
         held = contents(found.path, limits, named=found.named, passphrases=passphrases)
-        beside = tuple(dict.fromkeys(path for each in held for path in each.beside))
-        known = _Remembered((before, *map(_stamp, beside)), held, beside, found.named)
-        # Errors are looked at anew each time, but for those that cost work; so is what changed while it was read.
-        if all(each.error is None or each.error.kind == "passphrase" for each in held) and held:
-            if before is not None and before == _stamp(found.path):
-                if self._remembered_bytes + known.size <= REMEMBERED_BYTES:
-                    self._remembered[found.path] = known
-                    self._remembered_bytes += known.size
+        self._memory.keep(found.path, before, held, named=found.named)
         return held
 
-    def _forget(self, path: str) -> None:
-        known = self._remembered.pop(path, None)
-        if known is not None:
-            self._remembered_bytes -= known.size
 
-
-def _take(looks: Iterator[Observation | Incomplete | None]) -> tuple[list[Observation | Incomplete], bool]:
+def _take(
+    looks: Iterator[Observation | Incomplete | None], turn: threading.Lock
+) -> tuple[list[Observation | Incomplete], bool]:
     """Some looks, and whether they were the last."""
     batch: list[Observation | Incomplete] = []
     until = time.monotonic() + BATCH_SECONDS
-    for count, look in enumerate(looks, 1):
-        if look is not None:
-            batch.append(look)
-        if count >= BATCH_FILES or time.monotonic() > until:
-            return batch, False
+    with turn:
+        for count, look in enumerate(looks, 1):
+            if look is not None:
+                batch.append(look)
+            if count >= BATCH_FILES or time.monotonic() > until:
+                return batch, False
     return batch, True
-
-
-def _stamp(path: str) -> Stamp | None:
-    """What changes when a file does. None: it is not there."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 def _unwalkable(found: Unwalkable) -> LookError:

@@ -102,6 +102,26 @@ def contents(
     return ()
 
 
+def fetched(url: str, data: bytes, passphrases: Sequence[str] = ()) -> tuple[Contents, ...]:
+    """What was fetched from a URL holds, place by place; at least one. Files beside it, or named in it, are not looked
+    for: there are none."""
+    holder = keystores.read(data, passphrases)
+    if holder is None:
+        found = [_parse(url, data, passphrases, beside=False)]
+    else:
+        bare = None
+        if holder.format in ("pkcs7", "crl") and b"CERTIFICATE-----" in data:
+            bare = _parse(url, data, passphrases, beside=False)
+        parts = container.contents(url, holder, passphrases, _nowhere, bare=bool(bare))
+        found = _merged(bare, parts) if bare else parts
+    held = tuple(each for each in found if each)
+    return held or (failed("no-certificate", f"{url}: no certificate in it. Check what it answers"),)
+
+
+def _nowhere(named: str) -> bytes:
+    raise ValueError(f"{named}: files beside a URL are not fetched")
+
+
 def _parts(
     path: str, data: bytes, holder: Container | None, max_bytes: int, passphrases: Sequence[str]
 ) -> list[Contents]:
@@ -148,7 +168,8 @@ def _nothing_found(path: str, data: bytes) -> Contents:
     return failed("no-certificate", f"{path}: no certificate in it. Check what wrote it, or exclude it")
 
 
-def _parse(path: str, data: bytes, passphrases: Sequence[str]) -> Contents:
+def _parse(path: str, data: bytes, passphrases: Sequence[str], *, beside: bool = True) -> Contents:
+    """`beside`: a key may lie in a file of its own."""
     chain: list[bytes] = []
     keys: list[bytes] = []
     problems: list[str] = []
@@ -171,14 +192,14 @@ def _parse(path: str, data: bytes, passphrases: Sequence[str]) -> Contents:
         error = LookError(kind="malformed", message=one_line(f"{path}: {shown}"))
     certificates = [der.read(each) for each in chain]
     facts: dict[str, Fact] = {}
-    beside: tuple[str, ...] = ()
+    key_files: tuple[str, ...] = ()
     if chain:
         arrangement = arrangement_of(certificates)
         facts["arrangement"] = arrangement
         if arrangement == "chain":
-            beside = () if keys else _key_files(path)
-            facts |= _key_facts(chain[0], keys or _keys_beside(beside), passphrases)
-    return Contents(chain=tuple(chain), facts=facts, error=error, beside=beside)
+            key_files = _key_files(path) if beside and not keys else ()
+            facts |= _key_facts(chain[0], keys or _keys_beside(key_files), passphrases)
+    return Contents(chain=tuple(chain), facts=facts, error=error, beside=key_files)
 
 
 def _der(data: bytes) -> tuple[list[bytes], list[str]]:
