@@ -3,13 +3,14 @@
 import asyncio
 import logging
 import os
+import resource
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from platform import python_version
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -52,6 +53,8 @@ log = logs.get_logger(__name__)
 STOP_SECONDS = 12.0
 #: For threads that are still at work then.
 THREAD_SECONDS = 1.0
+#: Enough for 20,000 looks at once and everything else.
+OPEN_FILES = 1 << 16
 #: For what blocks: name look-ups, files, pages of the inventory.
 THREADS = 16
 _THREAD = "certwatch-io"
@@ -87,6 +90,7 @@ def run(
     except ConfigError as error:
         return _refuse(USAGE, *error.messages)
     logs.set_up(level=config.log.level, style=config.log.style)
+    _open_files()
     BUILD_INFO.labels(certwatch.__version__, python_version()).set(1)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         code = runner.run(Daemon(config, config_path, env, clock, insecure_listen).main())
@@ -411,6 +415,14 @@ def _same_remediation(one: Config, other: Config) -> bool:
     if one.remediation is None or other.remediation is None:
         return one.remediation is other.remediation
     return one.remediation.keys == other.remediation.keys
+
+
+def _open_files() -> None:
+    """As many as the administrator allows, not as many as old programs with select() can bear."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _hanging() -> bool:

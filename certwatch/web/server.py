@@ -14,9 +14,9 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-#: Connections at once; more are answered 503 by uvicorn.
-MAX_CONNECTIONS = 256
-BACKLOG = 128
+#: Connections at once; more are answered 503 by uvicorn. Prometheus keeps one to each target of /probe for a while.
+MAX_CONNECTIONS = 4096
+BACKLOG = 1024
 #: At the end, for answers under way.
 STOP_SECONDS = 1
 

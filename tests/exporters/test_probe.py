@@ -271,6 +271,13 @@ async def test_what_cannot_be_asked_is_refused_in_words() -> None:
     assert set(BUILT_IN) == {"http_2xx", "http_post_2xx", "tcp_connect", "tcp_tls"}
 
 
+async def test_a_page_of_a_stranger_cannot_make_us_probe() -> None:
+    async with client({"probe": True}) as http:
+        url = "/probe?target=127.0.0.1:1&module=tcp_connect"
+        for site, status in (("cross-site", 403), ("same-site", 403), ("none", 200), ("same-origin", 200)):
+            assert (await http.get(url, headers={"Sec-Fetch-Site": site})).status_code == status
+
+
 async def test_a_module_that_is_not_ours_says_who_has_it(tmp_path: Path) -> None:
     (tmp_path / "b.yml").write_text(
         "modules: {ping: {prober: icmp}, lost: {prober: tcp, tcp: {tls: true, tls_config: {ca_file: /no/ca}}}}"
