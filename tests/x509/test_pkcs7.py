@@ -111,6 +111,15 @@ def test_the_signers_chain_is_in_a_signed_message(files: Path, program: str, opt
 
 
 @pytest.mark.integration
+def test_the_signers_chain_is_in_a_code_signature(files: Path) -> None:
+    # What is signed is no data but a digest of the program (SPC_INDIRECT_DATA), as in Windows' catalogues.
+    data = sign(files, "cms", "-outform", "DER", "-nodetach", "-econtent_type", "1.3.6.1.4.1.311.2.1.4")
+    assert bytes.fromhex("060a2b060104018237020104") in data
+    (entry,) = read(data).entries
+    assert entry.certificates == (LEAF.der, MIDDLE.der)
+
+
+@pytest.mark.integration
 @pytest.mark.parametrize("options", [[], ["-nodetach"], ["-crlfeol"]], ids=" ".join)
 def test_the_signers_chain_is_in_signed_mail(files: Path, options: list[str]) -> None:
     data = sign(files, "smime", *options)
