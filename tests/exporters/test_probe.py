@@ -50,6 +50,7 @@ def wrong(folder: Path, text: str) -> str:
         ("modules: {a: {prober: tcp, tcp: {query_response: [{expect: '('}]}}}", "not a regular expression: missing )"),
         ("modules: {a: {prober: tcp, timeout: soon}}", "modules.a.timeout: not a duration"),
         ("modules: {a: {prober: tcp, tcp: {query_response: [{expect: a, expect_bytes: b}]}}}", "exclude one another"),
+        ("modules: {a: {prober: http, http: {body: x, body_file: y}}}", "body and body_file exclude one another"),
         ("a: [", "blackbox.yml:1: not YAML"),
         ("[]", "expected modules: {NAME: …}"),
     ],
@@ -72,7 +73,7 @@ def test_blackbox_exporters_own_file_is_taken_whole(tmp_path: Path) -> None:
 modules:
   http_2xx: {prober: http, http: {preferred_ip_protocol: "ip4"}}
   http_post_2xx: {prober: http, http: {method: POST}}
-  tcp_connect: {prober: tcp}
+  tcp_connect: {prober: tcp, tcp: }
   pop3s_banner: {prober: tcp, tcp: {query_response: [{expect: "^+OK"}], tls: true, tls_config: {insecure_skip_verify: false}}}
   grpc: {prober: grpc, grpc: {tls: true, preferred_ip_protocol: "ip4"}}
   ssh_banner_extract:
@@ -94,6 +95,41 @@ modules:
     unsupported = {name: each.unsupported for name, each in found.modules.items() if each.unsupported}
     assert list(unsupported) == ["grpc", "icmp_ttl5", "websocket", "http_3xx"]
     assert "keep blackbox_exporter" in unsupported["http_3xx"]
+
+
+def test_ssl_exporters_own_file_is_taken_whole(tmp_path: Path) -> None:
+    # Facts of its shipped file: TLS stands with the module, tcp implies it.
+    (tmp_path / "ssl.yml").write_text(
+        """
+default_module: https
+modules:
+  https: {prober: https}
+  https_insecure: {prober: https, tls_config: {insecure_skip_verify: true}}
+  https_renegotiation: {prober: https, tls_config: {renegotiation: freely}}
+  https_proxy: {prober: https, https: {proxy_url: "socks5://localhost:8123"}}
+  https_timeout: {prober: https, timeout: 3s}
+  tcp: {prober: tcp}
+  tcp_servername: {prober: tcp, tls_config: {server_name: example.com}}
+  tcp_client_auth: {prober: tcp, tls_config: {ca_file: /etc/tls/ca.crt, cert_file: /etc/tls/tls.crt, key_file: /etc/tls/tls.key}}
+  tcp_smtp_starttls: {prober: tcp, tcp: {starttls: smtp}}
+  http_file: {prober: http_file}
+  http_file_proxy: {prober: http_file, http_file: {proxy_url: "socks5://localhost:8123"}}
+  file: {prober: file}
+  file_ca_certificates: {prober: file, target: /etc/ssl/certs/ca-certificates.crt}
+  kubernetes: {prober: kubernetes}
+  kubernetes_kubeconfig: {prober: kubernetes, kubernetes: {kubeconfig: /root/.kube/config}}
+  kubeconfig: {prober: kubeconfig}
+"""
+    )
+    found = read_modules(str(tmp_path / "ssl.yml"))
+    assert found is not None
+    assert found.default == "https"
+    assert {name for name, each in found.modules.items() if not each.unsupported} == {
+        "https", "https_insecure", "https_renegotiation", "https_timeout", "tcp", "tcp_servername",
+        "tcp_client_auth", "tcp_smtp_starttls",
+    }  # fmt: skip
+    assert found.modules["tcp"].tcp.tls
+    assert found.modules["tcp_servername"].tcp.tls_config.server_name == "example.com"
 
 
 def test_a_changed_file_is_another_config(tmp_path: Path) -> None:

@@ -56,6 +56,14 @@ Text = Annotated[str, BeforeValidator(_text)]
 class _Keys(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_empty_keys(cls, value: Any) -> Any:
+        """`http:` with nothing behind it says nothing."""
+        if not isinstance(value, dict):
+            return value
+        return {key: each for key, each in value.items() if each is not None}
+
 
 class TLSKeys(_Keys):
     ca: str = ""
@@ -68,6 +76,12 @@ class TLSKeys(_Keys):
     insecure_skip_verify: bool = False
     min_version: TLSVersion = ""
     max_version: TLSVersion = ""
+    #: ssl_exporter's; TLS is left after the handshake, so that nobody asks for another.
+    renegotiation: Literal["", "never", "once", "freely"] = ""
+    #: Of a secret manager that Prometheus' programs may know.
+    ca_ref: str = ""
+    cert_ref: str = ""
+    key_ref: str = ""
 
 
 class LabelKeys(_Keys):
@@ -159,6 +173,12 @@ class HTTPKeys(_Keys):
     proxy_connect_header: Any = None
     http_headers: Any = None
 
+    @model_validator(mode="after")
+    def _one_body(self) -> "HTTPKeys":
+        if self.body and self.body_file:
+            raise ValueError("body and body_file exclude one another")
+        return self
+
     @property
     def follows(self) -> bool:
         return self.follow_redirects if self.no_follow_redirects is None else not self.no_follow_redirects
@@ -203,6 +223,11 @@ class ModuleKeys(_Keys):
         """Why it cannot be probed by. Empty: it can."""
         if self.prober not in ("tcp", "http", "https"):
             return f"prober {self.prober} is not certwatch's: keep the program that has it for this module"
+        for tls in (self.tls_config, self.tcp.tls_config, self.http.tls_config):
+            if tls.ca_ref or tls.cert_ref or tls.key_ref:
+                return "references to a secret manager are not followed by certwatch: name files"
+        if self.prober == "https" and isinstance(self.https, Mapping) and self.https.get("proxy_url"):
+            return "proxy_url is not done by certwatch: keep ssl_exporter for this module"
         if self.prober == "http":
             keys = self.http
             lacking = {
