@@ -61,6 +61,18 @@ def test_what_is_no_list_is_refused(data: bytes) -> None:
         groups.read(data, trusted=True)
 
 
+def test_aliases_cannot_blow_up_what_is_said() -> None:
+    bomb = "- &a0 [x, x]\n" + "".join(f"- &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 12))
+    listed = groups.read((bomb + "- targets: [*a11, ok.example]\n").encode(), trusted=True)
+    assert [each.text for each in listed.targets] == ["ok.example"]
+    assert len(listed.example) < 100
+
+
+def test_a_list_at_a_url_is_json() -> None:
+    with pytest.raises(groups.NotAList, match="not JSON"):
+        groups.read(b"- targets: [a.example]", trusted=False)
+
+
 @given(st.binary(max_size=200) | st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["targets", "labels", "x"]), inner, max_size=3),

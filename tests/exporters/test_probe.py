@@ -205,7 +205,7 @@ def test_names_are_written_as_go_writes_them() -> None:
 
 
 def judge(*ders: bytes, host: str = "www.example.com", now: Any = EPOCH, trust: TrustStore = TRUST) -> Any:
-    return Judgements(trust).of(ders, host, now)
+    return Judgements(trust).judge(ders, host, now)
 
 
 def test_a_chain_is_judged_by_what_clients_need_of_it() -> None:
@@ -252,11 +252,13 @@ def test_what_leads_nowhere_has_no_end_of_its_chain() -> None:
     assert "leads to no certificate that is trusted" in judged.fault
 
 
-def test_a_judgement_is_remembered_until_its_time_is_over() -> None:
+@pytest.mark.anyio
+async def test_a_judgement_is_remembered_until_its_time_is_over() -> None:
     known = Judgements(TRUST)
-    first = known.of((LEAF.der, CA.der), "www.example.com", EPOCH)
-    assert known.of((LEAF.der, CA.der), "www.example.com", EPOCH + timedelta(days=59)) is first
-    later = known.of((LEAF.der, CA.der), "www.example.com", EPOCH + timedelta(days=60, seconds=1))
+    first = await known.of((LEAF.der, CA.der), "www.example.com", EPOCH)
+    again = await known.of((LEAF.der, CA.der), "www.example.com", EPOCH + timedelta(days=59))
+    assert again is first
+    later = await known.of((LEAF.der, CA.der), "www.example.com", EPOCH + timedelta(days=60, seconds=1))
     assert later is not first
     assert later.fault
 

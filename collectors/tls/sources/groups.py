@@ -14,6 +14,8 @@ MOST_TARGETS = 1_000_000
 #: Of one entry and of one label, in characters.
 MOST_CHARACTERS = 2048
 MOST_LABELS = 50
+#: Of a list in YAML, which takes a hundred times its size while it is read.
+MOST_YAML_BYTES = 16 << 20
 #: Of Prometheus itself; they say nothing of the target.
 _META = "__"
 
@@ -33,8 +35,8 @@ class NotAList(Exception):
 
 
 def read(data: bytes, *, trusted: bool) -> Listed:
-    """`trusted`: networks are taken as well as single endpoints. Raises NotAList."""
-    groups = _document(data)
+    """`trusted`: YAML is taken as well as JSON, networks as well as single endpoints. Raises NotAList."""
+    groups = _document(data, yaml_too=trusted)
     if not isinstance(groups, list):
         raise NotAList("not a list of target groups, [{targets: [host:port, …], labels: {…}}, …]")
     found: dict[str, Target] = {}
@@ -58,11 +60,14 @@ def read(data: bytes, *, trusted: bool) -> Listed:
     return Listed(targets=tuple(found.values()), refused=refused, example=example)
 
 
-def _document(data: bytes) -> Any:
+def _document(data: bytes, *, yaml_too: bool) -> Any:
     try:
         return json.loads(data)
-    except (ValueError, RecursionError):
-        pass
+    except (ValueError, RecursionError) as error:
+        if not yaml_too:
+            raise NotAList("not JSON") from error
+    if len(data) > MOST_YAML_BYTES:
+        raise NotAList(f"YAML of more than {MOST_YAML_BYTES} bytes. Write it as JSON")
     try:
         # S506: one of the safe loaders; the one in C is ten times as fast.
         return yaml.load(data, Loader=_LOADER)  # noqa: S506
@@ -87,8 +92,11 @@ def _labels(value: Any) -> tuple[tuple[str, str], ...]:
 
 def _target(text: Any, labels: tuple[tuple[str, str], ...], *, trusted: bool) -> Target | None:
     """None: it speaks no TLS (an http:// URL). Raises ValueError."""
-    if not isinstance(text, str) or len(text) > MOST_CHARACTERS:
-        raise ValueError(f"{str(text)[:60]!r}: not a target")
+    if not isinstance(text, str):
+        # Not shown: what YAML's aliases make of it may have no end.
+        raise ValueError(f"a {type(text).__name__} is not a target")
+    if len(text) > MOST_CHARACTERS:
+        raise ValueError(f"{text[:60]!r}…: too long for a target")
     lower = text.strip().lower()
     if lower.startswith("http://"):
         return None

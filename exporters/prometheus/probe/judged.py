@@ -1,5 +1,6 @@
 """What a presented chain is worth to a client, and what is said of it: computed once a chain, not once a probe."""
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,24 +38,29 @@ class Judged:
 
 
 class Judgements:
-    """Memory of one trust store. Owned by the event loop; a chain that is new to it costs a millisecond there."""
+    """Memory of one trust store. Owned by the event loop; a chain that is new to it is judged in a thread, since a hostile
+    one may lead over many ways."""
 
     def __init__(self, trust: TrustStore) -> None:
         self._trust = {"trust": trust}
         self._store = trust
         self._known: OrderedDict[tuple[tuple[bytes, ...], str], Judged] = OrderedDict()
 
-    def of(self, ders: tuple[bytes, ...], host: str, now: datetime) -> Judged:
+    async def of(self, ders: tuple[bytes, ...], host: str, now: datetime) -> Judged:
         """`ders`: as presented, at least one. `host`: the name or address that the leaf is to speak for."""
         key = (ders, host)
         known = self._known.get(key)
         if known is not None and known.holds(now):
             self._known.move_to_end(key)
             return known
-        judged = self._known[key] = self._judge(tuple(der.read(each) for each in ders), host, now)
+        judged = self._known[key] = await asyncio.to_thread(self.judge, ders, host, now)
         if len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
         return judged
+
+    def judge(self, ders: tuple[bytes, ...], host: str, now: datetime) -> Judged:
+        """Without the memory. Pure: any thread."""
+        return self._judge(tuple(der.read(each) for each in ders), host, now)
 
     def _judge(self, chain: tuple[Certificate, ...], host: str, now: datetime) -> Judged:
         assessment = assess(chain, self._trust, now, "server")

@@ -164,7 +164,7 @@ async def begin_tls(looking: Looking, stream: Stream, name: str, *, leave: bool 
     except LookFailed as error:
         failure = error
     handshake = stream.handshake
-    judged = _tell(looking, handshake, name) if handshake is not None else None
+    judged = await _tell(looking, handshake, name) if handshake is not None else None
     if failure is not None:
         raise ProbeFailed(failure.message) from failure
     if judged is not None and judged.fault:
@@ -185,11 +185,11 @@ def _sni(name: str) -> str | None:
     return sent if 0 < len(sent) <= 253 else None
 
 
-def _tell(looking: Looking, handshake: Handshake, name: str) -> Judged | None:
+async def _tell(looking: Looking, handshake: Handshake, name: str) -> Judged | None:
     presented, answer, ready = handshake.presented(), looking.answer, looking.ready
     if not presented.chain:
         return None
-    judged = ready.judgements.of(presented.chain, name, ready.clock())
+    judged = await ready.judgements.of(presented.chain, name, ready.clock())
     for metric, lines in ready.of_chain(judged).items():
         answer.put_labelled(metric, lines)
     facts = handshake.facts()

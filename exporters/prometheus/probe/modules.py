@@ -30,9 +30,11 @@ _SILENT.log_errors = False
 
 def _regexp(value: Any) -> Any:
     """RE2, as Prometheus' programs take it: linear in what a server sends."""
-    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    if not isinstance(value, str | bytes | int | float):
+        raise ValueError("expected a regular expression")
+    text = value if isinstance(value, bytes) else str(value).encode("utf-8", "replace")
     try:
-        return re2.compile(text.encode(), _SILENT)
+        return re2.compile(text, _SILENT)
     except re2.error as error:
         why = error.args[0] if error.args else ""
         said = why.decode("utf-8", "replace") if isinstance(why, bytes) else str(why)
@@ -41,7 +43,9 @@ def _regexp(value: Any) -> Any:
 
 def _bytes(value: Any) -> Any:
     # What YAML took for a number was meant as it is written.
-    return value if isinstance(value, bytes) else str(value).encode()
+    if not isinstance(value, str | bytes | int | float):
+        raise ValueError("expected a text")
+    return value if isinstance(value, bytes) else str(value).encode("utf-8", "replace")
 
 
 def _text(value: Any) -> Any:
