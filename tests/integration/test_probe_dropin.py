@@ -36,6 +36,8 @@ CROSS = make_certificate(
     not_before=EPOCH - timedelta(days=300), not_after=EPOCH + timedelta(days=1),
 )  # fmt: skip
 
+CLIENT = make_certificate(names=["dns:client"], issuer=CA, key_number=5)
+
 HTTP = f"""
   location /moved {{ return 301 /; }}
   location /loop {{ return 302 /loop; }}
@@ -51,6 +53,10 @@ modules:
   tls: {{prober: tcp, timeout: 10s, tcp: {{tls: true, preferred_ip_protocol: ip4, tls_config: {{ca_file: {ca}, server_name: {name}}}}}}}
   tls_unnamed: {{prober: tcp, timeout: 10s, tcp: {{tls: true, preferred_ip_protocol: ip4, tls_config: {{ca_file: {ca}}}}}}}
   tls_any: {{prober: tcp, timeout: 10s, tcp: {{tls: true, preferred_ip_protocol: ip4, tls_config: {{insecure_skip_verify: true}}}}}}
+  tls_12: {{prober: tcp, timeout: 10s, tcp: {{tls: true, tls_config: {{ca_file: {ca}, max_version: TLS12}}}}}}
+  tls_13: {{prober: tcp, timeout: 10s, tcp: {{tls: true, tls_config: {{ca_file: {ca}, min_version: TLS13}}}}}}
+  tls_client: {{prober: tcp, timeout: 10s, tcp: {{tls: true, tls_config: {{ca_file: {ca}, cert_file: {client}.pem, key_file: {client}.key}}}}}}
+  http_client: {{prober: http, timeout: 10s, http: {{enable_http2: false, tls_config: {{ca_file: {ca}, cert_file: {client}.pem, key_file: {client}.key}}}}}}
   connect: {{prober: tcp, timeout: 10s}}
   quick: {{prober: tcp, timeout: 300ms, tcp: {{query_response: [{{expect: never}}]}}}}
   smtp_starttls:
@@ -117,11 +123,19 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     folder = tmp_path_factory.mktemp("dropin")
     (folder / "ca.pem").write_bytes(ROOT.pem)
     modules = folder / "blackbox.yml"
-    modules.write_text(MODULES.format(ca=folder / "ca.pem", name=NAME))
+    (folder / "client.pem").write_bytes(CLIENT.chain_pem)
+    (folder / "client.key").write_bytes(CLIENT.key_pem)
+    modules.write_text(MODULES.format(ca=folder / "ca.pem", name=NAME, client=folder / "client"))
     servers = [
         NginxServer(chain_pem=GOOD.chain_pem, key_pem=GOOD.key_pem, directives=HTTP),
         NginxServer(chain_pem=EXPIRED.chain_pem, key_pem=EXPIRED.key_pem),
         NginxServer(chain_pem=GOOD.chain_pem + CROSS.pem, key_pem=GOOD.key_pem),
+        NginxServer(
+            chain_pem=GOOD.chain_pem,
+            key_pem=GOOD.key_pem,
+            directives="ssl_protocols TLSv1.2; ssl_verify_client on; ssl_verify_depth 3; ssl_client_certificate ca.pem;",
+            files={"ca.pem": ROOT.pem},
+        ),
     ]
     plain = free_port()
     http = f"server {{ listen 127.0.0.1:{plain}; location / {{ return 200 'ok\\n'; }} {HTTP} }}"
@@ -150,6 +164,8 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
                 "good": f"127.0.0.1:{web.ports[0]}",
                 "expired": f"127.0.0.1:{web.ports[1]}",
                 "crossed": f"127.0.0.1:{web.ports[2]}",
+                "closing": f"127.0.0.1:{web.ports[3]}",
+                "https-closing": f"https://127.0.0.1:{web.ports[3]}/",
                 "closed": f"127.0.0.1:{free_port()}",
                 "mail": f"127.0.0.1:{mail}",
                 "plain": f"127.0.0.1:{plain}",
@@ -173,6 +189,8 @@ def _answers(port: int) -> bool:
 
 
 SAME = [
+    ("tls_12", "good"), ("tls_13", "good"), ("tls_13", "closing"), ("tls_client", "good"),
+    ("tls_client", "closing"), ("http_client", "https-closing"), ("http_2xx", "https-closing"),
     ("tls", "good"), ("tls_unnamed", "good"), ("tls", "closed"), ("tls", "plain"), ("tls", "mail"),
     ("tls", "no-port"), ("connect", "good"), ("connect", "closed"), ("quick", "plain"),
     ("smtp_starttls", "mail"),  ("smtp_wrong", "mail"), ("pop_over_tls", "good"),
