@@ -64,7 +64,10 @@ def test_a_certificate_in_a_file_has_its_labels_as_there() -> None:
     assert issuer[0]["subject_CN"] == "Test Intermediate"
     assert [value for _, value in found["x509_cert_expired"]] == [0, 0]
     assert len(found["x509_cert_not_before"]) == 2
-    assert found["x509_source_bundles"] == [({"source_kind": "file", "source_name": "edge"}, 1)]
+    source = {"source_kind": "file", "source_name": "edge"}
+    assert found["x509_source_bundles"] == [(source, 1)]
+    # Every reason stands at 0, so that a first error is an increase.
+    assert (source | {"reason": "bad_pem"}, 0) in found["x509_source_errors_total"]
 
 
 def test_what_expires_is_told_when_it_does() -> None:
@@ -195,7 +198,7 @@ def test_sources_are_collectors() -> None:
     source = {"source_kind": "file", "source_name": "compatible"}
     assert found["x509_source_up"] == [({"source_kind": "file", "source_name": "edge"}, 0)]
     mine = [each for each in found["x509_source_errors_total"] if each[0]["source_name"] == "compatible"]
-    assert mine == [(source | {"reason": "bad_pem"}, 3), (source | {"reason": "bad_passphrase"}, 2)]
+    assert mine == [(source | {"reason": "bad_passphrase"}, 2), (source | {"reason": "bad_pem"}, 3)]
     assert (source, 2) in found["x509_pkcs12_passphrase_failures_total"]
     metrics.scanned(scan("complete"))
     assert samples(metrics)["x509_source_up"][0][1] == 1

@@ -136,7 +136,7 @@ PANELS = [
     ("sum(0 < ((x509_cert_not_after - time()) / 86400) < bool 7)", 1),
     ('count(x509_cert_not_after{filepath!="",embedded_key!=""})', 1),
     ('count(x509_cert_not_after{filepath!="",embedded_key=""})', 5),
-    ("count(x509_source_errors_total)", 1),
+    ("count(x509_source_errors_total > 0)", 1),
     ('count(sort(((x509_cert_not_after{filepath!=""} - time()) / 86400) < 30))', 3),
     ("topk(10, sort_desc(count by (issuer_CN) (x509_cert_not_after)))", 6),
     ('count(topk(10, (x509_cert_not_after{filepath!=""} - x509_cert_not_before) / 86400))', 6),

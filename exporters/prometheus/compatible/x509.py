@@ -91,6 +91,26 @@ REASONS: Mapping[str, str] = {
     "permission": "permission_denied",
     "not-found": "not_found",
 }
+#: All that it knows: each of a source is told from the beginning, so that its first error is an increase.
+ALL_REASONS = (
+    "api_error",
+    "bad_crl",
+    "bad_der",
+    "bad_jks",
+    "bad_passphrase",
+    "bad_pem",
+    "bad_pkcs12",
+    "broken_symlink",
+    "decode_failed",
+    "no_certificate_found",
+    "not_found",
+    "out_of_scope_symlink",
+    "parse_timeout",
+    "permission_denied",
+    "rate_limited",
+    "read_failed",
+    "walk_error",
+)
 _SOURCES: Mapping[str, str] = {"file": "file", "kubernetes": "kube-secret"}
 _A_BUCKET = 64
 
@@ -133,7 +153,8 @@ class X509Metrics:
             self._entries[served.id] = entries
         for entry in entries:
             self._join(entry, now)
-        self._count(served, where if entries or (where is not None and served.error is not None) else None)
+        holds = any(NOT_AFTER in each.values or CRL_NUMBER in each.values for each in entries)
+        self._count(served, where if holds else None)
 
     def _join(self, entry: _Entry, now: float) -> None:
         same = self._same.setdefault(entry.labels, {})
@@ -199,14 +220,19 @@ class X509Metrics:
             lines[BUNDLES] += line(BUNDLES, (kind, name), bundles)
             if name in self._up:
                 lines[UP] += line(UP, (kind, name), self._up[name])
+        errors = {(*source, reason): 0 for source in self._bundles for reason in ALL_REASONS}
         for sample in (each for metric in OBSERVATIONS.collect() for each in metric.samples):
-            source, outcome = _SOURCES.get(sample.labels["kind"], ""), sample.labels["outcome"]
-            if not source or outcome == "ok" or not sample.name.endswith("_total"):
+            kind, outcome = _SOURCES.get(sample.labels["kind"], ""), sample.labels["outcome"]
+            if not kind or outcome == "ok" or not sample.name.endswith("_total"):
                 continue
             name, value = sample.labels["collector"], int(sample.value)
-            lines[ERRORS] += line(ERRORS, (source, name, REASONS.get(outcome, "read_failed")), value)
+            reason = (kind, name, REASONS.get(outcome, "read_failed"))
+            # Several of our kinds are one of theirs.
+            errors[reason] = errors.get(reason, 0) + value
             if outcome == "passphrase":
-                lines[PASSPHRASES] += line(PASSPHRASES, (source, name), value)
+                lines[PASSPHRASES] += line(PASSPHRASES, (kind, name), value)
+        for (kind, name, said), value in sorted(errors.items()):
+            lines[ERRORS] += line(ERRORS, (kind, name, said), value)
         for family, text in lines.items():
             self._buckets[family].put(0, 0, text)
 
