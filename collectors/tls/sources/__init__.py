@@ -130,7 +130,7 @@ class Sources:
         source = f"dns zone {dns.zone}"
         try:
             async with turns:
-                targets = await asyncio.to_thread(records.transfer, dns)
+                targets = await asyncio.to_thread(records.zone, dns)
         except LookFailed as error:
             self._failed(found, "dns", source, error.kind, error.message)
         else:
