@@ -117,10 +117,14 @@ class Port:
     def take(self, loaded: Loaded | None) -> None:
         """Users, headers, a renewed certificate: in force with the next request and handshake. It must fit."""
         self._loaded = loaded
-        if loaded is not None:
-            if self.secured is not None and loaded.config.tls is not None and loaded.context is not None:
-                self.secured.put(loaded.config.tls, loaded.context)
-            WEB_CONFIG_OK.set(1)
+        WEB_CONFIG_OK.set(1)
+        if (
+            self.secured is not None
+            and loaded is not None
+            and loaded.config.tls is not None
+            and loaded.context is not None
+        ):
+            self.secured.put(loaded.config.tls, loaded.context)
 
     async def follow(self) -> None:
         """Take what changes in the files of the web config, until cancelled."""
