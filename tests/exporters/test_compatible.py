@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from certwatch.model.location import LocationURI, file_location, tls_location
+from certwatch.model.location import LocationURI, file_location, tls_location, url_location
 from certwatch.model.observation import LookError, Scan, ScanID
 from certwatch.model.sighting import Served
 from certwatch.plugins.testing import EPOCH, make_certificate
@@ -147,6 +147,7 @@ def test_every_kind_of_place_has_its_own_labels(uri: str, labels: dict[str, str]
     "uri",
     [
         "tls://192.0.2.1:443/",
+        "url:https://a.example/b.pem",
         "k8s://prod/x/ingress/web?host=a",
         "k8s://prod",
         "cadb://x/1",
@@ -253,6 +254,11 @@ def test_a_failed_look_is_no_success_and_keeps_the_end() -> None:
     ("uri", "family", "labels"),
     [
         (file_location("/a/b.pem"), "ssl_file_cert_not_after", {"file": "/a/b.pem"}),
+        (
+            url_location("https://a.example/b.pem?x=1"),
+            "ssl_cert_not_after",
+            {"instance": "https://a.example/b.pem?x=1"},
+        ),
         (
             file_location("/a/config", "cluster/prod"),
             "ssl_kubeconfig_cert_not_after",

@@ -13,7 +13,7 @@ from certwatch.model.location import (
     parse_tls_location,
 )
 
-PlaceKind = Literal["tls", "file", "kubeconfig", "kube-secret", "kube-configmap", "kube-cabundle"]
+PlaceKind = Literal["tls", "url", "file", "kubeconfig", "kube-secret", "kube-configmap", "kube-cabundle"]
 
 #: Kubernetes' own names for the kinds of objects with a caBundle, by how our locations write them.
 BUNDLES: Mapping[str, str] = {
@@ -27,7 +27,7 @@ BUNDLES: Mapping[str, str] = {
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
     kind: PlaceKind
-    #: Of a file: its path. Of an endpoint: the name asked for, else the address, with the port.
+    #: Of a file: its path, or its URL. Of an endpoint: the name asked for, else the address, with the port.
     path: str = ""
     #: Of a kubeconfig: "cluster" or "user", and its name there.
     embedded_kind: str = ""
@@ -48,6 +48,8 @@ def place(uri: LocationURI) -> Place | None:
     try:
         if uri.startswith("file://"):
             return _file(uri)
+        if uri.startswith("url:"):
+            return Place(kind="url", path=unquote(uri.removeprefix("url:").partition("#")[0]))
         if uri.startswith("k8s://"):
             return _kubernetes(uri)
         if uri.startswith("tls://"):

@@ -14,6 +14,8 @@ _CERTIFICATE = ("serial_no", "issuer_cn", "cn", "dnsnames", "ips", "emails", "ou
 #: would have asked for by two requests.
 _PLACES: dict[PlaceKind, tuple[str, tuple[str, ...]]] = {
     "tls": ("ssl_cert", ("instance",)),
+    # Its prober http_file.
+    "url": ("ssl_cert", ("instance",)),
     "file": ("ssl_file_cert", ("file",)),
     "kubeconfig": ("ssl_kubeconfig_cert", ("kubeconfig", "name", "type")),
     "kube-secret": ("ssl_kubernetes_cert", ("namespace", "secret", "key")),
@@ -34,7 +36,8 @@ PROBER = Family(name="ssl_prober", help="The prober.", labels=("prober", "instan
 VERSION = Family(
     name="ssl_tls_version_info", help="The version of TLS.", labels=("version", "instance", "location")
 )
-FAMILIES = (*NOT_AFTER.values(), *NOT_BEFORE.values(), SUCCESS, PROBER, VERSION)
+#: Each once.
+FAMILIES = tuple(dict.fromkeys((*NOT_AFTER.values(), *NOT_BEFORE.values(), SUCCESS, PROBER, VERSION)))
 _A_BUCKET = 64
 
 
@@ -80,9 +83,9 @@ def _fill(lines: dict[Family, bytes], served: Served, where: Place) -> None:
         ):
             if instant is not None:
                 lines[family] += line(family, labels, int(instant.timestamp()))
-    if where.kind == "tls":
+    if where.kind in ("tls", "url"):
         lines[SUCCESS] += line(SUCCESS, (where.path, uri), 0 if served.error else 1)
-        lines[PROBER] += line(PROBER, ("tcp", where.path, uri), 1)
+        lines[PROBER] += line(PROBER, ("tcp" if where.kind == "tls" else "http_file", where.path, uri), 1)
         version = served.facts.get("tls_version")
         if version is not None:
             lines[VERSION] += line(VERSION, (version_text(str(version)), where.path, uri), 1)

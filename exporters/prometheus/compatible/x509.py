@@ -113,6 +113,8 @@ ALL_REASONS = (
 )
 _SOURCES: Mapping[str, str] = {"file": "file", "kubernetes": "kube-secret"}
 _A_BUCKET = 64
+#: Places that it has no labels for.
+_ELSEWHERE = ("tls", "url")
 
 
 @dataclass(slots=True)
@@ -146,7 +148,7 @@ class X509Metrics:
     def put(self, served: Served, now: float) -> None:
         """Take a location as it is now. A retired one is removed. `now`: seconds since 1970."""
         where = place(served.location.uri) if served.retired_at is None else None
-        entries = _entries(served, where) if where is not None and where.kind != "tls" else []
+        entries = _entries(served, where) if where is not None and where.kind not in _ELSEWHERE else []
         for old in self._entries.pop(served.id, []):
             self._leave(old, now)
         if entries:
@@ -187,7 +189,7 @@ class X509Metrics:
         before = self._sources.pop(served.id, None)
         if before is not None:
             self._bundles[before] -= 1
-        if where is not None and served.collectors and where.kind != "tls":
+        if where is not None and served.collectors and where.kind not in _ELSEWHERE:
             source = self._sources[served.id] = (where.kind, served.collectors[0])
             self._bundles[source] += 1
 
