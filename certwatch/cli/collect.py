@@ -36,6 +36,7 @@ def command(names: tuple[str, ...], as_json: bool, config: Path | None) -> int:
     from certwatch.cli.once import make, open_store, run_once
     from certwatch.cli.progress import progress_bar
     from certwatch.config.load import load
+    from certwatch.engine.assemble import state_folder
     from certwatch.engine.view import StoreView
     from certwatch.telemetry import logs
 
@@ -50,7 +51,7 @@ def command(names: tuple[str, ...], as_json: bool, config: Path | None) -> int:
     async def work(bar: Any) -> bool:
         """False: it was interrupted."""
         try:
-            made = [make(each, bar(each.name), clock, view) for each in wanted]
+            made = [make(each, bar(each.name), clock, view, state_folder(checked)) for each in wanted]
             scans.extend(await run_once(store, checked, made, clock))
         except asyncio.CancelledError:
             return False

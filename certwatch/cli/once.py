@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any, cast
 
 from certwatch.cli.progress import Told
 from certwatch.config.settings import CollectorSettings, Config
-from certwatch.engine.assemble import collector_job, rule_set
+from certwatch.engine.assemble import collector_folder, collector_job, rule_set
 from certwatch.engine.collect import CollectorJob, run_scan
 from certwatch.engine.evaluate import Evaluator
 from certwatch.engine.writer import WriterThread
@@ -43,10 +44,17 @@ class Listening:
 
 
 def make(
-    settings: CollectorSettings, told: Told, clock: Clock, view: InventoryView | None = None
+    settings: CollectorSettings,
+    told: Told,
+    clock: Clock,
+    view: InventoryView | None = None,
+    folder: Path | None = None,
 ) -> tuple[CollectorJob, Collector]:
-    """Raises PluginFailed."""
-    job = collector_job(settings, CollectorContext(clock=clock, progress=told, view=view))
+    """`folder`: where collectors keep what they must know the next time. Raises PluginFailed."""
+    context = CollectorContext(
+        clock=clock, progress=told, view=view, state_folder=collector_folder(folder, settings.name)
+    )
+    job = collector_job(settings, context)
     with guard("collectors", job.kind):
         return job, job.build()
 

@@ -16,9 +16,12 @@ from certwatch.inventory.store import Due, RuleProblem
 from certwatch.model.certificate import Certificate
 from certwatch.model.finding import SEVERITIES
 from certwatch.model.location import Location
-from certwatch.model.observation import Incomplete, Observation
+from certwatch.model.observation import Continued, Incomplete, Observation, Unchanged
 from certwatch.model.sighting import Served
 from certwatch.x509.der import read
+
+#: Whatever a collector may say.
+Said = Observation | Incomplete | Unchanged | Continued
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,12 +49,14 @@ class Report:
         )
 
 
-def judged(heard: Iterable[Observation | Incomplete], rules: RuleSet, now: datetime) -> Report:
+def judged(heard: Iterable[Said], rules: RuleSet, now: datetime) -> Report:
     parsed: dict[bytes, Certificate] = {}
     looks, incomplete, silent = [], [], 0
     for said in heard:
         if isinstance(said, Incomplete):
             incomplete.append(said.error.message)
+            continue
+        if not isinstance(said, Observation):
             continue
         if said.guessed and not said.chain:
             silent += 1

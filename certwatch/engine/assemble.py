@@ -30,11 +30,15 @@ from certwatch.plugins.rule import RuleConfig
 
 def assemble(config: Config, view: InventoryView, clock: Clock) -> Work:
     """Blocking: reads trust stores, imports plug-ins. Raises TrustError."""
-    folder = _state_folder(config)
+    folder = state_folder(config)
     pages = pages_of(config.owners)
     return Work(
         collectors=tuple(
-            collector_job(each, CollectorContext(clock=clock, view=view)) for each in config.collectors
+            collector_job(
+                each,
+                CollectorContext(clock=clock, view=view, state_folder=collector_folder(folder, each.name)),
+            )
+            for each in config.collectors
         ),
         exporters=tuple(
             _exporter_job(each, config.external_url, pages, view, clock, folder) for each in config.exporters
@@ -59,7 +63,12 @@ def collector_job(settings: CollectorSettings, context: CollectorContext) -> Col
     )
 
 
-def _state_folder(config: Config) -> Path | None:
+def collector_folder(folder: Path | None, name: str) -> Path | None:
+    """Of one collector, beside the exporters'."""
+    return None if folder is None else folder / "collectors" / name
+
+
+def state_folder(config: Config) -> Path | None:
     try:
         return defaults.state_folder(config.inventory, os.environ, uid=os.getuid())
     except ConfigError:

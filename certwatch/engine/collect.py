@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -13,7 +13,7 @@ from certwatch.engine.batches import Batches
 from certwatch.engine.writer import WriterThread
 from certwatch.inventory.store import InventoryError, Recorded, Writer
 from certwatch.model.clock import Clock
-from certwatch.model.observation import Incomplete, LookError, Observation, Scan, ScanID, Unchanged
+from certwatch.model.observation import Continued, Incomplete, LookError, Observation, Scan, ScanID, Unchanged
 from certwatch.plugins.collector import CollectError, Collector
 from certwatch.plugins.guard import PluginFailed, guard
 from certwatch.telemetry.logs import get_logger
@@ -61,6 +61,8 @@ class _Heard:
     incomplete: list[Incomplete] = field(default_factory=list)
     #: Scopes of which only what is new was told.
     unchanged: set[str] = field(default_factory=set)
+    #: Scopes whose way began in an earlier scan, and when.
+    continued: dict[str, datetime] = field(default_factory=dict)
     #: Why the run as a whole came to nothing. None: so far it did not.
     failed: LookError | None = None
 
@@ -144,7 +146,12 @@ async def _finish(
         raise
     return await writer.call(
         lambda it: it.finish_scan(
-            scan, heard.incomplete, clock(), failed=heard.failed, unchanged=frozenset(heard.unchanged)
+            scan,
+            heard.incomplete,
+            clock(),
+            failed=heard.failed,
+            unchanged=frozenset(heard.unchanged),
+            continued=heard.continued,
         )
     )
 
@@ -163,14 +170,16 @@ async def _listen(
                     said = await anext(stream)
                 except StopAsyncIteration:
                     return
-                if not isinstance(said, Observation | Incomplete | Unchanged):
+                if not isinstance(said, Observation | Incomplete | Unchanged | Continued):
                     raise TypeError(
-                        f"yielded {type(said).__name__}, not Observation, Incomplete or Unchanged"
+                        f"yielded {type(said).__name__}, not Observation, Incomplete, Unchanged or Continued"
                     )
             if isinstance(said, Observation):
                 await batches.add(said)
             elif isinstance(said, Unchanged):
                 heard.unchanged.add(said.scope)
+            elif isinstance(said, Continued):
+                heard.continued[said.scope] = said.since
             elif len(heard.incomplete) < MAX_INCOMPLETE:
                 heard.incomplete.append(said)
             else:

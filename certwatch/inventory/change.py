@@ -64,7 +64,8 @@ def take(
             " failing_since = ?, first_seen = ?, retired_at = ? WHERE id = ?",
             (*now, location),
         )
-    watch_changed = _watch(connection, scan, collector, location, look)
+    # Scan 0: the last one that saw it stays.
+    watch_changed = _watch(connection, 0 if look.absent else scan, collector, location, look)
     if watch_changed or now._replace(first_seen=known.first_seen) != known:
         make_due(connection, location, look.at)
         return True

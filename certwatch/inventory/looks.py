@@ -35,6 +35,8 @@ class Look:
     saw: bool = True
     #: Not to become a location by this look (`Observation.guessed`).
     only_known: bool = False
+    #: It counts as not seen (`Observation.absent`).
+    absent: bool = False
 
 
 def prepare(observations: Iterable[Observation], labels: Mapping[str, str]) -> list[Look]:
@@ -65,6 +67,7 @@ def prepare(observations: Iterable[Observation], labels: Mapping[str, str]) -> l
                 labels=canonical({**labels, **each.labels}) if each.labels else configured,
                 saw=bool(fingerprints) or error is None,
                 only_known=each.guessed and not each.chain,
+                absent=each.absent and not each.chain,
             )
         )
     return looks

@@ -82,9 +82,14 @@ def _record_chunk(
     touched: list[tuple[int, bool, int, int | None, int, int]] = []
     for row in connection.execute(_known(len(chunk)), (collector, collector, collector, *chunk)):
         look = new.pop(row[0])
-        if _is_unchanged(look, scan, row):
+        if look.only_known and (row[_SEEN] is None or row[_STOPPED] is not None):
+            # Not watched, or not any more: nothing there does not bring it back to life.
+            counts.nothing_there[look.error_kind] += 1
+            counts.unchanged += 1
+        elif _is_unchanged(look, scan, row):
             served = look.at if look.saw else row[_SERVED]
-            touched.append((scan, look.error_kind is not None, look.at, served, row[1], collector))
+            seen_by = row[_LAST_SCAN] if look.absent else scan
+            touched.append((seen_by, look.error_kind is not None, look.at, served, row[1], collector))
         else:
             changed.append((row[1], look))
     for uri in [uri for uri, look in new.items() if look.only_known]:
@@ -121,7 +126,7 @@ def _known(count: int) -> str:
         """
 
 
-_SERVED = 11
+_STOPPED, _LAST_SCAN, _SEEN, _SERVED = 8, 9, 10, 11
 
 
 def _is_unchanged(look: Look, scan: int, row: tuple[Any, ...]) -> bool:

@@ -1,7 +1,7 @@
 """Scans begin and end; what no collector watches any more is retired."""
 
 import sqlite3
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import get_args
 
 from certwatch.inventory.instants import from_micros
@@ -40,6 +40,7 @@ def finish(
     *,
     failed: LookError | None,
     unchanged: Collection[str] = (),
+    continued: Mapping[str, int] = {},
 ) -> Scan:
     row = connection.execute("SELECT collector, status FROM scans WHERE id = ?", (scan,)).fetchone()
     if row is None:
@@ -48,9 +49,18 @@ def finish(
     if status == "running":
         scopes = {storable(each.scope) for each in incomplete} | {storable(each) for each in unchanged}
         if failed is None and "" not in scopes:
+            begun = {storable(scope): since for scope, since in continued.items()}
             _stop_watching(
-                connection, "collector = ?", [collector], now, except_scan=scan, except_scopes=scopes
+                connection,
+                "collector = ?",
+                [collector],
+                now,
+                except_scan=scan,
+                except_scopes=scopes | begun.keys(),
             )
+            for scope, since in begun.items():
+                if scope not in scopes:
+                    _stop_unseen_since(connection, collector, scope, since, now)
         if failed is not None:
             _close(connection, scan, collector, "failed", failed, now)
         elif incomplete:
@@ -59,6 +69,16 @@ def finish(
             _close(connection, scan, collector, "complete", None, now)
     # Finished already: the caller did not learn that its first call had been kept.
     return read_scans(connection, "s.id = ?", (scan,))[0]
+
+
+def _stop_unseen_since(
+    connection: sqlite3.Connection, collector: int, scope: str, since: int, now: int
+) -> None:
+    """Of a scope: what no scan saw from the one on that was running then. That one is forgotten: nothing."""
+    (first,) = connection.execute(
+        "SELECT ifnull(max(id), 0) FROM scans WHERE collector = ? AND started_at <= ?", (collector, since)
+    ).fetchone()
+    _stop_watching(connection, "collector = ? AND w.scope = ? AND k.scan < ?", [collector, scope, first], now)
 
 
 def gone(connection: sqlite3.Connection, collector: str, places: Iterable[tuple[str, int]], now: int) -> int:
@@ -140,7 +160,7 @@ def _close(
 def _stop_watching(
     connection: sqlite3.Connection,
     which: str,
-    parameters: Sequence[int],
+    parameters: Sequence[int | str],
     now: int,
     *,
     except_scan: int = -1,

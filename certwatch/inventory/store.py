@@ -174,12 +174,14 @@ class Writer(Protocol):
         *,
         failed: LookError | None = None,
         unchanged: Collection[str] = (),
+        continued: Mapping[str, datetime] | None = None,
     ) -> Scan:
         """Close a scan: complete, partial (some scope is incomplete) or failed.
 
         A location is retired when no collector watches it any more: this collector stops watching what this
         scan did not see, unless its scope, or the whole ("" scope), was incomplete. A failed scan retires nothing.
-        Of the scopes in `unchanged` nothing is retired either, though the scan is complete: it told what is new.
+        Of the scopes in `unchanged` nothing is retired either, though the scan is complete: it told what is new. Of
+        those in `continued` it retires what no scan saw from the one on that was running at that instant.
         Retired locations become due. Seen again, they come back to life with their history.
         """
         ...

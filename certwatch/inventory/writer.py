@@ -85,10 +85,19 @@ class SQLiteWriter:
         *,
         failed: LookError | None = None,
         unchanged: Collection[str] = (),
+        continued: Mapping[str, datetime] | None = None,
     ) -> Scan:
         with self._transaction(_DURABLE) as connection:
             instant = clock_faults.told(connection, to_micros(now))
-            return scans.finish(connection, scan, incomplete, instant, failed=failed, unchanged=unchanged)
+            return scans.finish(
+                connection,
+                scan,
+                incomplete,
+                instant,
+                failed=failed,
+                unchanged=unchanged,
+                continued={scope: to_micros(since) for scope, since in (continued or {}).items()},
+            )
 
     def abandon_collectors(self, keep: Iterable[str], now: datetime) -> int:
         with self._transaction() as connection:

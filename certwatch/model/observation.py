@@ -163,6 +163,9 @@ class Observation:
     #: Nobody said that there is something (an address of a network, a listening port): as long as no certificate was
     #: ever seen there, an error makes no location of it.
     guessed: bool = False
+    #: Of a guessed place: nothing takes a connection there. A known location is failing by it, and counts as not seen: a
+    #: complete scan retires it.
+    absent: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,6 +183,16 @@ class Unchanged:
     scan is complete for all that, and no location of the scope is retired."""
 
     scope: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Continued:
+    """Said by a collector whose way through a scope spans several scans, by the scan that came to the end of it: what
+    none of them saw is gone, and what one of them saw is not."""
+
+    scope: str
+    #: When the way began, aware UTC, while a scan was running.
+    since: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

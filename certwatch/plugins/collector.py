@@ -2,12 +2,13 @@
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
 from certwatch.model.clock import Clock
-from certwatch.model.observation import ErrorKind, Gone, Incomplete, Observation, Unchanged
+from certwatch.model.observation import Continued, ErrorKind, Gone, Incomplete, Observation, Unchanged
 from certwatch.plugins.view import InventoryView
 
 
@@ -39,6 +40,8 @@ class CollectorContext:
     progress: Callable[[int, int | None], None] = no_progress
     #: What is known already, for collectors that follow it (revocation). None: there is no inventory, as in `scan`.
     view: InventoryView | None = None
+    #: Where this collector may keep what it must know after a restart; it makes the folder. None: there is no such place.
+    state_folder: Path | None = None
 
 
 class Collector(Protocol):
@@ -48,11 +51,11 @@ class Collector(Protocol):
     def __init__(self, name: str, config: CollectorConfig, context: CollectorContext) -> None:
         """Cheap, without I/O."""
 
-    def collect(self) -> AsyncIterator[Observation | Incomplete | Unchanged]:
+    def collect(self) -> AsyncIterator[Observation | Incomplete | Unchanged | Continued]:
         """Look once at everything, in any order.
 
         Ends: every part of the world was looked at, but for those named by an `Incomplete`; of those named by an `Unchanged`
-        only what is new was told. Raises
+        only what is new was told, and those named by a `Continued` were begun by an earlier call. Raises
         `CollectError`: the run was impossible. May be called again after it has ended; never twice at once.
         Closing the iterator (cancellation) releases everything within a second. Holds no more than a bounded
         number of results: it waits when they are not taken.

@@ -4,6 +4,7 @@ import asyncio
 import resource
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -13,12 +14,13 @@ from certwatch.doors.dns import Family, Resolver, system_lookup
 from certwatch.doors.swarm import AVAILABLE, Swarm
 from certwatch.doors.tls import Client, Glancer
 from certwatch.model.location import LocationURI
-from certwatch.model.observation import Gone, Incomplete, LookError, Observation
+from certwatch.model.observation import Continued, Gone, Incomplete, LookError, Observation, Unchanged
 from certwatch.plugins.collector import CollectorConfig, CollectorContext, no_progress
 from certwatch.telemetry.logs import get_logger
 from collectors.tls.crew import Crew
 from collectors.tls.discovered import discovered
 from collectors.tls.own_ports import with_own_ports
+from collectors.tls.passes import Walk
 from collectors.tls.plan import Plan
 from collectors.tls.probe import Prober
 from collectors.tls.rate import Rate
@@ -31,6 +33,8 @@ from collectors.tls.targets import LISTENING, Target, host_name, parse, parse_ex
 __all__ = ["TLSCollector", "TLSConfig"]
 
 log = get_logger(__name__)
+
+Said = Observation | Incomplete | Unchanged | Continued
 
 #: Open files that the rest of the process may need.
 _OTHER_FILES = 128
@@ -124,7 +128,7 @@ class TLSCollector:
         """Every address of a name; blocks, in a thread. Raises OSError."""
         return system_lookup(name, family)
 
-    async def collect(self) -> AsyncIterator[Observation | Incomplete]:
+    async def collect(self) -> AsyncIterator[Said]:
         config = self._config
         tally = Tally(self._name)
         try:
@@ -150,7 +154,9 @@ class TLSCollector:
                 *targets,
                 *await asyncio.to_thread(discovered, self._context.view, config.targets_from),
             ]
-        looks = self._look(targets, config.total_timeout, self._context.progress)
+        looks = self._look(
+            targets, config.total_timeout, self._context.progress, folder=self._context.state_folder
+        )
         async with aclosing(looks):
             async for result in looks:
                 if isinstance(result, Observation):
@@ -192,8 +198,13 @@ class TLSCollector:
         targets: Sequence[Target],
         total_timeout: float | None,
         progress: Callable[[int, int | None], None] = no_progress,
-    ) -> AsyncGenerator[Observation | Incomplete, None]:
+        *,
+        folder: Path | None = None,
+    ) -> AsyncGenerator[Said, None]:
+        """`folder`: where it stands how far the networks have been walked. None: they are walked from the beginning."""
         config = self._config
+        plan = Plan(targets, self._exclusions, config.server_name)
+        walk = await Walk.begin(plan, folder, self._context.clock) if plan.wide else None
         rate = Rate(config.rate) if config.rate is not None else None
         results: Results[Observation | Incomplete] = Results(_RESULTS)
         resolver = Resolver(family=config.family, timeout=config.timeout, lookup=self.lookup)
@@ -203,7 +214,7 @@ class TLSCollector:
             else None
         )
         crew = Crew(
-            plan=Plan(targets, self._exclusions, config.server_name),
+            plan=plan,
             prober=Prober(
                 client=Client(),
                 glancer=Glancer() if config.sweep else None,
@@ -218,16 +229,25 @@ class TLSCollector:
             concurrency=_affordable(config.concurrency),
             rate=rate,
             progress=progress,
+            step=walk.step if walk is not None else 0,
         )
+        keeping = asyncio.create_task(walk.keep(crew.mark)) if walk is not None else None
         work = asyncio.create_task(crew.run(total_timeout))
         work.add_done_callback(lambda task: results.close(None if task.cancelled() else task.exception()))
         try:
             while batch := await results.take():
                 for result in batch:
                     yield result
+            if walk is not None:
+                for said in walk.end(has_met_anyone=crew.has_met_anyone):
+                    yield said
+                await walk.close(crew.mark())
         finally:
             work.cancel()
             await asyncio.wait([work])
+            if keeping is not None:
+                keeping.cancel()
+                await asyncio.wait([keeping])
             if swarm is not None:
                 swarm.close()
             await resolver.close()

@@ -34,9 +34,15 @@ class Crew:
         concurrency: int,
         rate: Rate | None,
         progress: Callable[[int, int | None], None],
+        step: int = 0,
     ) -> None:
+        """`step`: where to go on in the random order of the networks."""
         self._plan = plan
-        self._endpoints = plan.endpoints()
+        self._endpoints = plan.endpoints(step)
+        #: The step of the last network endpoint that was begun, and one more.
+        self._next_step = step
+        #: Something took a connection, or refused one: the way out is open.
+        self.has_met_anyone = False
         self._prober = prober
         self._resolver = resolver
         self._results = results
@@ -77,6 +83,8 @@ class Crew:
                 # Named as under way from here on, so that no endpoint is lost while this waits.
                 number = self._begun = self._begun + 1
                 self._active[number] = endpoint
+                if endpoint.step is not None:
+                    self._next_step = endpoint.step + 1
                 while len(self._active) > self._concurrency:
                     await self._an_end()
                 if self._results.is_full:
@@ -89,6 +97,10 @@ class Crew:
                     group.create_task(self._work(number, endpoint))
                 if number % _BEGUN_A_TURN == 0:
                     await asyncio.sleep(0)
+
+    def mark(self) -> int:
+        """The step before which every endpoint of the networks was looked at."""
+        return next((each.step for each in self._active.values() if each.step is not None), self._next_step)
 
     async def _an_end(self) -> None:
         self._ended.clear()
@@ -134,6 +146,9 @@ class Crew:
         self._pending.extend(each for each in found if self._plan.admit(endpoint, each.host))
 
     def _tell(self, observation: Observation) -> None:
+        error = observation.error
+        if error is None or "connect_seconds" in observation.facts or error.kind == "refused":
+            self.has_met_anyone = True
         self._results.put(observation)
         self._done += 1
         self._progress(self._done, self._plan.total)

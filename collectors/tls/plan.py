@@ -1,14 +1,19 @@
 """Targets → endpoints: lazily, each once, without what is excluded. Pure.
 
-No set of addresses is ever made: that an address was named by an earlier target, or is excluded, is found by
-looking its prefixes up in the few networks that were written.
+No set of addresses is ever made: what is left of the networks is a few segments (`collectors.tls.segments`), whose
+numbers are walked in a random order that is computed (`collectors.tls.shuffle`).
 """
 
+import hashlib
+import json
+import secrets
 from collections.abc import Iterator, Sequence
 from ipaddress import IPv6Address, ip_address
 from socket import inet_ntoa
 from typing import NamedTuple
 
+from collectors.tls.segments import Claim, Spread, segments
+from collectors.tls.shuffle import Shuffle
 from collectors.tls.targets import Network, Ports, Target
 
 _ALL_PORTS: Ports = (range(1, 65536),)
@@ -27,14 +32,24 @@ class Endpoint(NamedTuple):
     is_name: bool
     #: Where `host` came from a name: how long that took.
     dns_seconds: float | None = None
+    #: Where in the random order of the networks it stands. None: it is of no network.
+    step: int | None = None
 
 
 def _count(ports: Ports) -> int:
     return sum(len(each) for each in ports)
 
 
-def _covers(outer: Ports, inner: Ports) -> bool:
-    return all(any(o.start <= i.start and i.stop <= o.stop for o in outer) for i in inner)
+def _claim(order: int, target: Target, network: Network, ports: Ports, *, wanted: bool) -> Claim:
+    return Claim(
+        order,
+        target,
+        network.version,
+        int(network.network_address),
+        int(network.broadcast_address),
+        ports,
+        wanted,
+    )
 
 
 class _Networks:
@@ -66,35 +81,81 @@ _Key = tuple[str | None, str | None]
 
 
 class Plan:
-    """What one scan looks at. Made new for each scan; `endpoints` can be walked once."""
+    """What one scan looks at. Made new for each scan; `endpoints` can be walked once.
+
+    Names and single addresses come first, in their order. Networks come after, all of them in one random order: no
+    network, and no host, gets its connections in a row.
+    """
 
     def __init__(
-        self, targets: Sequence[Target], exclusions: Sequence[Target], server_name: str | None
+        self,
+        targets: Sequence[Target],
+        exclusions: Sequence[Target],
+        server_name: str | None,
+        *,
+        seed: int | None = None,
     ) -> None:
+        """`seed`: of the random order; None: a new one."""
         self._targets = targets
         self._override = server_name
         self._excluded = _Networks()
         self._excluded_names: dict[str, Ports] = {}
+        claims: list[Claim] = []
         for each in exclusions:
             ports = each.ports or _ALL_PORTS
             if each.network is not None:
                 self._excluded.add(each.network, 0, ports)
+                claims.append(_claim(-1, each, each.network, ports, wanted=False))
             elif each.name is not None:
                 self._excluded_names[each.name] = self._excluded_names.get(each.name, ()) + ports
         self._named: dict[_Key, _Networks] = {}
+        by_key: dict[_Key, list[Claim]] = {}
         for order, target in enumerate(targets):
             if target.network is not None:
-                key = self._key(target)
-                self._named.setdefault(key, _Networks()).add(target.network, order, target.probed_ports)
+                key, ports = self._key(target), target.probed_ports
+                self._named.setdefault(key, _Networks()).add(target.network, order, ports)
+                claim = _claim(order, target, target.network, ports, wanted=target.is_wide)
+                by_key.setdefault(key, []).append(claim)
+        self._spread = Spread(
+            [
+                piece
+                for each in by_key.values()
+                if any(claim.wanted for claim in each)
+                for piece in segments([*claims, *each])
+            ]
+        )
+        #: What the random order is made of: the same order for the same two.
+        self.seed = secrets.randbits(64) if seed is None else seed
         #: What names led to: (host, port, protocol, SNI).
         self._admitted: set[tuple[str, int, str | None, str | None]] = set()
         #: Endpoints in all, as far as known: a name counts as one until it is resolved.
-        self.total = sum(
-            (target.network.num_addresses if target.network is not None else 1) * _count(target.probed_ports)
-            for target in targets
+        self.total = self._spread.size + sum(
+            _count(target.probed_ports) for target in targets if not target.is_wide
         )
         #: Targets before this one have been walked to their end.
-        self.position = 0
+        self._position = 0
+        #: The networks have been walked to their end.
+        self.is_walked = self._spread.size == 0
+
+    @property
+    def digest(self) -> str:
+        """Of the networks, as they are walked: two plans with the same walk the same."""
+        said = [
+            (
+                piece.target.text,
+                piece.version,
+                piece.first,
+                piece.addresses,
+                [(each.start, each.stop) for each in piece.ports],
+            )
+            for piece in self._spread.segments
+        ]
+        return hashlib.sha256(json.dumps([said, self._override]).encode()).hexdigest()
+
+    @property
+    def wide(self) -> list[Target]:
+        """Networks of which something is walked."""
+        return list({id(piece.target): piece.target for piece in self._spread.segments}.values())
 
     def _server_name(self, target: Target) -> str | None:
         return target.server_name or self._override or target.name
@@ -102,18 +163,27 @@ class Plan:
     def _key(self, target: Target) -> _Key:
         return (target.protocol, self._server_name(target))
 
-    def endpoints(self) -> Iterator[Endpoint]:
+    def endpoints(self, step: int = 0) -> Iterator[Endpoint]:
+        """`step`: where to go on in the random order of the networks (`Endpoint.step`)."""
         for order, target in enumerate(self._targets):
-            self.position = order
-            if target.network is not None:
-                yield from self._addresses(order, target, target.network)
+            self._position = order
+            if target.network is not None and not target.is_wide:
+                yield from self._address(order, target, target.network)
             elif target.name is not None:
                 yield from self._ports_of(target, target.name)
-        self.position = len(self._targets)
+        self._position = len(self._targets)
+        for at, number in Shuffle(self._spread.size, self.seed).from_step(step):
+            piece, address, port = self._spread.at(number)
+            target = piece.target
+            text = _text(piece.version, address)
+            host = f"{text}%{target.zone}" if target.zone else text
+            yield Endpoint(target, host, port, self._server_name(target), False, step=at)
+        self.is_walked = True
 
     def remaining(self) -> Sequence[Target]:
         """Targets that have not been walked to their end."""
-        return self._targets[self.position :]
+        named = [each for each in self._targets[self._position :] if not each.is_wide]
+        return [*named, *(() if self.is_walked else self.wide)]
 
     def _ports_of(self, target: Target, name: str) -> Iterator[Endpoint]:
         server_name = self._server_name(target)
@@ -125,31 +195,19 @@ class Plan:
                 else:
                     yield Endpoint(target, name, port, server_name, True)
 
-    def _addresses(self, order: int, target: Target, network: Network) -> Iterator[Endpoint]:
+    def _address(self, order: int, target: Target, network: Network) -> Iterator[Endpoint]:
+        version, address = network.version, int(network.network_address)
         earlier = self._named[self._key(target)]
-        ports = target.probed_ports
+        holding = self._excluded.holding(version, address, 1) + earlier.holding(version, address, order)
+        text = _text(version, address)
+        host = f"{text}%{target.zone}" if target.zone else text
         server_name = self._server_name(target)
-        each_has = _count(ports)
-        address, last = int(network.network_address), int(network.broadcast_address)
-        version = network.version
-        while address <= last:
-            holding = self._excluded.holding(version, address, 1) + earlier.holding(version, address, order)
-            whole = max((bits for bits, taken in holding if _covers(taken, ports)), default=None)
-            if whole is not None:
-                # Leap to the end of the network that holds it: nothing in there is left.
-                onward = min(((address >> whole) + 1) << whole, last + 1)
-                self.total -= (onward - address) * each_has
-                address = onward
-                continue
-            text = _text(version, address)
-            host = f"{text}%{target.zone}" if target.zone else text
-            for span in ports:
-                for port in span:
-                    if holding and any(port in taken for _, spans in holding for taken in spans):
-                        self.total -= 1
-                    else:
-                        yield Endpoint(target, host, port, server_name, False)
-            address += 1
+        for span in target.probed_ports:
+            for port in span:
+                if holding and any(port in taken for _, spans in holding for taken in spans):
+                    self.total -= 1
+                else:
+                    yield Endpoint(target, host, port, server_name, False)
 
     def admit(self, endpoint: Endpoint, host: str) -> bool:
         """Whether this scan still has to look at `host` (an address that the endpoint's name resolved to, or

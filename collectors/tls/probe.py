@@ -69,6 +69,7 @@ class Prober:
             stapled_ocsp=seen.stapled_ocsp,
             scope=endpoint.target.text,
             guessed=endpoint.target.is_guess,
+            absent=endpoint.step is not None and "connect_seconds" not in facts,
         )
 
     async def _look(self, peer: Peer, time_limit: float) -> Look:

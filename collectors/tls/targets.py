@@ -55,13 +55,14 @@ class Target:
     labels: tuple[tuple[str, str], ...] = ()
 
     @property
+    def is_wide(self) -> bool:
+        """A network, and not a single address."""
+        return self.network is not None and self.network.prefixlen < self.network.max_prefixlen
+
+    @property
     def is_guess(self) -> bool:
         """Nobody said that each of its endpoints exists."""
-        return (
-            self.listening
-            or self.discovered
-            or (self.network is not None and self.network.prefixlen < self.network.max_prefixlen)
-        )
+        return self.listening or self.discovered or self.is_wide
 
     @property
     def probed_ports(self) -> Ports:

@@ -81,7 +81,7 @@ class NoAnswer(NoSuchName):
     answer = -3  # EAI_AGAIN
 
 
-async def look(kind: type[TLSCollector], *places: Served, **config: Any) -> list[Observation | Incomplete]:
+async def look(kind: type[TLSCollector], *places: Served, **config: Any) -> list[Any]:
     settings = TLSConfig.model_validate({"targets_from": ["prod"], "timeout": 5, **config})
     context = CollectorContext(clock=FakeClock(), view=view(*places))
     async with asyncio.timeout(15):

@@ -1,6 +1,7 @@
 """Every store: scans end, locations retire and come back, clocks jump."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -285,3 +286,36 @@ def test_a_clock_that_was_never_set_brings_nothing_back_to_1970(tried: Tried) ->
     tried.clock = FakeClock(EPOCH + timedelta(minutes=1))
     tried.scan(tried.look(URI, SECOND))
     assert tried.served(URI).last_seen == EPOCH + timedelta(minutes=1)
+
+
+def test_what_has_vanished_from_a_network_is_retired_by_a_complete_scan_and_by_no_other(tried: Tried) -> None:
+    gone = replace(tried.look(URI, error=TIMEOUT), guessed=True, absent=True)
+    tried.scan(tried.look(URI, FIRST))
+    tried.clock.advance(hours=1)
+    tried.scan(replace(gone, observed_at=tried.clock()), incomplete=[Incomplete(scope="", error=TIMEOUT)])
+    served = tried.served(URI)
+    assert served.retired_at is None
+    assert served.error == TIMEOUT
+    tried.clock.advance(hours=1)
+    tried.scan(replace(gone, observed_at=tried.clock()))
+    assert tried.served(URI).retired_at == tried.clock()
+    # Nothing there, once more: it stays retired, and comes back with a certificate only.
+    tried.clock.advance(hours=1)
+    tried.scan(replace(gone, observed_at=tried.clock()))
+    assert tried.served(URI).retired_at is not None
+    tried.scan(tried.look(URI, FIRST))
+    assert tried.served(URI).retired_at is None
+
+
+def test_a_way_over_several_scans_retires_what_none_of_them_saw(tried: Tried) -> None:
+    third = "tls://203.0.113.9:443/"
+    looks = [tried.look(each, FIRST, scope="net") for each in (URI, OTHER, third)]
+    tried.scan(*looks)
+    began = tried.clock.advance(hours=1)
+    tried.scan(tried.look(URI, FIRST, scope="net"), failed=TIMEOUT)
+    tried.clock.advance(hours=1)
+    scan = tried.writer.begin_scan("edge", tried.clock())
+    tried.writer.record(scan, [tried.look(OTHER, FIRST, scope="net")], {})
+    tried.writer.finish_scan(scan, [], tried.clock.advance(seconds=1), continued={"net": began})
+    retired = {each: tried.served(each).retired_at is not None for each in (URI, OTHER, third)}
+    assert retired == {URI: False, OTHER: False, third: True}
