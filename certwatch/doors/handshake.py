@@ -12,6 +12,8 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.bindings.openssl.binding import Binding
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.x509 import load_pem_x509_certificates
 from OpenSSL import SSL
 
 from certwatch.doors.certificate_message import Presented, read_certificate, read_status
@@ -69,13 +71,19 @@ class Client:
     """What we offer, shared by many handshakes. Belongs to one thread: a handshake's step must not run beside
     another's."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, certificate_file: str | None = None, key_file: str | None = None) -> None:
+        """`certificate_file`: a client certificate, PEM, leaf first; `key_file`: its unencrypted key, None: in the same
+        file. Blocking where there is one. Raises LookFailed: it cannot be read, or key and certificate do not match."""
         context = SSL.Context(SSL.TLS_CLIENT_METHOD)
         context.set_options(SSL.OP_LEGACY_SERVER_CONNECT)
         context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
         context.set_cipher_list(CIPHERS)
         context.set_tls13_ciphersuites(TLS13_CIPHERS)
         self._context = context
+        #: We show a certificate where one is asked for: who refuses us then does so for a reason.
+        self.has_certificate = certificate_file is not None
+        if certificate_file is not None:
+            _use_certificate(context, certificate_file, key_file or certificate_file)
         self._ctx: Any = context._context
         _lib.SSL_CTX_set_min_proto_version(self._ctx, SSL.TLS1_VERSION)
         if _lib.SSL_CTX_set1_curves_list(self._ctx, GROUPS) != 1:
@@ -126,6 +134,38 @@ class Client:
 
     def begin(self, where: str, server_name: str | None, *, alpn: bool) -> "Handshake":
         return Handshake(self, where, server_name, alpn=alpn)
+
+
+#: A chain and a key are far smaller.
+_MAX_FILE = 1 << 20
+
+
+def _use_certificate(context: SSL.Context, certificate_file: str, key_file: str) -> None:
+    read: list[bytes] = []
+    for path in (certificate_file, key_file):
+        try:
+            with open(path, "rb") as file:
+                read.append(file.read(_MAX_FILE))
+        except OSError as error:
+            kind: ErrorKind = "not-found" if isinstance(error, FileNotFoundError) else "permission"
+            raise LookFailed(
+                kind,
+                f"{path}: the client certificate cannot be read: {error.strerror}. Check cert_file and key_file.",
+            ) from error
+    try:
+        leaf, *chain = load_pem_x509_certificates(read[0])
+        context.use_certificate(leaf)
+        for each in chain:
+            context.add_extra_chain_cert(each)
+        context.use_privatekey(load_pem_private_key(read[1], None))  # type: ignore[arg-type]
+        context.check_privatekey()
+    except (SSL.Error, ValueError, TypeError, UnsupportedAlgorithm) as error:
+        _lib.ERR_clear_error()
+        raise LookFailed(
+            "malformed",
+            f"{certificate_file}, {key_file}: not a PEM certificate with its own unencrypted key. Check cert_file and"
+            " key_file.",
+        ) from error
 
 
 class Handshake:
@@ -270,7 +310,12 @@ class Handshake:
     def refused_without_client_certificate(self) -> bool:
         """The server asked for a client certificate, got our empty answer, and whatever it does now but go on
         is its refusal: the chain was seen."""
-        return self.client_certificate_requested and self.hello_done and not self.done
+        return (
+            self.client_certificate_requested
+            and self.hello_done
+            and not self.done
+            and not self._client.has_certificate
+        )
 
     def presented(self) -> Presented:
         """As far as the handshake came."""

@@ -11,11 +11,12 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from certwatch.doors.changes import changes
 from certwatch.doors.dns import Family, Resolver, system_lookup
+from certwatch.doors.failure import LookFailed
 from certwatch.doors.swarm import AVAILABLE, Swarm
 from certwatch.doors.tls import Client, Glancer
 from certwatch.model.location import LocationURI
 from certwatch.model.observation import Continued, Gone, Incomplete, LookError, Observation, Unchanged
-from certwatch.plugins.collector import CollectorConfig, CollectorContext, no_progress
+from certwatch.plugins.collector import CollectError, CollectorConfig, CollectorContext, no_progress
 from certwatch.telemetry.logs import get_logger
 from collectors.tls.crew import Crew
 from collectors.tls.discovered import discovered
@@ -95,6 +96,10 @@ class TLSConfig(CollectorConfig):
     rate: float | None = Field(default=None, gt=0)
     #: Most bytes read from one endpoint.
     max_bytes: int = Field(default=256 * 1024, ge=4096)
+    #: A client certificate for servers that ask for one: PEM, leaf first. None: none is shown.
+    cert_file: Annotated[str, Field(min_length=1)] | None = None
+    #: Its unencrypted private key, PEM. None: in the same file.
+    key_file: Annotated[str, Field(min_length=1)] | None = None
     #: For a great many endpoints: read the certificate in the clear of TLS 1.2 and leave, without cryptography; a full
     #: handshake only where there is no such thing.
     sweep: bool = False
@@ -103,6 +108,8 @@ class TLSConfig(CollectorConfig):
 
     @model_validator(mode="after")
     def _looks_at_something(self) -> "TLSConfig":
+        if self.key_file is not None and self.cert_file is None:
+            raise ValueError("key_file: name the certificate as well, in cert_file")
         if not (self.targets or self.targets_from or self.file_sd or self.http_sd or self.dns):
             raise ValueError("name targets, or where they stand: file_sd, http_sd, dns, targets_from")
         return self
@@ -203,6 +210,13 @@ class TLSCollector:
     ) -> AsyncGenerator[Said, None]:
         """`folder`: where it stands how far the networks have been walked. None: they are walked from the beginning."""
         config = self._config
+        try:
+            # Read by each scan: they are renewed.
+            client = await asyncio.to_thread(
+                Client, certificate_file=config.cert_file, key_file=config.key_file
+            )
+        except LookFailed as failure:
+            raise CollectError(failure.kind, f"{self._name}: {failure.message}") from failure
         plan = Plan(targets, self._exclusions, config.server_name)
         walk = await Walk.begin(plan, folder, self._context.clock) if plan.wide else None
         rate = Rate(config.rate) if config.rate is not None else None
@@ -216,7 +230,7 @@ class TLSCollector:
         crew = Crew(
             plan=plan,
             prober=Prober(
-                client=Client(),
+                client=client,
                 glancer=Glancer() if config.sweep else None,
                 swarm=swarm,
                 another=rate.take if rate is not None else None,

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 
 from certwatch.model.observation import Observation
+from certwatch.plugins.collector import CollectError
 from certwatch.plugins.testing import EPOCH, Issued, collect, make_ca, make_certificate
 from collectors.tls import TLSCollector
 from tests.support.nginx import Nginx, NginxServer, nginx, presented
@@ -182,3 +184,32 @@ async def test_nginx_takes_our_leaving_for_an_orderly_one(tmp_path: Any) -> None
 def test_the_chain_under_test_has_an_intermediate() -> None:
     assert len(PLAIN.chain_der) == 2
     assert x509.load_der_x509_certificate(PLAIN.chain_der[1]).issuer == ROOT.certificate.subject
+
+
+async def test_a_client_certificate_is_shown_to_who_asks_for_it(tmp_path: Path) -> None:
+    ca = make_ca("Client Root", key_number=102)
+    ours = make_certificate(names=["dns:watch.example.com"], issuer=ca)
+    (tmp_path / "ours.pem").write_bytes(ours.pem)
+    (tmp_path / "ours.key").write_bytes(ours.key_pem)
+    (tmp_path / "other.pem").write_bytes(make_certificate(key_number=103).pem)
+    issued = make_certificate()
+    server = NginxServer(
+        chain_pem=issued.chain_pem,
+        key_pem=issued.key_pem,
+        directives=f"ssl_protocols TLSv1.2; ssl_verify_client on; ssl_client_certificate {tmp_path}/nginx/ca.pem;",
+        files={"ca.pem": ca.pem},
+    )
+    pair = {"cert_file": str(tmp_path / "ours.pem"), "key_file": str(tmp_path / "ours.key")}
+    with nginx(tmp_path, [server]) as running:
+        (seen,) = await collect(TLSCollector, {"targets": [f"127.0.0.1:{running.port}"], **pair})
+        assert isinstance(seen, Observation)
+        assert (seen.error, seen.chain) == (None, issued.chain_der)
+        assert seen.facts["client_certificate_requested"] is True
+        # The handshake came to its end, which it does not without a certificate before TLS 1.3.
+        assert isinstance(seen.facts["group"], str)
+        for wrong in (
+            {"cert_file": str(tmp_path / "other.pem")},
+            {"cert_file": str(tmp_path / "absent.pem")},
+        ):
+            with pytest.raises(CollectError, match="cert_file"):
+                await collect(TLSCollector, {"targets": [f"127.0.0.1:{running.port}"], **pair, **wrong})
