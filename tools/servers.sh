@@ -26,6 +26,8 @@ need vsftpd vsftpd
 need slapd slapd
 need prosody prosody
 need xrdp xrdp
+need tinyproxy tinyproxy
+need microsocks microsocks
 need tsql freetds-bin
 need cfssl golang-cfssl
 need knotd knot

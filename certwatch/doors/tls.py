@@ -17,6 +17,7 @@ from certwatch.doors.dialogue import Carrier, Conversation, Dialogue
 from certwatch.doors.failure import LookFailed
 from certwatch.doors.glance import Glancer
 from certwatch.doors.handshake import Client
+from certwatch.doors.proxy import Proxy, through
 from certwatch.model.observation import ErrorKind, Fact, LookError
 
 __all__ = ["Client", "Glancer", "Look", "Peer", "look"]
@@ -56,12 +57,27 @@ class Peer:
     server_name: str | None = None
     #: What is said before TLS, made of `where`. None: TLS from the first byte, then with ALPN.
     opening: Callable[[str], Dialogue] | None = None
+    #: The way there; `address` may then be a name, which the proxy resolves. None: straight.
+    proxy: Proxy | None = None
+
+    @property
+    def says(self) -> Callable[[str], Dialogue] | None:
+        """All that is said before TLS, to the proxy and then to the server."""
+        if self.proxy is None:
+            return self.opening
+        return through(self.proxy, self.address, self.port, self.opening)
+
+    @property
+    def first_stop(self) -> tuple[str, int]:
+        """Where to connect to."""
+        return (self.address, self.port) if self.proxy is None else (self.proxy.host, self.proxy.port)
 
     @property
     def where(self) -> str:
         host = f"[{self.address}]" if ":" in self.address else self.address
         named = f" ({self.server_name})" if self.server_name else ""
-        return f"{host}:{self.port}{named}"
+        by = f" by the proxy {self.proxy.where}" if self.proxy is not None else ""
+        return f"{host}:{self.port}{named}{by}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +104,7 @@ async def look(client: Way, peer: Peer, *, time_limit: float, max_bytes: int) ->
     deadline = loop.call_later(time_limit, visit.expire, task, time_limit)
     try:
         try:
-            await loop.create_connection(partial(_same, visit), peer.address, peer.port)
+            await loop.create_connection(partial(_same, visit), *peer.first_stop)
             await visit.ended
         except asyncio.CancelledError:
             # Ours, if the time was over while it connected; else somebody's, which passes on.
@@ -153,10 +169,11 @@ class _Visit(asyncio.Protocol):
             self._transport.abort()
             return
         self._lap("connect_seconds")
-        if self._peer.opening is None:
+        says = self._peer.says
+        if says is None:
             self._begin_handshake()
             return
-        self._conversation = Conversation(self._peer.opening(self._peer.where), self._peer.where)
+        self._conversation = Conversation(says(self._peer.where), self._peer.where)
         self._converse(b"")
 
     def data_received(self, data: bytes) -> None:

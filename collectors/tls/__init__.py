@@ -7,11 +7,12 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
 from certwatch.doors.changes import changes
 from certwatch.doors.dns import Family, Resolver, system_lookup
 from certwatch.doors.failure import LookFailed
+from certwatch.doors.proxy import parse_proxy
 from certwatch.doors.swarm import AVAILABLE, Swarm
 from certwatch.doors.tls import Client, Glancer
 from certwatch.model.location import LocationURI
@@ -51,6 +52,11 @@ def _target(text: str) -> str:
 def _exclusion(text: str) -> str:
     parse_exclusion(text)
     return text
+
+
+def _proxy(url: SecretStr) -> SecretStr:
+    parse_proxy(url.get_secret_value())
+    return url
 
 
 def _as_source(value: Any) -> Any:
@@ -96,6 +102,9 @@ class TLSConfig(CollectorConfig):
     rate: float | None = Field(default=None, gt=0)
     #: Most bytes read from one endpoint.
     max_bytes: int = Field(default=256 * 1024, ge=4096)
+    #: The way to all targets: `http://host:port` (CONNECT) or `socks5://host:port`, with user and password where it wants
+    #: them. It resolves the names of targets. None: straight.
+    proxy: Annotated[SecretStr, AfterValidator(_proxy)] | None = None
     #: A client certificate for servers that ask for one: PEM, leaf first. None: none is shown.
     cert_file: Annotated[str, Field(min_length=1)] | None = None
     #: Its unencrypted private key, PEM. None: in the same file.
@@ -231,6 +240,7 @@ class TLSCollector:
             plan=plan,
             prober=Prober(
                 client=client,
+                proxy=parse_proxy(config.proxy.get_secret_value()) if config.proxy is not None else None,
                 glancer=Glancer() if config.sweep else None,
                 swarm=swarm,
                 another=rate.take if rate is not None else None,

@@ -122,8 +122,10 @@ class Crew:
             self._idle.pop().set_result(None)
 
     async def _attend(self, number: int, endpoint: Endpoint) -> None:
-        if endpoint.is_name:
+        if endpoint.is_name and self._prober.proxy is None:
             await self._resolve(endpoint)
+        elif endpoint.is_name and not self._plan.admit(endpoint, endpoint.host):
+            pass  # the proxy resolves it, and it was named before
         else:
             self._tell(await self._prober.probe(endpoint))
         # Not in a `finally`: what is cancelled stays in `_active`, and is told as unseen.

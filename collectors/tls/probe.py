@@ -7,6 +7,7 @@ from functools import partial
 
 from certwatch.doors.dns import Resolved
 from certwatch.doors.failure import LookFailed
+from certwatch.doors.proxy import Proxy
 from certwatch.doors.swarm import Swarm
 from certwatch.doors.tls import Client, Glancer, Look, Peer, look
 from certwatch.model.clock import Clock
@@ -33,6 +34,8 @@ class Prober:
     swarm: Swarm | None = None
     #: Waits for leave to connect once more. None: it is free.
     another: Callable[[], Awaitable[None]] | None = None
+    #: The way there, which resolves names as well. None: straight.
+    proxy: Proxy | None = None
     clock: Clock
     #: Seconds for look-up, connection, dialogue and handshake together.
     timeout: float
@@ -48,6 +51,7 @@ class Prober:
             opening=partial(PROTOCOLS[protocol].dialogue, server_name=endpoint.server_name)
             if protocol is not None
             else None,
+            proxy=self.proxy,
         )
         spent = endpoint.dns_seconds
         time_limit = self.timeout if spent is None else max(self.timeout - spent, _LEAST)
@@ -69,13 +73,13 @@ class Prober:
             stapled_ocsp=seen.stapled_ocsp,
             scope=endpoint.target.text,
             guessed=endpoint.target.is_guess,
-            absent=endpoint.step is not None and "connect_seconds" not in facts,
+            absent=endpoint.step is not None and self.proxy is None and "connect_seconds" not in facts,
         )
 
     async def _look(self, peer: Peer, time_limit: float) -> Look:
         if self.glancer is not None:
             began = asyncio.get_running_loop().time()
-            if self.swarm is not None and peer.opening is None:
+            if self.swarm is not None and peer.opening is None and self.proxy is None:
                 seen = await self.swarm.look(peer)
             else:
                 seen = await look(self.glancer, peer, time_limit=time_limit, max_bytes=self.max_bytes)
