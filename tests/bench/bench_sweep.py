@@ -1,6 +1,6 @@
 """Sweeps: a glance against a full handshake, and a network with little in it.
 
-`CERTWATCH_BENCH_FULL=1`: the network in its full size, 65,536 addresses by four ports, which takes a minute and a half.
+`CERTWATCH_BENCH_FULL=1`: the network in its full size, 65,536 addresses by four ports, which takes a minute and a half at 3,000 a second.
 """
 
 import os
