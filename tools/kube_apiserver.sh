@@ -68,7 +68,7 @@ build() {
     printf 'package main\n\nimport _ "%s"\n\nfunc main() {}\n' "$7" >"$folder/main.go"
     (
         cd "$folder"
-        again env CGO_ENABLED=0 GOFLAGS=-mod=mod nice go build -p "${CERTWATCH_BUILD_JOBS:-2}" -trimpath \
+        again env CGO_ENABLED=0 GOFLAGS=-mod=mod GOGC=400 nice go build -p "${CERTWATCH_BUILD_JOBS:-2}" -trimpath \
             -ldflags "-s -w $flags" -o "$name.new" "$package"
     ) 9>&-
     mv "$folder/$name.new" "$assets/$name"

@@ -15,12 +15,14 @@ from certwatch.plugins.collector import CollectError, CollectorConfig, Collector
 from collectors.kubernetes.cluster import Cluster
 from collectors.kubernetes.config import KubernetesConfig
 from collectors.kubernetes.reflector import Change
+from collectors.kubernetes.resources import watches
 
 __all__ = ["KubernetesCollector", "KubernetesConfig"]
 
 #: Parts of a scan, and changes, that wait to be taken.
 _PARTS = 4
 _CHANGES = 100
+_OTHER_CONNECTIONS = 20
 
 
 class KubernetesCollector:
@@ -109,10 +111,12 @@ class KubernetesCollector:
                 named = await asyncio.to_thread(self._named)
             except AccessError as error:
                 raise CollectError("not-found", f"{self._name}: {error}") from error
+            # Each watch keeps a connection; lists and passphrases need some beside them.
+            connections = watches(self._config) + _OTHER_CONNECTIONS
             self._clusters = [
                 Cluster(
                     name,
-                    Client(name, load, timeout=self._config.timeout),
+                    Client(name, load, timeout=self._config.timeout, connections=connections),
                     self._config,
                     self._context.clock,
                 )

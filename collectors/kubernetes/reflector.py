@@ -201,7 +201,12 @@ class Reflector:
             if known is not None and (known.version, known.uid) == (meta.resource_version, meta.uid):
                 same += [self._observed(known, place, now) for place in known.places]
                 continue
-            for change in self._take(item, meta, now):
+            changes = self._take(item, meta, now)
+            if changes is None:
+                # It is there, and cannot be read: what was known of it stays.
+                same += [self._observed(known, place, now) for place in known.places] if known else []
+                continue
+            for change in changes:
                 if isinstance(change, Observation):
                     changed.append(change)
                 else:
@@ -219,15 +224,15 @@ class Reflector:
             return None
         return meta if meta.name else None
 
-    def _take(self, item: bytes | msgspec.Raw, meta: Meta, now: datetime) -> list[Change]:
-        """An object that is new or has changed: what that changes."""
+    def _take(self, item: bytes | msgspec.Raw, meta: Meta, now: datetime) -> list[Change] | None:
+        """An object that is new or has changed: what that changes. None: it cannot be read."""
         try:
             read = self.resource.read(item, self._reading)
         except Unreadable as error:
             log.warning(
                 "kubernetes_object_unreadable", resource=self.resource.name, object=meta.id, error=str(error)
             )
-            return []
+            return None
         return self._hold(read, now)
 
     def _hold(self, read: Read, now: datetime) -> list[Change]:
@@ -329,7 +334,7 @@ class Reflector:
             return [] if held is None else [self._gone(place, now) for place in held.places]
         if event.type not in ("ADDED", "MODIFIED") or not self._wants(meta):
             return []
-        return self._take(event.object, meta, now)
+        return self._take(event.object, meta, now) or []
 
     def _failed(self, data: msgspec.Raw) -> None:
         try:

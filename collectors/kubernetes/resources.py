@@ -263,3 +263,9 @@ RESOURCES: tuple[Resource, ...] = (
         labelled="tier=control-plane",
     ),
 )
+
+
+def watches(config: KubernetesConfig) -> int:
+    """How many there are in one cluster, that of the namespaces included."""
+    asked = [each.asked_in(config) for each in RESOURCES if each.source in config.sources]
+    return 1 + sum(map(len, asked))

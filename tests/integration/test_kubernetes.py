@@ -13,6 +13,7 @@ from collectors.kubernetes import KubernetesCollector
 from tests.support.daemon import certwatch, reading
 from tests.support.kubernetes import APIServer, kubeconfig
 from tests.support.kubernetes_collector import TLS, Following, config, following, look, tls
+from tests.support.servers import until
 
 pytestmark = [
     pytest.mark.integration,
@@ -79,6 +80,26 @@ async def test_a_changed_secret_is_told_by_the_watch(server: APIServer, namespac
         await asyncio.to_thread(server.replace_secret, namespace, "web", tls(SECOND), type=TLS)
         seen = await task
         assert server.requests("LIST", "secrets") == listed
+        assert isinstance(seen, Observation)
+        assert seen.chain == SECOND.chain_der
+
+
+async def test_every_namespace_that_is_named_is_watched_however_many_there_are(
+    server: APIServer, namespace: str
+) -> None:
+    """Each watch is a connection of its own; the pool once had a hundred, and the rest waited for nothing."""
+    absent = [f"absent-{number}" for number in range(120)]
+    server.secret(namespace, "web", tls(FIRST), type=TLS)
+    async with following(config(server, *absent, namespace)) as it:
+        task = asyncio.create_task(it.next(seconds=90))
+
+        async def all_followed() -> bool:
+            (cluster,) = it.collector._clusters or []
+            return len(cluster._followed) == 122  # the namespaces themselves too
+
+        await until(all_followed, what="121 watches")
+        await asyncio.to_thread(server.replace_secret, namespace, "web", tls(SECOND), type=TLS)
+        seen = await task
         assert isinstance(seen, Observation)
         assert seen.chain == SECOND.chain_der
 
