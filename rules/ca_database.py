@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
+from certwatch.model.certificate import Fingerprint
 from certwatch.model.finding import Problem
 from certwatch.model.sighting import Served
 from certwatch.plugins.duration import Duration
@@ -20,6 +21,13 @@ class UnseenConfig(RuleConfig):
     enabled: bool = False
     #: How long after its issuance a certificate may be nowhere.
     grace: Duration = timedelta(days=7)
+
+
+class UnpublishedConfig(RuleConfig):
+    #: How long after a revocation OCSP may not have heard of it.
+    ocsp: Duration = timedelta(minutes=5)
+    #: How long the CRL may lack it.
+    crl: Duration = timedelta(hours=24)
 
 
 class PendingConfig(RuleConfig):
@@ -87,6 +95,34 @@ def _unseen(served: Served, config: UnseenConfig, world: World) -> Iterator[Prob
         text="It is in the CA's books and at no place that certwatch looks at"
         + (f"; {who} asked for it" if who else "")
         + ". Look there too, or have it revoked if nobody needs it.",
+    )
+
+
+def _unpublished(served: Served, config: UnpublishedConfig, world: World) -> Iterator[Problem | Until]:
+    if served.facts.get("certificate_ca_status") != "revoked" or served.error is not None:
+        return
+    said = served.facts.get("revocation_status")
+    since = _instant(served.facts.get("certificate_ca_revoked_at"))
+    if said not in ("good", "unknown") or since is None:
+        return
+    by_ocsp = served.location.kind == "ocsp"
+    due = since + (config.ocsp if by_ocsp else config.crl)
+    if world.now < due:
+        yield Until(instant=due)
+        return
+    source = served.location.uri.partition("?")[0].partition("#")[0]
+    try:
+        fingerprint = Fingerprint(bytes.fromhex(str(served.facts.get("certificate") or ""))) or None
+    except ValueError:
+        fingerprint = None
+    yield Problem(
+        severity="ticket",
+        fingerprint=fingerprint,
+        summary=f"{served.facts.get('certificate_name')} is revoked in its CA's books, and not by {'OCSP' if by_ocsp else 'its CRL'}",
+        text=f"The CA revoked it at {since:%Y-%m-%dT%H:%MZ}; {source} "
+        + ("answers that it is good" if by_ocsp and said == "good" else "does not say so")
+        + f" at {served.last_seen:%Y-%m-%dT%H:%MZ}. Until it does, clients take the certificate. See that the CA publishes (its "
+        "job for CRLs, its responder's replica), and that no cache holds the old answer.",
     )
 
 
@@ -165,6 +201,19 @@ UNSEEN = Rule(
     evaluate=_unseen,
     Config=UnseenConfig,
     kinds=RECORD,
+)
+UNPUBLISHED = Rule(
+    id="ca-revocation-unpublished",
+    title="Certificate is revoked in its CA's books, and clients do not hear of it",
+    why="A revocation is worth what clients learn of it. The `revocation` collector asks the OCSP responders and fetches the CRLs "
+    "of what a CA has in its books as revoked, in use or not, until they say so.",
+    fix="Have the CRL made and published anew; see the responder's database. How long it took is in "
+    "`certwatch_revocation_propagation_seconds`.",
+    severity="ticket",
+    source="RFC 5280, 5; Baseline Requirements, 4.9.7 and 4.9.10",
+    evaluate=_unpublished,
+    Config=UnpublishedConfig,
+    kinds=frozenset(["ocsp", "http", "https"]),
 )
 PENDING = Rule(
     id="ca-requests-pending",

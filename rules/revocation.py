@@ -7,7 +7,7 @@ from pydantic import Field
 
 from certwatch.model.certificate import Fingerprint
 from certwatch.model.finding import Problem, Severity
-from certwatch.model.location import FILE_KINDS
+from certwatch.model.location import FILE_KINDS, standing_of
 from certwatch.model.sighting import Served
 from certwatch.plugins.duration import Duration
 from certwatch.plugins.rule import Rule, RuleConfig, Until, World
@@ -42,6 +42,8 @@ def about_of(served: Served) -> Fingerprint | None:
 def _revoked(served: Served, config: RuleConfig, world: World) -> Iterator[Problem | Until]:
     if served.facts.get("revocation_status") != "revoked":
         return
+    if standing_of(text_of(served, "certificate_location")) == "recorded":
+        return  # in its CA's books, and in use nowhere
     reason = text_of(served, "revocation_reason")
     since = text_of(served, "revoked_at")
     source = "its OCSP responder" if served.location.kind == OCSP_KIND else "its CRL"

@@ -83,6 +83,7 @@ def judge(
         issuers=due.issuers,
         sharers=due.sharers,
         withdrawn_at=due.withdrawn_at,
+        books=due.books,
         lints=due.lints,
         renewals=due.renewals,
         endpoints=due.endpoints,

@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from certwatch.inventory import lints, marks, silences
+from certwatch.inventory.books import load_books
 from certwatch.inventory.check import check
 from certwatch.inventory.entries import Entries
 from certwatch.inventory.expected import load_endpoints
@@ -74,6 +75,7 @@ class SQLiteReader:
             neighbours = load_neighbours(connection, self._cache, places)
             sharers = load_sharers(connection, self._cache, places)
             withdrawn = load_withdrawn(connection, places)
+            books = load_books(connection, self._cache, places)
             issuers = load_issuers(connection, self._cache, places)
             linted = lints.load(connection, places)
             renewed = load_renewals(connection, places)
@@ -87,6 +89,7 @@ class SQLiteReader:
                 issuers=issuers.get(served.id, ()),
                 sharers=sharers.get(served.id, ()),
                 withdrawn_at=withdrawn.get(served.id),
+                books=books.get(served.id),
                 lints=linted.get(served.id, {}),
                 renewals=renewed.get(served.id, ()),
                 endpoints=endpoints.get(served.id, ()),

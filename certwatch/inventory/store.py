@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, Protocol
 
+from certwatch.model.books import Books
 from certwatch.model.certificate import Certificate, Fingerprint
 from certwatch.model.finding import Finding, FindingID, Problem, Severity
 from certwatch.model.lifecycle import Presence, Validity
@@ -74,6 +75,8 @@ class Due:
     sharers: tuple[Sharer, ...] = ()
     #: When the last endpoint stopped to serve what lies here. None: one still does, or none ever did.
     withdrawn_at: datetime | None = None
+    #: What the books of our CAs say of the leaf. None: no CA's database is read.
+    books: Books | None = None
     #: What the linter found in certificates of the chain; those without are absent.
     lints: Mapping[Fingerprint, tuple[Lint, ...]] = field(default_factory=dict)
     #: Of a place that names a host which is expected: TLS endpoints that are looked at for it.

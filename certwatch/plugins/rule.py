@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from certwatch.model.books import Books
 from certwatch.model.certificate import Certificate, Fingerprint
 from certwatch.model.finding import Problem, Severity
 from certwatch.model.lint import Lint
@@ -51,6 +52,8 @@ class World:
     sharers: Sequence[Sharer] = ()
     #: Where certificates lie: when the last endpoint stopped to serve this leaf. None: one still does, or none ever did.
     withdrawn_at: datetime | None = None
+    #: What the books of our CAs say of the leaf. None: no CA's database is read, or the leaf is a CA.
+    books: Books | None = None
     #: What the linter found in certificates of the chain; those without, or not yet linted, are absent.
     lints: Mapping[Fingerprint, Sequence[Lint]] = field(default_factory=dict)
     #: Where the facts name a host that is expected: live TLS endpoints that are looked at for it, some dozens at most. One

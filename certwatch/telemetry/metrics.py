@@ -39,6 +39,19 @@ CRL_FETCHES = Counter(
     ["outcome"],
     registry=REGISTRY,
 )
+REVOCATION_PROPAGATION = Histogram(
+    "certwatch_revocation_propagation_seconds",
+    "From the revocation in a CA's books until OCSP or the CRL was first seen to say so, by source.",
+    ["source"],
+    buckets=(60, 300, 900, 3600, 14400, 43200, 86400, 345600),
+    registry=REGISTRY,
+)
+CA_DATABASE_REQUESTS = Counter(
+    "certwatch_ca_database_requests",
+    'Requests that a CA has decided, by its database: "issued", "failed", "denied".',
+    ["collector", "issuer", "profile", "outcome"],
+    registry=REGISTRY,
+)
 KUBERNETES_REQUESTS = Counter(
     "certwatch_kubernetes_requests",
     'Requests to Kubernetes API servers, by verb ("list", "watch", "get", "create", "patch") and outcome: "ok", the HTTP status that refused it, or an error kind where there was no answer.',

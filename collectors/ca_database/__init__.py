@@ -14,6 +14,7 @@ from certwatch.telemetry.logs import get_logger
 from collectors.ca_database.authorities import read_authorities
 from collectors.ca_database.batches import Batches
 from collectors.ca_database.config import CADatabaseConfig
+from collectors.ca_database.issuance import count
 from collectors.ca_database.look import RECORDS
 from collectors.ca_database.places import database_location, record_location, record_prefix
 from collectors.ca_database.record import ReadFailed, Reading, WentBack, instant, rfc3339
@@ -77,7 +78,13 @@ class CADatabaseCollector:
             went_back, mark = True, ""
             reading = source.open("")
         telling = Telling(
-            self._name, source, self._context, now, expired=self._config.expired, before=facts if mark else {}
+            self._name,
+            source,
+            self._context,
+            now,
+            expired=self._config.expired,
+            before=facts if mark else {},
+            follows=before is not None,
         )
         if reading is None:
             yield Unchanged(scope=RECORDS)
@@ -111,6 +118,8 @@ class CADatabaseCollector:
     ) -> dict[str, Fact]:
         mark = reading.mark()
         pending = reading.pending()
+        for each in reading.outcomes():
+            count(self._name, "", each.profile, each.outcome)
         facts: dict[str, Fact] = {
             "ca_preset": self._config.preset,
             "arrangement": "bundle",

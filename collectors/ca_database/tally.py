@@ -9,6 +9,8 @@ from certwatch.model.observation import Fact
 DAYS = 15
 #: What the CA issued within this counts for the longest life that it gives.
 RECENT = timedelta(days=90)
+#: A serial number of at least 64 random bits has fewer than these once in 256 times (Baseline Requirements, 7.1).
+LEAST_BITS = 56
 #: Issuers of one database that are named.
 MAX_ISSUERS = 64
 
@@ -16,20 +18,29 @@ MAX_ISSUERS = 64
 class Tally:
     """Owned by one reading."""
 
-    def __init__(self, now: datetime, before: str = "", longest: object = 0, issuers: object = "") -> None:
-        """`before`, `longest`, `issuers`: what a former reading said, to go on from."""
+    def __init__(
+        self,
+        now: datetime,
+        before: str = "",
+        longest: object = 0,
+        issuers: object = "",
+        short_serials: object = 0,
+    ) -> None:
+        """`before`, `longest`, `issuers`, `short_serials`: what a former reading said, to go on from."""
         self._now = now
         self._since = now - RECENT
         self._first = (now - timedelta(days=DAYS - 1)).date()
         self._days: dict[str, int] = dict(_parsed(before))
         self._longest = timedelta(days=longest) if isinstance(longest, int) else timedelta(0)
         self._issuers = set(str(issuers or "").split())
+        self._short_serials = short_serials if isinstance(short_serials, int) else 0
 
-    def add(self, issuer: str, not_before: datetime, not_after: datetime) -> None:
+    def add(self, issuer: str, serial: int, not_before: datetime, not_after: datetime) -> None:
         if len(self._issuers) < MAX_ISSUERS:
             self._issuers.add(issuer)
         if not_before <= self._since:
             return
+        self._short_serials += abs(serial).bit_length() < LEAST_BITS
         self._longest = max(self._longest, not_after - not_before)
         if self._first <= not_before.date() and not_before <= self._now:
             day = not_before.astimezone(UTC).date().isoformat()
@@ -42,6 +53,7 @@ class Tally:
             "ca_issuers": " ".join(sorted(self._issuers)),
             # Rounded up: validity is counted with both its ends.
             "ca_longest_lifetime_days": -(-self._longest // timedelta(days=1)),
+            "ca_short_serials": self._short_serials,
         }
         return {name: value for name, value in said.items() if value}
 

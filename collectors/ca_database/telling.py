@@ -7,6 +7,8 @@ from hashlib import sha256
 from certwatch.model.location import LocationURI
 from certwatch.model.observation import Fact, Observation
 from certwatch.plugins.collector import CollectorContext
+from certwatch.x509.der import read
+from collectors.ca_database.issuance import count
 from collectors.ca_database.look import look
 from collectors.ca_database.places import lineage_location, record_location, record_prefix
 from collectors.ca_database.record import Reading, Record, Source, serial_of_number
@@ -14,6 +16,8 @@ from collectors.ca_database.serials import Serials
 from collectors.ca_database.skim import Skimmed, skim
 from collectors.ca_database.tally import Tally
 
+#: In a reading of everything, what began before it is not new.
+RECENT = timedelta(days=2)
 #: New records that are held against the inventory one by one; of more, none is.
 MOST_ASKED = 20_000
 
@@ -30,8 +34,12 @@ class Telling:
         *,
         expired: timedelta,
         before: Mapping[str, Fact],
+        follows: bool = False,
     ) -> None:
-        """`before`: what the reading that this one goes on from had counted."""
+        """`before`: what the reading that this one goes on from had counted. `follows`: the database was read before, so that
+        what the inventory does not know is new."""
+        self._follows = follows
+        self._recent = now - RECENT
         self._name = name
         self._prefix = record_prefix(name)
         self._several = source.several
@@ -44,6 +52,7 @@ class Telling:
             str(before.get("ca_issued_by_day") or ""),
             before.get("ca_longest_lifetime_days"),
             before.get("ca_issuers"),
+            before.get("ca_short_serials"),
         )
 
     def records(self, reading: Reading) -> Iterator[Observation]:
@@ -54,7 +63,7 @@ class Telling:
             if record.lineage:
                 # It stays, however long it has ended: somebody thinks that it is kept up.
                 if skimmed is not None:
-                    self.tally.add(skimmed.issuer, skimmed.not_before, skimmed.not_after)
+                    self.tally.add(skimmed.issuer, skimmed.serial, skimmed.not_before, skimmed.not_after)
                 yield look(lineage_location(self._name, record.lineage), record, self._context.clock(), "")
                 continue
             if not_after is not None and not_after < self._oldest:
@@ -68,7 +77,12 @@ class Telling:
         location = record_location(self._prefix, serial or record.place or digest[:8].hex(), issuer, "")
         known, other = self._known(location) if new_only else (False, b"")
         if skimmed is not None and not known:
-            self.tally.add(skimmed.issuer, skimmed.not_before, skimmed.not_after)
+            self.tally.add(skimmed.issuer, skimmed.serial, skimmed.not_before, skimmed.not_after)
+        if self._follows and skimmed is not None and record.der is not None:
+            if not new_only:
+                known = skimmed.not_before < self._recent or self._known(location)[0]
+            if not known:
+                count(self._name, read(record.der).issuer, record.profile or "", "issued")
         collision = ""
         if digest:
             met = self._serials.other(location, digest) or (other[:8] if other != digest else b"")

@@ -24,6 +24,7 @@ from collectors.revocation.clocks import clock_facts
 from collectors.revocation.issuers import MAX_BYTES as ISSUER_BYTES
 from collectors.revocation.issuers import issuer_among, published
 from collectors.revocation.lists import CRLIndex, Listed
+from collectors.revocation.propagation import measure
 from collectors.revocation.responders import MAX_SHOWN, Answers, ask
 from collectors.revocation.statement import about, instant
 from collectors.revocation.wanted import Authorities, Wanted, authorities, wanted
@@ -88,7 +89,7 @@ class RevocationCollector:
             FetchPolicy.certificates(self._config.allowed_networks, max_bytes=self._config.max_crl_bytes),
             timeout_seconds=self._config.timeout,
         )
-        known = await asyncio.to_thread(authorities, view)
+        known = await asyncio.to_thread(authorities, view, self._context.clock())
         async with Fetcher(policy, cache=self._bodies, connections=self._config.concurrency) as fetcher:
             run = _Run(self._config, self._context, view, known, fetcher, self._answers, self._indexes)
             async for each in run.collect():
@@ -205,7 +206,10 @@ class _Run:
 
     async def _ask(self, each: Wanted, url: str) -> Observation:
         async with self._slots:
-            return await ask(each, url, self._fetcher, self._answers, self._context.clock())
+            said = await ask(each, url, self._fetcher, self._answers, self._context.clock())
+        if each.revoked is not None:
+            await asyncio.to_thread(measure, "ocsp", said, self._view)
+        return said
 
     async def _fetch_all(self, page: list[Wanted]) -> AsyncIterator[Observation]:
         new: dict[str, Wanted] = {}
@@ -265,11 +269,12 @@ class _Run:
                 signers = self._signers(each.certificate, listed.index)
                 now = self._context.clock()
                 said = lists.status(each.certificate, [listed], signers, now)
-                if said.status != "revoked":
+                # What a CRL does not have is said of that alone which it should have.
+                if said.status != "revoked" and each.revoked is None:
                     continue
                 facts: dict[str, Fact] = {
                     **about(each),
-                    "revocation_status": "revoked",
+                    "revocation_status": said.status,
                     "revocation_reason": said.reason,
                     "revoked_at": instant(said.revoked_at),
                 }
@@ -282,6 +287,8 @@ class _Run:
                         scope="crl",
                     )
                 )
+                if each.revoked is not None:
+                    measure("crl", found[-1], self._view)
         return found
 
 

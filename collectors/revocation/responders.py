@@ -88,7 +88,8 @@ async def ask(wanted: Wanted, url: str, fetcher: Fetcher, answers: Answers, now:
     location = ocsp_location(wanted.certificate, url)
     remembered = answers.of(wanted, url, now)
     base = Observation(location=location, observed_at=now, labels=wanted.at.location.labels, scope="ocsp")
-    if remembered is not None:
+    # What its CA has revoked is asked about until the responder has heard of it.
+    if remembered is not None and (wanted.revoked is None or remembered.answer.status == "revoked"):
         return replace(base, facts={**_facts(wanted, remembered.answer, None), **remembered.clock})
     try:
         body, seconds, headers = await _exchange(wanted, url, fetcher)

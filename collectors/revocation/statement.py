@@ -7,11 +7,17 @@ from collectors.revocation.wanted import Wanted
 
 
 def about(wanted: Wanted) -> dict[str, Fact]:
-    return {
+    facts: dict[str, Fact] = {
         "certificate": wanted.certificate.fingerprint_sha256.hex(),
         "certificate_name": wanted.certificate.shown,
         "certificate_location": wanted.at.location.uri,
     }
+    if wanted.revoked is not None:
+        facts["certificate_ca_status"] = "revoked"
+        facts["certificate_ca_revoked_at"] = wanted.revoked.facts.get("revoked_at") or instant(
+            wanted.revoked.first_seen
+        )
+    return facts
 
 
 def instant(at: datetime | None) -> str | None:

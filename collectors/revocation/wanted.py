@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from certwatch.model.certificate import Certificate
 from certwatch.model.sighting import Served
@@ -10,6 +11,10 @@ from certwatch.plugins.view import InventoryView
 
 #: Kinds of location that say what this collector itself found out.
 OWN_KINDS = ("ocsp", "http", "https", "aia")
+#: Kind of location of a certificate in a CA's books, whose facts say whether the CA has revoked it.
+BOOKS_KIND = "cadb"
+#: Revoked certificates in CAs' books that are asked about.
+MOST_REVOKED = 20_000
 #: CA certificates of one name that are tried as issuer.
 _MOST_OF_ONE_NAME = 16
 
@@ -21,6 +26,8 @@ class Wanted:
     issuer: Certificate | None
     #: Where it was met first.
     at: Served
+    #: What its CA's books say, if they say that it is revoked. None: they do not, or nobody reads them.
+    revoked: Served | None = None
 
 
 @dataclass(slots=True)
@@ -28,6 +35,19 @@ class Authorities:
     """CA certificates by name. Filled by one thread, then only read."""
 
     by_subject: dict[bytes, list[Certificate]] = field(default_factory=dict)
+    #: Places in CAs' books where a certificate is revoked and has not ended, by the beginning of its SHA-256.
+    revoked: dict[bytes, Served] = field(default_factory=dict)
+
+    def note(self, served: Served, now: datetime) -> None:
+        """Of a place in a CA's books."""
+        leaf = served.leaf
+        if (
+            leaf is not None
+            and served.facts.get("ca_status") == "revoked"
+            and (leaf.not_after is None or leaf.not_after >= now)
+            and len(self.revoked) < MOST_REVOKED
+        ):
+            self.revoked[leaf.fingerprint_sha256[:8]] = served
 
     def add(self, certificate: Certificate) -> None:
         if certificate.subject_der is None or not (certificate.is_ca or certificate.is_self_issued):
@@ -43,23 +63,32 @@ class Authorities:
         return None
 
 
-def authorities(view: InventoryView) -> Authorities:
-    """Every CA certificate that is seen anywhere. Blocking."""
+def authorities(view: InventoryView, now: datetime) -> Authorities:
+    """Every CA certificate that is seen anywhere, and what CAs' books have revoked. Blocking."""
     found = Authorities()
     for served in view.live():
         if served.location.kind == "aia":
             continue  # fetched anew, or it would be taken for gone
-        for each in served.chain[1:] if served.location.kind != "file" else served.chain:
+        if served.location.kind == BOOKS_KIND:
+            found.note(served, now)
+            continue
+        alone = served.location.kind == "file" or served.facts.get("arrangement") == "bundle"
+        for each in served.chain if alone else served.chain[1:]:
             found.add(each)
     return found
 
 
 def wanted(view: InventoryView, known: Authorities) -> Iterator[Wanted]:
     """Each certificate once that names an OCSP responder, a CRL or its issuer's certificate and is in force somewhere: leaves and the
-    intermediates above them; of bundles nothing. Blocking, streams."""
+    intermediates above them; of bundles nothing, and of what stands in books and logs only that which a CA has revoked: whether
+    clients hear of it. Blocking, streams."""
     seen: set[bytes] = set()
     for served in view.live():
-        if served.location.kind in OWN_KINDS or served.facts.get("arrangement") == "bundle":
+        if (
+            served.location.kind in OWN_KINDS
+            or served.location.standing == "recorded"
+            or served.facts.get("arrangement") == "bundle"
+        ):
             continue
         for each in served.chain:
             # Eight bytes tell them apart well enough, and a million of them are little.
@@ -67,4 +96,10 @@ def wanted(view: InventoryView, known: Authorities) -> Iterator[Wanted]:
             if short in seen or not (each.ocsp_urls or each.crl_urls or each.issuer_urls):
                 continue
             seen.add(short)
-            yield Wanted(certificate=each, issuer=known.issuer_of(each), at=served)
+            yield Wanted(
+                certificate=each, issuer=known.issuer_of(each), at=served, revoked=known.revoked.get(short)
+            )
+    for short, served in known.revoked.items():
+        leaf = served.leaf
+        if leaf is not None and short not in seen and (leaf.ocsp_urls or leaf.crl_urls):
+            yield Wanted(certificate=leaf, issuer=known.issuer_of(leaf), at=served, revoked=served)

@@ -161,10 +161,10 @@ def test_a_table_of_serials_remembers_each_and_grows() -> None:
 
 def test_issuance_is_counted_by_day_and_goes_on_from_what_was_counted() -> None:
     first = Tally(EPOCH)
-    first.add("aa", EPOCH - DAY, EPOCH + 30 * DAY)
-    first.add("aa", EPOCH - DAY, EPOCH + 59 * DAY)
-    first.add("bb", EPOCH - 80 * DAY, EPOCH + 300 * DAY)
-    first.add("cc", EPOCH - 100 * DAY, EPOCH + 900 * DAY)
+    first.add("aa", 1 << 120, EPOCH - DAY, EPOCH + 30 * DAY)
+    first.add("aa", 1 << 120, EPOCH - DAY, EPOCH + 59 * DAY)
+    first.add("bb", 1 << 120, EPOCH - 80 * DAY, EPOCH + 300 * DAY)
+    first.add("cc", 1 << 120, EPOCH - 100 * DAY, EPOCH + 900 * DAY)
     facts = first.facts()
     assert facts == {
         "ca_issued_by_day": "2026-10-31:2",
@@ -174,7 +174,7 @@ def test_issuance_is_counted_by_day_and_goes_on_from_what_was_counted() -> None:
     later = Tally(
         EPOCH + DAY, str(facts["ca_issued_by_day"]), facts["ca_longest_lifetime_days"], facts["ca_issuers"]
     )
-    later.add("aa", EPOCH + DAY, EPOCH + 2 * DAY)
+    later.add("aa", 1 << 120, EPOCH + DAY, EPOCH + 2 * DAY)
     assert later.facts()["ca_issued_by_day"] == "2026-10-31:2 2026-11-02:1"
     assert Tally(EPOCH + DAYS * DAY, str(facts["ca_issued_by_day"])).facts() == {}
 
@@ -182,7 +182,7 @@ def test_issuance_is_counted_by_day_and_goes_on_from_what_was_counted() -> None:
 def test_what_is_counted_has_a_bound() -> None:
     tally = Tally(EPOCH)
     for number in range(1000):
-        tally.add(f"{number:016x}", EPOCH - number * DAY / 10, EPOCH)
+        tally.add(f"{number:016x}", 1 << 120, EPOCH - number * DAY / 10, EPOCH)
     facts = tally.facts()
     assert len(str(facts["ca_issuers"]).split()) == MAX_ISSUERS
     assert len(str(facts["ca_issued_by_day"]).split()) == DAYS

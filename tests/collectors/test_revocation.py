@@ -333,3 +333,87 @@ async def test_what_was_fetched_before_is_told_again_or_it_would_be_taken_for_go
         it = collector(View([served((certificate,)), served((INTERMEDIATE,), uri=uri)]), FakeClock())
         assert uri in await said(it)
         assert uri in await said(it)
+
+
+# What a CA has in its books as revoked.
+
+BOOKS = LocationURI("cadb://corp/1267")
+REVOKED = {"ca_status": "revoked", "revoked_at": "2026-11-01T11:50:00Z"}
+
+
+async def test_what_a_ca_has_revoked_is_asked_about_though_nobody_serves_it() -> None:
+    pages = Answering()
+    async with raw_http(pages) as server:
+        certificate = leaf(server.port, by_ocsp=True, by_crl=True)
+        pages.pages = {b"/ocsp": ocsp_answer(certificate), b"/ca.crl": crl(1)}
+        books = View(
+            [
+                served((certificate,), uri=BOOKS, facts=REVOKED),
+                served(
+                    (INTERMEDIATE,), uri=LocationURI("ca-database://corp"), facts={"arrangement": "bundle"}
+                ),
+            ]
+        )
+        found = await said(collector(books, FakeClock()))
+        fingerprint = certificate.certificate.fingerprint(hashes.SHA256()).hex()
+        by_crl = found[f"http://127.0.0.1:{server.port}/ca.crl#{fingerprint}"].facts
+        by_ocsp = next(each for uri, each in found.items() if uri.startswith("ocsp:")).facts
+        for facts in (by_crl, by_ocsp):
+            assert facts["revocation_status"] == "good"
+            assert facts["certificate_ca_status"] == "revoked"
+            assert facts["certificate_ca_revoked_at"] == "2026-11-01T11:50:00Z"
+            assert facts["certificate_location"] == BOOKS
+
+
+async def test_what_is_only_in_the_books_and_good_there_is_not_asked_about() -> None:
+    async with raw_http(Answering()) as server:
+        certificate = leaf(server.port, by_ocsp=True, by_crl=True)
+        ended = make_certificate(issuer=INTERMEDIATE, not_after=EPOCH - HOUR)
+        books = View(
+            [
+                served((certificate,), uri=BOOKS, facts={"ca_status": "issued"}),
+                served((ended,), uri=LocationURI("cadb://corp/02"), facts=REVOKED, id=2),
+            ]
+        )
+        assert await said(collector(books, FakeClock())) == {}
+        assert server.requests == []
+
+
+async def test_a_good_answer_is_not_remembered_once_the_ca_has_revoked_and_the_delay_is_measured() -> None:
+    from certwatch.telemetry.metrics import REGISTRY
+
+    def counted() -> float:
+        labels = {"source": "ocsp"}
+        return REGISTRY.get_sample_value("certwatch_revocation_propagation_seconds_sum", labels) or 0.0
+
+    pages, clock = Answering(), FakeClock()
+    async with raw_http(pages) as server:
+        certificate = leaf(server.port, by_ocsp=True)
+        pages.pages[b"/ocsp"] = ocsp_answer(certificate)
+        site = served((certificate, INTERMEDIATE), id=2)
+        view = Remembering([site])
+        it = collector(view, clock)
+        view.told = await said(it)
+        assert len(server.requests) == 1
+        view.places.append(served((certificate,), uri=BOOKS, facts=REVOKED))
+        view.told = await said(it)
+        assert len(server.requests) == 2
+        (told,) = view.told.values()
+        # It is in use: that is where it is, whatever the books say besides.
+        assert told.facts["certificate_location"] == site.location.uri
+        pages.pages[b"/ocsp"] = ocsp_answer(certificate, good=False)
+        before = counted()
+        clock.advance(minutes=5)
+        view.told = await said(it)
+        assert counted() - before == 15 * 60
+        await said(it)
+        assert counted() - before == 15 * 60
+
+
+@dataclass
+class Remembering(View):
+    told: dict[str, Observation] = field(default_factory=dict)
+
+    def served(self, uri: LocationURI) -> Served | None:
+        known = self.told.get(uri)
+        return None if known is None else served((), uri=uri, facts=dict(known.facts))

@@ -88,7 +88,9 @@ def test_general_rules_have_no_word_on_what_is_only_in_the_books() -> None:
     expired = make_certificate(not_after=EPOCH - timedelta(days=3))
     place = served([expired], uri=RECORD)
     assert [name for name in registry.names("rules") if registry.load("rules", name).concerns(place)] == [
+        "ca-duplicates",
         "ca-issued-unseen",
+        "ca-policy",
         "ca-revoked-in-use",
         "ca-serial-collision",
     ]
