@@ -169,11 +169,11 @@ def test_a_key_that_is_not_secret(tmp_path: Path) -> None:
         it.resolves("key-broken")
 
 
-def crl(*serials: int) -> bytes:
+def crl(*serials: int, begin: timedelta = timedelta(hours=-1)) -> bytes:
     builder = (
         x509.CertificateRevocationListBuilder()
         .issuer_name(ROOT.certificate.subject)
-        .last_update(NOW - timedelta(hours=1))
+        .last_update(NOW + begin)
         .next_update(NOW + timedelta(days=7))
         .add_extension(x509.CRLNumber(len(serials) + 1), critical=False)
     )
@@ -258,3 +258,54 @@ def test_a_key_that_somebody_says_is_compromised(tmp_path: Path) -> None:
         fresh = issued(key_number=4242)
         it.nginx.swap(0, fresh.pem, fresh.key_pem)
         it.resolves("compromised")
+
+
+def test_a_certificate_that_another_ca_has_issued_for_our_name(tmp_path: Path) -> None:
+    """Misissued: a CA that clients trust, and that nobody here has chosen."""
+    other = make_ca(
+        "Another CA",
+        key_number=901,
+        not_before=NOW - timedelta(days=100),
+        not_after=NOW + timedelta(days=1000),
+    )
+    strange = make_certificate(
+        issuer=other,
+        names=(f"dns:{NAME}",),
+        not_before=NOW - timedelta(days=1),
+        not_after=NOW + timedelta(days=80),
+    )
+    more = "rules: {issuer-unexpected: {expected: ['CN=Test Root*'], severity: page}}\n"
+    with world(tmp_path, strange, more=more) as it:
+        alert = it.fires("issuer-unexpected")
+        assert alert["labels"]["severity"] == "page"
+        assert "CN=Another CA, which is not among the CAs that may" in alert["annotations"]["summary"]
+        it.nginx.swap(0, GOOD.pem, GOOD.key_pem)
+        it.resolves("issuer-unexpected")
+
+
+def test_a_ca_whose_clock_is_ahead_signs_lists_that_nobody_takes_yet(tmp_path: Path) -> None:
+    web, folder = free_port(), tmp_path / "web"
+    folder.mkdir()
+    (folder / "ca.crl").write_bytes(crl(begin=timedelta(hours=3)))
+    url = x509.UniformResourceIdentifier(f"http://127.0.0.1:{web}/ca.crl")
+    points = x509.CRLDistributionPoints([x509.DistributionPoint([url], None, None, None)])
+    http = f"server {{ listen 127.0.0.1:{web}; root {folder}; }}"
+    collectors = "  - {name: revocation, kind: revocation, every: 1s, allowed_networks: [127.0.0.0/8]}\n"
+    with world(tmp_path, issued(extensions=[(points, False)]), http=http, collectors=collectors) as it:
+        alert = it.fires("clock-skew")
+        assert "a CRL begins in the future" in alert["annotations"]["summary"]
+        fresh = folder / "ca.new"
+        fresh.write_bytes(crl())
+        fresh.replace(folder / "ca.crl")
+        it.resolves("clock-skew")
+
+
+def test_a_host_that_is_expected_and_was_forgotten(tmp_path: Path) -> None:
+    targets = tmp_path / "targets.json"
+    targets.write_text('[{"targets": ["forgotten.example.com:443"], "labels": {"team": "web"}}]')
+    collectors = f"  - {{name: expected, kind: hosts, every: 1s, file_sd: ['{targets}']}}\n"
+    with world(tmp_path, GOOD, collectors=collectors, more="rules: {host-unseen: {grace: 0s}}\n") as it:
+        alert = it.fires("host-unseen")
+        assert (alert["labels"]["team"], alert["labels"]["collector"]) == ("web", "expected")
+        targets.write_text("[]")
+        it.resolves("host-unseen")
