@@ -40,6 +40,8 @@ need caddy caddy
 need softhsm2-util softhsm2
 need certtool gnutls-bin
 need curl curl
+need go golang-go
+[ -d /usr/share/gocode/src/golang.org/x/mod ] || missing="$missing golang-golang-x-mod-dev"
 [ -z "$missing" ] && exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
     echo "installing for the tests:$missing" >&2

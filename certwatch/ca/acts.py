@@ -67,6 +67,21 @@ def make_crl(authority: Authority, values: Values) -> dict[str, Any]:
     return {"crl": der.hex(), "issuer": issuer.name}
 
 
+def enrol(authority: Authority, values: Values) -> dict[str, Any]:
+    """requester, profile, names, lifetime_seconds, person."""
+    from certwatch.ca import enrolment
+
+    token = enrolment.grant(
+        authority,
+        requester=str(values["requester"]),
+        profile=str(values["profile"]),
+        names=[str(each) for each in values["names"]],
+        lifetime=timedelta(seconds=int(values["lifetime_seconds"])),
+        person=str(values["person"]),
+    )
+    return {"token": token}
+
+
 def bind(authority: Authority, values: Values) -> dict[str, Any]:
     """kid, person."""
     from certwatch.ca.acme import accounts
@@ -113,6 +128,7 @@ ACTS: Mapping[str, Callable[[Authority, Values], dict[str, Any]]] = {
     "revoke": revoke,
     "crl": make_crl,
     "note": note,
+    "enrol": enrol,
     "bind": bind,
     "unbind": unbind,
     "renew-now": renew_now,

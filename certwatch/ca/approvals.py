@@ -53,36 +53,44 @@ def submit(authority: Authority, order: Order) -> Certified | Waiting:
         return Waiting(request=request, needed=profile.approvals)
 
 
-def requests(authority: Authority, *, state: str | None = "waiting") -> list[Request]:
+def requests(authority: Authority, *, state: str | None = "waiting", most: int = 10_000) -> list[Request]:
+    """Oldest first. `state` None: in any."""
     where = "WHERE state = ?" if state is not None else "WHERE ?1 IS NULL"
     return [
-        Request(
-            id=id,
-            at=instant(at),
-            order=decoded(wanted),
-            state=held,
-            needed=needed,
-            approved_by=tuple(
-                person
-                for (person,) in authority.rows(
-                    "SELECT person FROM approvals WHERE request = ? ORDER BY at", id
-                )
-            ),
-        )
-        for id, at, wanted, held, needed in authority.rows(
-            f"SELECT id, at, wanted, state, needed FROM requests {where} ORDER BY id",  # noqa: S608
+        _request(authority, *row)
+        for row in authority.rows(
+            f"SELECT id, at, wanted, state, needed FROM requests {where} ORDER BY id LIMIT ?",  # noqa: S608
             state,
+            most,
         )
     ]
 
 
+def request_of(authority: Authority, id: int) -> Request:
+    """Raises CAError "not-found"."""
+    rows = authority.rows("SELECT id, at, wanted, state, needed FROM requests WHERE id = ?", id)
+    if not rows:
+        raise CAError("not-found", f"request {id}: there is none. See certwatch ca list --waiting")
+    return _request(authority, *rows[0])
+
+
+def _request(authority: Authority, id: int, at: int, wanted: bytes, state: str, needed: int) -> Request:
+    people = authority.rows("SELECT person FROM approvals WHERE request = ? ORDER BY at", id)
+    return Request(
+        id=id,
+        at=instant(at),
+        order=decoded(wanted),
+        state=state,
+        needed=needed,
+        approved_by=tuple(person for (person,) in people),
+    )
+
+
 def _waiting(authority: Authority, request: int) -> Request:
-    for each in requests(authority, state=None):
-        if each.id == request:
-            if each.state != "waiting":
-                raise CAError("usage", f"request {request}: is {each.state}, it waits for nobody")
-            return each
-    raise CAError("not-found", f"request {request}: there is none. See certwatch ca list --waiting")
+    found = request_of(authority, request)
+    if found.state != "waiting":
+        raise CAError("usage", f"request {request}: is {found.state}, it waits for nobody")
+    return found
 
 
 def approve(authority: Authority, request: int, person: str) -> Certified | Waiting:

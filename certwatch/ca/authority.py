@@ -210,3 +210,13 @@ def chain_pem(certificate: x509.Certificate, issuer: Issuer) -> bytes:
     """As a server presents it: leaf first, the root left out."""
     above = issuer.certificate.public_bytes(Encoding.PEM) if issuer.kind != "root" else b""
     return certificate.public_bytes(Encoding.PEM) + above + issuer.chain
+
+
+def chain_of(authority: Authority, serial: bytes) -> bytes:
+    """Of a certificate that was issued: PEM, as a server presents it. Raises CAError "not-found"."""
+    rows = authority.rows("SELECT der, issuer FROM certificates WHERE serial = ? AND der IS NOT NULL", serial)
+    if not rows:
+        raise CAError("not-found", f"{serial.hex()}: this CA has made no certificate with this serial number")
+    [(der, issuer)] = rows
+    above = next(each for each in authority.issuers(retired=True) if each.id == issuer)
+    return chain_pem(x509.load_der_x509_certificate(der), above)

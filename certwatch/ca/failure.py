@@ -14,6 +14,8 @@ CAErrorKind = Literal[
     "ledger",  # what is stored contradicts itself
     "lint",  # the certificate that would be made has a fault
     "busy",  # too much is asked at once: try again later
+    "unauthenticated",  # who asks did not say who that is
+    "too-often",  # this requester has asked too often: try again later
     "not-found",
     "usage",  # asked in a way that cannot be answered
     "other",

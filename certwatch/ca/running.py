@@ -106,6 +106,8 @@ class RunningCA:
     def _told(self, entries: Sequence[Entry]) -> None:
         """In the acting thread."""
         authority = self.service.authority
+        if self._own is not None and any(each.kind == "issuer" for each in entries):
+            self._own.trust(authority)
         for entry in entries:
             if entry.kind != "revocation":
                 continue

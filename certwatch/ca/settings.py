@@ -31,6 +31,8 @@ class CASettings:
     hostnames: tuple[str, ...] = ()
     #: Requesters (as their client certificates name them) who may approve and revoke.
     admins: tuple[str, ...] = ()
+    #: Requesters who may read the ledger's entries over HTTP.
+    auditors: tuple[str, ...] = ()
     #: None: no ACME.
     acme: AcmeKeys | None = None
 
@@ -57,5 +59,6 @@ def settings_of(keys: CaKeys, profiles: Mapping[str, ProfileKeys], directory: Pa
         listen_tls=keys.listen_tls,
         hostnames=tuple(keys.hostnames),
         admins=tuple(keys.admins),
+        auditors=tuple(keys.auditors),
         acme=keys.acme,
     )

@@ -176,6 +176,8 @@ class CaKeys(Keys):
     hostnames: Texts = Field(default_factory=list)
     #: Requesters whose client certificates may approve and revoke.
     admins: Texts = Field(default_factory=list)
+    #: Requesters whose client certificates may read the ledger's entries over HTTP.
+    auditors: Texts = Field(default_factory=list)
     #: How long a CRL is valid.
     crl_lifetime: Duration = timedelta(days=7)
     #: How often a new one is made.

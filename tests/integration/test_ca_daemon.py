@@ -14,7 +14,7 @@ from urllib.parse import quote
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA1
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.ocsp import (
     OCSPCertStatus,
     OCSPRequestBuilder,
@@ -22,8 +22,10 @@ from cryptography.x509.ocsp import (
     load_der_ocsp_response,
 )
 
+from certwatch.ca.key_file import generate
+from certwatch.ca.new_request import make_csr
 from tests.support.daemon import Certwatch, certwatch, refused
-from tests.support.servers import free_port, wait_until
+from tests.support.servers import free_port, program, wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(90)]
 
@@ -148,6 +150,52 @@ def test_openssl_sees_good_become_revoked(tmp_path: Path) -> None:
             assert running.metric("certwatch_ca_revocations_unseen", via=via) == 0
         _, _, der = get(f"http://127.0.0.1:{plain}/ocsp/1", data=b"x" * 5000)
         assert load_der_ocsp_response(der).response_status is OCSPResponseStatus.MALFORMED_REQUEST
+
+
+def test_a_token_is_enrolled_with_and_then_its_certificate_opens_the_registration_authority(
+    tmp_path: Path,
+) -> None:
+    profiles = (
+        ", profiles: {client: {names: [{requesters: [web-7, 'dns:web-7.*'], dns: [web-7.example.com]}]}}"
+    )
+    curl = program("curl", "curl")
+    with daemon(tmp_path, profiles) as (running, plain, tls):
+        given = running.command(
+            "ca", "enrol", "--requester", "web-7", "--profile", "client", "--name", "dns:web-7.example.com"
+        )
+        assert given.returncode == 0, given.stderr
+        key = generate("ec-p256")
+        (tmp_path / "web.key").write_bytes(
+            key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        )
+        (tmp_path / "ask.json").write_text(
+            json.dumps({"csr": make_csr(key, ["dns:web-7.example.com"], None), "profile": "client"})
+        )
+
+        def asked(path: str, *words: str) -> dict[str, Any]:
+            done = subprocess.run(
+                [curl, "-sS", "--cacert", tmp_path / "root.pem", *words, f"https://localhost:{tls}{path}"],
+                capture_output=True, text=True, timeout=30, check=False,
+            )  # fmt: skip
+            assert done.returncode == 0, done.stderr
+            answer: dict[str, Any] = json.loads(done.stdout)
+            return answer
+
+        body = ("--data-binary", f"@{tmp_path}/ask.json")
+        bearer = ("-H", f"Authorization: Bearer {given.stdout.strip()}")
+        first = asked("/ra/requests", *bearer, *body)
+        assert first["state"] == "issued", first
+        assert "was used already" in asked("/ra/requests", *bearer, *body)["detail"]
+        (tmp_path / "web.pem").write_text(first["chain"])
+        # By mTLS from now on: it renews by what it has.
+        own = ("--cert", f"{tmp_path}/web.pem", "--key", f"{tmp_path}/web.key")
+        second = asked("/ra/requests", *own, *body)
+        assert second["state"] == "issued", second
+        assert asked(f"/ra/requests/{second['request']}", *own)["requester"] == "dns:web-7.example.com"
+        assert asked("/ra/requests")["title"] == "unauthenticated"
+        status, _, note = get(f"http://127.0.0.1:{plain}/log/checkpoint")
+        assert status == 200
+        assert note.decode().startswith(get(f"http://127.0.0.1:{plain}/log/key")[2].decode().split("+")[0])
 
 
 def test_a_daemon_without_the_ca_it_is_to_serve_does_not_start(tmp_path: Path) -> None:

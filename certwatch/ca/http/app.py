@@ -11,7 +11,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from certwatch.ca.failure import CAError
-from certwatch.ca.http import publish
+from certwatch.ca.http import ledger, publish, ra
 from certwatch.ca.http.ocsp import OCSP
 from certwatch.ca.http.reply import not_found, problem
 from certwatch.ca.http.site import CASite
@@ -21,12 +21,12 @@ log = get_logger(__name__)
 
 
 def public_app(site: CASite) -> ASGIApp:
-    return _app(site, _public(site))
+    return _app(site, [*_public(site), *ledger.routes(site, with_entries=False)])
 
 
 def tls_app(site: CASite, more: Sequence[BaseRoute] = ()) -> ASGIApp:
     """`more`: of what a config may leave out (ACME)."""
-    return _app(site, [*_public(site), *more])
+    return _app(site, [*_public(site), *ledger.routes(site, with_entries=True), *ra.routes(site), *more])
 
 
 def _public(site: CASite) -> list[BaseRoute]:

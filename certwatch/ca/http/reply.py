@@ -12,12 +12,14 @@ from certwatch.ca.failure import CAError, CAErrorKind
 
 #: Statuses of what the CA refuses; what is not here is a fault on our side: 503, try again.
 _STATUSES: Mapping[CAErrorKind, int] = {
+    "unauthenticated": 401,
     "refused": 403,
     "lint": 403,
     "usage": 400,
     "not-found": 404,
     "waiting": 409,
     "busy": 503,
+    "too-often": 429,
     "other": 500,
 }
 
@@ -41,7 +43,9 @@ def problem(error: CAError) -> Response:
     said = error.message if status < 500 or error.kind == "busy" else "the CA cannot do this at present"
     body = {"type": "about:blank", "title": error.kind, "status": status, "detail": said}
     headers = {"Content-Type": "application/problem+json", "Cache-Control": "no-store"}
-    if status == 503:
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    if status in (429, 503):
         headers["Retry-After"] = "30"
     return Response(msgspec.json.encode(body), status, headers)
 

@@ -221,6 +221,30 @@ def revoke(opening: Opening, serial: str, reason: str) -> int:
 
 
 @command.command()
+@click.option("--requester", required=True, help="For whom.")
+@click.option("--profile", required=True, help="Kind of certificate.")
+@click.option(
+    "--name", "names", multiple=True, metavar="KIND:NAME", help="What may be asked for: dns:…, ip:…"
+)
+@click.option("--lifetime", metavar="SPAN", default="1h", show_default=True)
+@ca_options
+def enrol(opening: Opening, requester: str, profile: str, names: tuple[str, ...], lifetime: str) -> int:
+    """Print a one-time token, by which somebody without a certificate may ask for one over HTTP."""
+    answer = opening.ask(
+        "enrol",
+        {
+            "requester": requester,
+            "profile": profile,
+            "names": names,
+            "lifetime_seconds": int(duration(lifetime).total_seconds()),
+            "person": person(),
+        },
+    )
+    click.echo(answer["token"])
+    return OK
+
+
+@command.command()
 @click.argument("request", type=int)
 @click.option("--refuse", is_flag=True, help="Say no.")
 @click.option(
