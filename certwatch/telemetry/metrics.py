@@ -94,6 +94,12 @@ AWS_KMS_SIGNATURES = Counter(
     ["account", "region", "key", "algorithm"],
     registry=REGISTRY,
 )
+REST_REQUESTS = Counter(
+    "certwatch_rest_requests",
+    'Requests to other clouds and services with certificates, each attempt, by outcome: "ok", "throttled" or an error kind.',
+    ["service", "outcome"],
+    registry=REGISTRY,
+)
 RENEWALS = Counter(
     "certwatch_renewals",
     "Leaves that were replaced by later ones at a location: before the lead of a page ran out, or late.",

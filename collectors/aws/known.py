@@ -8,6 +8,7 @@ from certwatch.model.observation import Scan
 from certwatch.model.sighting import Served
 from certwatch.plugins.view import InventoryView
 from collectors.aws.place import scope_of
+from collectors.scopes import known_scopes
 
 
 class Known:
@@ -51,13 +52,4 @@ class Known:
 
     def scopes(self, account: str) -> list[str]:
         """Of all locations of an account; empty: of all. Reads the whole inventory: only for what went wrong."""
-        if self._view is None:
-            return []
-        found = set()
-        for served in self._view.live():
-            if self._collector not in served.collectors:
-                continue
-            scope = scope_of(served.location.uri)
-            if scope.startswith(account):
-                found.add(scope)
-        return sorted(found)
+        return known_scopes(self._view, self._collector, scope_of, account)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from certwatch.model.observation import Observation
-from collectors.aws import values
+from collectors import stored_value
 from collectors.aws.config import Chosen
 from collectors.aws.region import Region
 from collectors.aws.service import Service
@@ -29,7 +29,7 @@ def look(region: Region) -> Iterator[Observation]:
             where = f"{region.account.where}: parameter {name}"
             region.memory["parameter", name] = (
                 each.get("Version"),
-                values.contents(where, str(each.get("Value", ""))),
+                stored_value.contents(where, str(each.get("Value", ""))),
             )
     for name, each in found.items():
         kept = _kept(region, name, each)

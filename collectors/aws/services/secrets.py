@@ -5,7 +5,7 @@ from typing import Any
 
 from certwatch.doors.aws import AWSError, Client
 from certwatch.model.observation import Observation
-from collectors.aws import values
+from collectors import stored_value
 from collectors.aws.config import Chosen
 from collectors.aws.region import Region
 from collectors.aws.service import Service
@@ -63,7 +63,7 @@ def _secret(region: Region, client: Client, each: Mapping[str, Any]) -> Iterator
             value = (
                 got.get("SecretString") if got.get("SecretString") is not None else got.get("SecretBinary")
             )
-            found = values.contents(f"{region.account.where}: secret {name}", value or "")
+            found = stored_value.contents(f"{region.account.where}: secret {name}", value or "")
             region.memory["secret", arn] = (str(got.get("VersionId", "")), found)
     if error is not None:
         yield region.look("secrets", name, arn=arn, error=error, tags=_tags(each))
