@@ -34,6 +34,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "backup": ("backup", "Copy the inventory, also while it is written."),
     "restore": ("restore", "Put a copy of the inventory back."),
     "config": ("config", "Check the config, or print its schema."),
+    "ct": ("ct", "CT logs: how far they are read, what is expected, and proof."),
     "ca": ("ca", "The embedded CA: make, revoke and prove certificates."),
     "remediate": ("remediate", "Renew what must go, and see it served: plan, approve, apply."),
     "doctor": ("doctor", "Find out why it does not work."),

@@ -71,7 +71,7 @@ def list_(all_: bool, as_json: bool, config: Path | None) -> int:
     with reader_of(config) as reader:
         found = [each for each in reader.marks() if all_ or each.ended_at is None]
     if as_json:
-        write_json_list("marks", map(_json, found))
+        write_json_list("marks", map(mark_json, found))
     elif not write_table(
         COLUMNS,
         (
@@ -109,20 +109,21 @@ def _add(kind: MarkKind, what: str, why: str, by: str | None, as_json: bool, con
     new = Mark(
         id=MarkID(0),
         kind=kind,
-        certificate=_certificate(what, config),
+        certificate=certificate_of(what, config),
         author=text_of("--by", by if by is not None else login()),
         reason=text_of("--why", why),
         created_at=now,
     )
     added = store_of(config).mark(new)
     if as_json:
-        write_json(_json(added))
+        write_json(mark_json(added))
     else:
         click.echo(f"mark {added.id}: {added.certificate.shown} is {kind}")
     return OK
 
 
-def _certificate(what: str, config: Path | None) -> Certificate:
+def certificate_of(what: str, config: Path | None) -> Certificate:
+    """Of a fingerprint or its beginning, or of a file. Raises Failed."""
     from certwatch.x509 import pem
     from certwatch.x509.der import read
 
@@ -150,7 +151,7 @@ def _certificate(what: str, config: Path | None) -> Certificate:
     return found[0].certificate
 
 
-def _json(mark: Mark) -> dict[str, Any]:
+def mark_json(mark: Mark) -> dict[str, Any]:
     return {
         "id": mark.id,
         "kind": mark.kind,

@@ -87,6 +87,7 @@ def judge(
         lints=due.lints,
         renewals=due.renewals,
         endpoints=due.endpoints,
+        twins=due.twins,
         marks=marks,
     )
     asked = guard("rules", "")
@@ -167,4 +168,6 @@ def _concerned(due: Due, served: Served) -> frozenset[int]:
         or served.leaf is None
         or each.certificate.fingerprint_sha256 != served.leaf.fingerprint_sha256
     ]
-    return frozenset([*(each.location_id for each in due.neighbours), *others])
+    # A certificate in a log is expected if it is known from elsewhere, and told of once for all logs.
+    logged = [each.location_id for each in due.twins if each.location.kind == "ct"]
+    return frozenset([*(each.location_id for each in due.neighbours), *others, *logged])

@@ -69,11 +69,11 @@ def end(connection: sqlite3.Connection, id: MarkID, now: datetime) -> Mark | Non
     return mark
 
 
-#: Certificates that a mark may be about: of that key, or issued by a CA of that name. Reads through all certificates: a mark
+#: Certificates that a mark may be about: of that key or issuance, or issued by a CA of that name. Reads through all certificates: a mark
 #: is set once in a blue moon.
 _ABOUT = """
 SELECT s.location FROM sightings s JOIN certificates c ON c.id = s.certificate
-WHERE s.ended_at IS NULL AND (c.fingerprint = ?1 OR c.spki = ?2
+WHERE s.ended_at IS NULL AND (c.fingerprint = ?1 OR c.spki = ?2 OR c.tbs = ?5
     OR c.issuer IN (SELECT id FROM issuers WHERE ?3 AND name = ?4))
 """
 
@@ -87,8 +87,9 @@ def _changed(connection: sqlite3.Connection, mark: Mark) -> None:
         f"UPDATE judgements SET revision = revision + 1, judged = judged + 1, due_at = 0 WHERE location IN ({_ABOUT})",
         (
             about.fingerprint_sha256,
-            about.spki_sha256 if mark.kind == "compromised" else None,
+            about.spki_sha256 if mark.kind in ("compromised", "authorised-key") else None,
             mark.kind == "compromised" and about.is_ca,
             about.subject,
+            about.tbs_sha256 if mark.kind == "authorised" else None,
         ),
     )

@@ -25,6 +25,7 @@ from certwatch.inventory.scans import read_scans
 from certwatch.inventory.served import CertificateCache, load_served
 from certwatch.inventory.sharing import load_sharers, load_withdrawn
 from certwatch.inventory.store import Counts, Due, Entry, FindingQuery, OwnerCount, Query, Unlinted
+from certwatch.inventory.twins import load_twins
 from certwatch.model.finding import SEVERITIES, Finding, FindingID, Severity
 from certwatch.model.location import LocationURI
 from certwatch.model.mark import Mark
@@ -80,6 +81,7 @@ class SQLiteReader:
             linted = lints.load(connection, places)
             renewed = load_renewals(connection, places)
             endpoints = load_endpoints(connection, places)
+            twins = load_twins(connection, places)
         return [
             Due(
                 served=served,
@@ -93,6 +95,7 @@ class SQLiteReader:
                 lints=linted.get(served.id, {}),
                 renewals=renewed.get(served.id, ()),
                 endpoints=endpoints.get(served.id, ()),
+                twins=twins.get(served.id, ()),
             )
             for served in places
             for revision, judged in (revisions[served.id],)

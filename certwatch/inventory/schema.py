@@ -46,6 +46,11 @@ def server_names(db: Database) -> None:
     run_script(db.conn, "0006_server_names.sql")
 
 
+@migrations(name="0007_authorised")
+def authorised(db: Database) -> None:
+    run_script(db.conn, "0007_authorised.sql")
+
+
 def run_script(connection: sqlite3.Connection, name: str) -> None:
     """Statement by statement, inside the caller's transaction (`executescript` would commit it)."""
     for statement in statements(files(__package__).joinpath("schema", name).read_text()):

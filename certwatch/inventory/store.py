@@ -16,7 +16,7 @@ from certwatch.model.lifecycle import Presence, Validity
 from certwatch.model.lint import Lint
 from certwatch.model.location import LocationURI
 from certwatch.model.mark import Mark, MarkID
-from certwatch.model.neighbour import Endpoint, Neighbour, Sharer
+from certwatch.model.neighbour import Endpoint, Neighbour, Sharer, Twin
 from certwatch.model.observation import Gone, Incomplete, LookError, Observation, Scan, ScanID
 from certwatch.model.renewal import Renewal
 from certwatch.model.sighting import Served, Sighting
@@ -73,6 +73,8 @@ class Due:
     issuers: tuple[Certificate, ...] = ()
     #: Other live places whose leaf has the same key.
     sharers: tuple[Sharer, ...] = ()
+    #: Other places that have, or had, the same issuance.
+    twins: tuple[Twin, ...] = ()
     #: When the last endpoint stopped to serve what lies here. None: one still does, or none ever did.
     withdrawn_at: datetime | None = None
     #: What the books of our CAs say of the leaf. None: no CA's database is read.

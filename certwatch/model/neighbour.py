@@ -18,6 +18,17 @@ class Neighbour:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Twin:
+    """Has, or had, the same issuance as leaf: the certificate, or its precertificate."""
+
+    location_id: int
+    #: Without labels.
+    location: Location
+    #: False: it has it no more, or nobody sees the place any more.
+    is_live: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sharer:
     """Has the same key."""
 

@@ -13,7 +13,7 @@ from certwatch.model.finding import Problem, Severity
 from certwatch.model.lint import Lint
 from certwatch.model.location import RECORD_KINDS
 from certwatch.model.mark import Marks
-from certwatch.model.neighbour import Endpoint, Neighbour, Sharer
+from certwatch.model.neighbour import Endpoint, Neighbour, Sharer, Twin
 from certwatch.model.renewal import Renewal
 from certwatch.model.sighting import Served
 
@@ -50,6 +50,9 @@ class World:
     #: Other live places whose leaf has the same key; some dozens at most. When one of them changes, this location is judged
     #: anew.
     sharers: Sequence[Sharer] = ()
+    #: Other places that have, or had, the same issuance (a certificate and its precertificate are one), as long as certificates
+    #: of CT logs are known at all. When one of them changes, those of logs are judged anew.
+    twins: Sequence[Twin] = ()
     #: Where certificates lie: when the last endpoint stopped to serve this leaf. None: one still does, or none ever did.
     withdrawn_at: datetime | None = None
     #: What the books of our CAs say of the leaf. None: no CA's database is read, or the leaf is a CA.

@@ -1,0 +1,103 @@
+"""From a log over HTTP to a finding, its proof, and its end: the whole program."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from certwatch.plugins.testing import make_ca, make_certificate
+from certwatch.x509 import der
+from tests.cli.stage import run
+from tests.support.ct_log import TestLog, log_list, serving
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "ssl").mkdir()
+    return tmp_path
+
+
+def write_config(folder: Path, log: TestLog, *, static: bool) -> Path:
+    entry = log.list_entry(static=static)
+    (folder / "list.json").write_bytes(
+        log_list(*([] if static else [entry]), tiled=[entry] if static else [])
+    )
+    path = folder / "certwatch.yaml"
+    path.write_text(
+        f"""
+inventory: sqlite:///{folder}/inventory.db
+collectors:
+  - {{name: files, kind: file, paths: ["{folder}/ssl/*.pem"]}}
+  - {{name: logs, kind: ct, domains: [".example.com"], log_list: "{folder}/list.json", start: beginning, contact: a@example.com, poll: 50ms}}
+rules: {{ct-unexpected: {{grace: 0s}}}}
+"""
+    )
+    return path
+
+
+@pytest.mark.parametrize("static", [False, True], ids=["rfc6962", "static"])
+def test_a_certificate_nobody_knows_is_found_proven_and_authorised(folder: Path, static: bool) -> None:
+    from cryptography import x509
+
+    ca = make_ca("Somebody's CA", key_number=141)
+    stranger = make_certificate(issuer=ca, names=["dns:www.example.com"], key_number=8)
+    known = make_certificate(issuer=ca, names=["dns:known.example.com"], key_number=9)
+    (folder / "ssl/known.pem").write_bytes(known.pem)
+    log = TestLog(indexed=static)
+    log.speaks = {"static" if static else "rfc6962"}
+    ca_der = ca.der
+    log.issuers[der.fingerprint(ca_der)] = ca_der
+    for number in range(300):
+        log.add(
+            make_certificate(names=["dns:unrelated.net"], serial_number=5000).der
+            if number == 0
+            else log_filler(number)
+        )
+    # The precertificate and the certificate: one issuance, two entries.
+    log.add(stranger.der, precertificate=True, chain=[ca_der])
+    log.add(stranger.der, chain=[ca_der])
+    log.add(known.der, precertificate=True, chain=[ca_der])
+    log.publish()
+    with serving(log):
+        config = write_config(folder, log, static=static)
+        ran = run("collect", "-c", config)
+        assert ran.status in (0, 1), ran.err
+        found = json.loads(run("findings", "--rule", "ct-unexpected", "--json", "-c", config).out)["findings"]
+        assert len(found) == 1
+        location = found[0]["location"]
+        assert location.endswith("/300")
+        assert found[0]["severity"] == "page"
+        status = run("ct", "status", "-c", config)
+        assert status.status == 0, status.out
+        assert "303" in status.out
+    # The log is gone: what proves it is kept.
+    out = folder / "evidence"
+    ran = run("ct", "evidence", location, "-o", str(out), "-c", config)
+    assert ran.status == 0, ran.err
+    proven = run("ct", "prove", str(out))
+    assert proven.status == 0, proven.err
+    assert "entry 300 is in that tree" in proven.out
+    kept = x509.load_pem_x509_certificate((out / "certificate.pem").read_bytes())
+    assert kept.serial_number == stranger.certificate.serial_number
+    pack = out / "evidence.json"
+    said = json.loads(pack.read_text())
+    said["index"] = 299
+    pack.write_text(json.dumps(said))
+    forged = run("ct", "prove", str(pack))
+    assert forged.status == 1
+    assert "does not prove" in forged.err
+    (folder / "stranger.pem").write_bytes(stranger.pem)
+    ran = run("ct", "authorize", str(folder / "stranger.pem"), "--why", "campaign", "-c", config)
+    assert ran.status == 0, ran.err
+    run("collect", "files", "-c", config)
+    assert (
+        json.loads(run("findings", "--rule", "ct-unexpected", "--json", "-c", config).out)["findings"] == []
+    )
+
+
+def log_filler(number: int) -> bytes:
+    from tests.collectors.ct_stage import ordinary
+
+    return ordinary(number)
