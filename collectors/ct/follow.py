@@ -291,7 +291,11 @@ class Follower:
         CT_SIZE.labels(name).set(state.tree.size)
         if state.head is not None:
             CT_BEHIND.labels(name).set(max(0, state.head.size - state.tree.size))
-        if state.read_at is not None:
+        if state.is_finished:
+            # Nothing comes any more: its age is no lag.
+            with suppress(KeyError):
+                CT_READ_TIME.remove(name)
+        elif state.read_at is not None:
             CT_READ_TIME.labels(name).set(datetime.fromisoformat(state.read_at).timestamp())
         if state.is_begun or state.faults:
             await self.tell(

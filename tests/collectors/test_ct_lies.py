@@ -12,10 +12,12 @@ import pytest
 from certwatch.ct.heads import parse_sth
 from certwatch.ct.leaves import make_leaf
 from certwatch.plugins.testing import EPOCH
+from certwatch.telemetry.metrics import REGISTRY
 from tests.collectors.ct_stage import Reading, ordinary, ours, prove
 from tests.support.ct_log import BEGIN_MS, Answer, TestLog, serving
 
-pytestmark = pytest.mark.anyio
+# Each is a server and a client over HTTP: on a busy machine that takes its time.
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 
 
 @pytest.fixture
@@ -342,6 +344,8 @@ async def test_a_read_only_log_is_read_to_its_end_and_left_alone(reading: Readin
     reading.states[log.name] = log.final_state()
     await reading.once()
     assert reading.state(log)["ct_finished"] is True
+    name = log.url.partition("://")[2]
+    assert REGISTRY.get_sample_value("certwatch_ct_read_timestamp_seconds", {"log": name}) is None
     assert len(reading.found()) == 1
     log.requests.clear()
     reading.clock.now = EPOCH + timedelta(days=30)
