@@ -5,12 +5,14 @@ import binascii
 import json
 from collections.abc import Iterator
 
+from certwatch.x509 import der, pem
 from collectors.file.contents import Contents
 from collectors.kubernetes import material
 
 #: Of one value.
 MAX_BYTES = 1 << 20
 _MOST_PARTS = 50
+_URL_SAFE = str.maketrans("-_", "+/")
 _KEYS = ("private_key", "privateKey", "private-key", "privatekey", "key", "tls.key", "keyfile")
 _PASSPHRASES = ("passphrase", "password", "keystore_password", "storepass")
 
@@ -25,6 +27,32 @@ def contents(where: str, value: str | bytes) -> list[tuple[str, Contents]]:
     data = _plain(value)
     found = material.contents(where, "", data, private_key=lambda: None, passphrases=lambda: ())
     return [(each.entry, each) for each in found if each][:_MOST_PARTS]
+
+
+def chain(text: str) -> tuple[bytes, ...]:
+    """Certificates of one text, DER: PEM (its line breaks perhaps written as "\\n"), or base64, also the URL-safe one, of DER,
+    of PEM or of PKCS #7. Empty: it holds none."""
+    text = text.strip()
+    if len(text) > MAX_BYTES:
+        return ()
+    data = text.encode("utf-8", "replace")
+    if b"-----BEGIN " not in data:
+        plain = "".join(text.split()).rstrip("=").translate(_URL_SAFE)
+        try:
+            data = base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
+        except (binascii.Error, ValueError):
+            return ()
+    elif b"\n" not in data:
+        data = data.replace(b"\\n", b"\n")
+    if b"-----BEGIN " in data:
+        found = tuple(each.data for each in pem.blocks(data) if each.is_certificate and each.data)
+        if found:
+            return found
+    elif data[:1] == b"\x30":
+        certificate = der.read(data)
+        if certificate.issuer_der is not None and certificate.not_before is not None:
+            return (certificate.der,)
+    return next((each.chain for _, each in contents("", data) if each.chain), ())
 
 
 def _tree(text: str) -> dict[str, object] | None:

@@ -32,6 +32,15 @@ _LONGEST_PAUSE = 60.0
 _SHOWN = 300
 _ERROR_BYTES = 1 << 16
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    #: What the JSON says.
+    content: Any
+    #: URL of the next page, by the Link header (RFC 8288, rel="next"). Empty: there is none.
+    following: str = ""
+
+
 #: Headers that say who asks; True: those before were refused. Raises RestError.
 Credentials = Callable[[bool], Awaitable[Mapping[str, str]]]
 
@@ -140,7 +149,7 @@ class RestClient:
 
     async def get(self, path: str, parameters: Mapping[str, str | int] | None = None) -> Any:
         """What the JSON says. Raises RestError."""
-        return await self.ask("GET", path, parameters)
+        return (await self.ask("GET", path, parameters)).content
 
     async def ask(
         self,
@@ -148,8 +157,8 @@ class RestClient:
         path: str,
         parameters: Mapping[str, str | int] | None = None,
         body: object = None,
-    ) -> Any:
-        """As `get`, by another method. Raises RestError."""
+    ) -> Answer:
+        """As `get`, by any method. Raises RestError."""
         url = self.url(path)
         content = None if body is None else msgspec.json.encode(body)
         refused = False
@@ -187,7 +196,7 @@ class RestClient:
         parameters: Mapping[str, str | int] | None,
         content: bytes | None,
         headers: Mapping[str, str],
-    ) -> tuple[Any, float | None]:
+    ) -> tuple[Answer | RestError, float | None]:
         """The answer, or the RestError that it is, with seconds after which trying again makes sense (None: it does not)."""
         where = url.partition("?")[0]
         outcome = "other"
@@ -205,7 +214,7 @@ class RestClient:
                     outcome = "malformed"
                     return RestError("malformed", f"{where}: answers with more than {limit} bytes."), None
                 outcome = "ok"
-                return _json(where, data), None
+                return Answer(content=_json(where, data), following=_following(response)), None
             refused = _refused(where, response.status_code, data[:limit])
             outcome = "throttled" if response.status_code == 429 else refused.kind
             again = response.status_code in _AGAIN
@@ -265,6 +274,11 @@ class RestClient:
                 return
             path, parameters = more
         raise RestError("malformed", f"{self.url(path).partition('?')[0]}: more than {MAX_PAGES} pages.")
+
+
+def _following(response: httpx.Response) -> str:
+    link = response.links.get("next", {}).get("url", "")
+    return str(response.url.join(link)) if link else ""
 
 
 @cache

@@ -21,7 +21,9 @@ RECORD_KINDS = frozenset(
 FILE_KINDS = frozenset({"file", "url", "acme"})
 
 #: Kinds of places where certificates lie for somebody to serve them: files, and stores of all sorts.
-STORE_KINDS = frozenset({"file", "url", "acme", "k8s", "vault", "aws", "azure", "gcp"})
+STORE_KINDS = frozenset(
+    {"file", "url", "acme", "k8s", "vault", "aws", "azure", "gcp", "json", "cloudflare", "fastly"}
+)
 
 #: How a certificate stands at a place: presented to clients, lying there for somebody to serve it, or written down only.
 Standing = Literal["served", "stored", "recorded"]

@@ -1,13 +1,10 @@
 """What else holds or uses certificates in a subscription: App Service, application gateways, Front Door."""
 
-import base64
-import binascii
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from certwatch.model.observation import Fact, Observation
-from certwatch.x509 import der, pem
 from collectors import stored_value
 from collectors.azure.subscription import Chain, Subscription
 
@@ -54,7 +51,7 @@ async def app_service(subscription: Subscription) -> AsyncIterator[Observation]:
             "app-service",
             _group(each),
             str(each["name"]),
-            chain=_chain(properties.get("cerBlob")),
+            chain=_blob(properties.get("cerBlob")),
             facts=facts,
             tags=each.get("tags"),
             id=str(each["id"]),
@@ -81,7 +78,7 @@ async def application_gateway(subscription: Subscription) -> AsyncIterator[Obser
                 _group(gateway),
                 str(gateway["name"]),
                 str(each["name"]),
-                chain=_chain(own.get("publicCertData")),
+                chain=_blob(own.get("publicCertData")),
                 facts={
                     "in_use": used,
                     "in_use_by": str(gateway["id"]) if used else None,
@@ -99,7 +96,7 @@ async def application_gateway(subscription: Subscription) -> AsyncIterator[Obser
                 str(gateway["name"]),
                 "trusted-root",
                 str(each["name"]),
-                chain=_chain(own.get("data")),
+                chain=_blob(own.get("data")),
                 facts={"arrangement": "bundle", "azure_key_vault": own.get("keyVaultSecretId")},
                 id=str(each.get("id") or ""),
                 **common,
@@ -179,17 +176,5 @@ def _group(resource: Mapping[str, Any]) -> str:
     return steps[at + 1] if 0 <= at < len(steps) - 1 else "-"
 
 
-def _chain(blob: object) -> Chain:
-    """Base64 of DER, of PEM, or of PKCS #7."""
-    text = str(blob or "").strip()
-    try:
-        data = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        data = text.encode()
-    if b"-----BEGIN " in data:
-        return tuple(each.data for each in pem.blocks(data) if each.is_certificate and each.data)
-    if data[:1] == b"\x30":
-        certificate = der.read(data)
-        if certificate.issuer_der is not None and certificate.not_before is not None:
-            return (certificate.der,)
-    return next((found.chain for _, found in stored_value.contents("", data) if found.chain), ())
+def _blob(value: object) -> Chain:
+    return stored_value.chain(str(value or ""))
