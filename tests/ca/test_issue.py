@@ -236,7 +236,7 @@ def test_every_profile_passes_the_lint(tmp_path: Path) -> None:
         ("email", ("email:a@example.com",), "CN=A"),
         ("intermediate", (), "CN=Sub CA"),
     ]
-    with authority(tmp_path, url=URL, lint="required") as ca:
+    with authority(tmp_path, url=URL, lint=True) as ca:
         for profile, names, subject in wishes:
             answer = issue(ca, [(order(ca, *names, profile=profile, subject=subject), None)])[0]
             assert isinstance(answer, Certified), (profile, answer)

@@ -42,7 +42,7 @@ def settings(
     most_in_partition: int = 100_000,
     **more: Any,
 ) -> CASettings:
-    more.setdefault("lint", "off")
+    more.setdefault("lint", False)
     more.setdefault("key_place", f"file:{folder}/ca.key")
     return CASettings(
         directory=folder / "ca",

@@ -1,0 +1,100 @@
+"""The whole of it, as an operator does it: from an empty token to a certificate that is revoked, seen by others' programs."""
+
+import json
+import sqlite3
+import subprocess
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from tests.support.cas import softhsm
+from tests.support.daemon import Certwatch, certwatch
+from tests.support.nginx import NginxServer, nginx
+from tests.support.servers import free_port, program
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+
+PROFILES = """\
+web:
+  usage: server
+  lifetime: 47d
+  longest: 90d
+  names:
+    - {dns: [.web.example.com, localhost]}
+"""
+
+
+def test_from_an_empty_token_to_a_revocation_that_everybody_sees(tmp_path: Path) -> None:
+    curl = program("curl", "curl")
+    token = softhsm(tmp_path, "from-nothing")
+    (tmp_path / "profiles.yaml").write_text(PROFILES)
+    plain = free_port()
+    keys = (
+        f"ca: {{directory: {tmp_path}/ca, token: '{token}', profiles: {tmp_path}/profiles.yaml,"
+        f" listen: '127.0.0.1:{plain}', url: 'http://127.0.0.1:{plain}'}}\n"
+    )
+    config = tmp_path / "certwatch.yaml"
+    config.write_text(keys)
+    shell = Certwatch(process=None, config=config, inventory=tmp_path, log_file=tmp_path / "log", port=0)  # type: ignore[arg-type]
+
+    def done(running: Certwatch, *words: str) -> str:
+        ran = running.command("ca", *words)
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout
+
+    done(shell, "init", "--root", "--name", "Example Root", "--out", f"{tmp_path}/root.pem")
+    done(shell, "init", "--intermediate", "--name", "Example Issuing", "--out", f"{tmp_path}/issuing.pem")
+    with certwatch(tmp_path, more=keys) as running:
+        beyond = running.command(
+            "ca", "issue", "--name", "dns:www.example.org", "--profile", "web", "--out", f"{tmp_path}/no.pem"
+        )
+        assert beyond.returncode == 3
+        assert "profile web does not give this name" in beyond.stderr
+        made = json.loads(
+            done(running, "issue", "--name", "dns:localhost", "--profile", "web", "--json", "--out", f"{tmp_path}/www.pem")
+        )  # fmt: skip
+        chain = (tmp_path / "www.pem").read_bytes()
+        leaf, above = x509.load_pem_x509_certificates(chain)
+        (tmp_path / "above.pem").write_bytes(above.public_bytes(Encoding.PEM))
+
+        server = NginxServer(chain_pem=chain, key_pem=(tmp_path / "www.key").read_bytes())
+        with nginx(tmp_path, [server]) as served:
+            fetched = subprocess.run(
+                [curl, "-sS", "--cacert", tmp_path / "root.pem", "-w", "%{ssl_verify_result}", "-o", "/dev/null",
+                 f"https://localhost:{served.port}/"],
+                capture_output=True, text=True, timeout=30, check=False,
+            )  # fmt: skip
+            assert (fetched.returncode, fetched.stdout) == (0, "0"), fetched.stderr
+
+        [url] = [
+            each.access_location.value
+            for each in leaf.extensions.get_extension_for_class(x509.AuthorityInformationAccess).value
+            if each.access_method._name == "OCSP"
+        ]
+
+        def said() -> str:
+            ran = subprocess.run(
+                ["openssl", "ocsp", "-issuer", tmp_path / "above.pem", "-cert", tmp_path / "www.pem", "-CAfile",
+                 tmp_path / "root.pem", "-verify_other", tmp_path / "above.pem", "-url", url],
+                capture_output=True, text=True, timeout=30, check=False,
+            )  # fmt: skip
+            assert "Response verify OK" in ran.stderr, ran.stderr
+            return ran.stdout
+
+        running.wait(lambda: "www.pem: good" in said(), what="the responder")
+        done(running, "revoke", made["serial"], "--reason", "key-compromise")
+        assert "www.pem: revoked" in said()
+        assert "the ledger is whole" in done(running, "audit", "verify")
+
+    # Somebody with the file makes the revocation undone.
+    connection = sqlite3.connect(tmp_path / "ca" / "ca.db")
+    with connection:
+        connection.execute("UPDATE certificates SET revoked = NULL, reason = NULL WHERE revoked IS NOT NULL")
+    connection.close()
+    found = shell.command("ca", "audit", "verify")
+    assert found.returncode == 3
+    assert (
+        f"certificate {made['serial']}: its row says not revoked, the ledger key-compromise" in found.stdout
+    )
