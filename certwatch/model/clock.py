@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-#: Returns the present instant, aware UTC. Only `daemon.py` and `cli/` make the real one.
+#: Returns the present instant, aware UTC. Only `daemon/` and `cli/` make the real one.
 Clock = Callable[[], datetime]
 
 

@@ -1,22 +1,15 @@
-"""`certwatch run`: one process that looks, judges and tells until it is told to stop."""
+"""The daemon: it opens everything, answers signals, takes the config anew, and closes everything."""
 
 import asyncio
-import logging
 import os
-import resource
 import signal
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from pathlib import Path
-from platform import python_version
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
-
-import uvloop
 
 import certwatch
 from certwatch.ca.failure import CAError
@@ -24,6 +17,7 @@ from certwatch.config import defaults
 from certwatch.config.load import load
 from certwatch.config.mistakes import ConfigError
 from certwatch.config.settings import Config
+from certwatch.daemon.process import FAILED, OK, USAGE, end_at_once, hanging, program_name, refuse
 from certwatch.doors.trust_files import TrustError
 from certwatch.engine.assemble import assemble
 from certwatch.engine.engine import Engine
@@ -31,11 +25,10 @@ from certwatch.engine.known_rules import KnownRule, known_rules
 from certwatch.engine.view import StoreView
 from certwatch.inventory import open_inventory
 from certwatch.inventory.store import InventoryError, Reader
-from certwatch.model.clock import Clock, system_clock
-from certwatch.plugins import registry
+from certwatch.model.clock import Clock
 from certwatch.remediation.failure import RemediationError
 from certwatch.telemetry import logs
-from certwatch.telemetry.metrics import BUILD_INFO, RELOAD_OK, RELOAD_TIME
+from certwatch.telemetry.metrics import RELOAD_OK, RELOAD_TIME
 from certwatch.telemetry.notify import keep_alive, notify
 from certwatch.web.app import make_app
 from certwatch.web.exporter_routes import guarded
@@ -51,10 +44,6 @@ log = logs.get_logger(__name__)
 
 #: From the signal to the end, whatever hangs.
 STOP_SECONDS = 12.0
-#: For threads that are still at work then.
-THREAD_SECONDS = 1.0
-#: Enough for 20,000 looks at once and everything else.
-OPEN_FILES = 1 << 16
 #: For what blocks: name look-ups, files, pages of the inventory.
 THREADS = 16
 _THREAD = "certwatch-io"
@@ -62,50 +51,6 @@ _THREAD = "certwatch-io"
 CA_CONNECTIONS = 2048
 #: For what remediation asks of the CA: a token may be slow.
 CA_SECONDS = 120.0
-
-OK, USAGE, FAILED = 0, 2, 3
-
-
-def run(
-    config_path: Path | None,
-    *,
-    env: Mapping[str, str] = os.environ,
-    clock: Clock = system_clock,
-    insecure_listen: bool = False,
-) -> int:
-    """Run until SIGTERM or SIGINT: 0. `insecure_listen`: answer everything to everybody who reaches the port, web config
-    or none. What keeps it from starting is said on standard error: 2 for the config, 3 for
-    anything else. A second signal ends it at once: what was being written is not half-written."""
-    logs.set_up()
-    foreign = registry.foreign_owners()
-    if foreign:
-        shared = "; ".join(f"{name}: {', '.join(owners)}" for name, owners in sorted(foreign.items()))
-        return _refuse(
-            FAILED,
-            f"another distribution has installed files under names of ours ({shared}). Install certwatch into an"
-            " environment of its own",
-        )
-    try:
-        config = load(config_path, env=env)
-    except ConfigError as error:
-        return _refuse(USAGE, *error.messages)
-    logs.set_up(level=config.log.level, style=config.log.style)
-    _open_files()
-    BUILD_INFO.labels(certwatch.__version__, python_version()).set(1)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        code = runner.run(Daemon(config, config_path, env, clock, insecure_listen).main())
-    return code
-
-
-def _program() -> str:
-    """How this program was called, so that its verbs can be called in the same way."""
-    return sys.argv[0] if os.path.basename(sys.argv[0]) == "certwatch" else "python -m certwatch"
-
-
-def _refuse(code: int, *messages: str) -> int:
-    for message in messages:
-        sys.stderr.write(f"certwatch: {message}\n")
-    return code
 
 
 class Daemon:
@@ -165,15 +110,15 @@ class Daemon:
             await self._open_ca(config)
             await self._open_remediation(config)
         except InventoryError as error:
-            return _refuse(FAILED, error.message)
+            return refuse(FAILED, error.message)
         except (CAError, RemediationError) as error:
-            return _refuse(USAGE if error.kind == "usage" else FAILED, error.message)
+            return refuse(USAGE if error.kind == "usage" else FAILED, error.message)
         except ConfigError as error:
-            return _refuse(USAGE, *error.messages)
+            return refuse(USAGE, *error.messages)
         except PortError as error:
-            return _refuse(FAILED, str(error))
+            return refuse(FAILED, str(error))
         except TrustError as error:
-            return _refuse(USAGE, f"{config.name}: {error}")
+            return refuse(USAGE, f"{config.name}: {error}")
         for remark in config.remarks:
             log.warning("config_remark", remark=remark)
         for server in self._servers():
@@ -269,7 +214,7 @@ class Daemon:
     def _told_to_stop(self, number: signal.Signals) -> None:
         if self._stopping.is_set():
             log.warning("stopped_at_once", signal=number.name)
-            _exit(FAILED)
+            end_at_once(FAILED)
         self._stopping.set()
 
     def _told_to_reload(self) -> None:
@@ -382,7 +327,7 @@ class Daemon:
             sys.stderr.write(
                 "\nNo config was found, so certwatch watches this host: its certificate files and listening TLS ports.\n"
                 f"  page       {url}/\n  metrics    {url}/metrics\n  inventory  {inventory}\n"
-                f"  ask it     {_program()} list · {_program()} findings\n"
+                f"  ask it     {program_name()} list · {program_name()} findings\n"
                 "  stop it    Ctrl-C\n\n"
             )
 
@@ -402,12 +347,12 @@ class Daemon:
                     await self._ca.close()
         except TimeoutError:
             log.error("stop_took_too_long", seconds=STOP_SECONDS)
-            _exit(FAILED)
+            end_at_once(FAILED)
         log.info("stopped")
         self._threads.shutdown(wait=False, cancel_futures=True)
-        if _hanging():
+        if hanging(_THREAD):
             # Such a thread (a name server that does not answer) would keep the process for minutes.
-            _exit(code)
+            end_at_once(code)
         return code
 
 
@@ -415,31 +360,6 @@ def _same_remediation(one: Config, other: Config) -> bool:
     if one.remediation is None or other.remediation is None:
         return one.remediation is other.remediation
     return one.remediation.keys == other.remediation.keys
-
-
-def _open_files() -> None:
-    """As many as the administrator allows, not as many as old programs with select() can bear."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
-    with suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-
-
-def _hanging() -> bool:
-    """Some thread of the loop's pool still works on something after a moment."""
-    deadline = time.monotonic() + THREAD_SECONDS
-    for thread in threading.enumerate():
-        if thread.name.startswith(_THREAD):
-            thread.join(max(0.0, deadline - time.monotonic()))
-            if thread.is_alive():
-                return True
-    return False
-
-
-def _exit(code: int) -> NoReturn:
-    logging.shutdown()
-    sys.stderr.flush()
-    os._exit(code)
 
 
 def _address(config: Config) -> str | None:
