@@ -186,6 +186,8 @@ def _crl_size(served: Served, config: CRLSizeConfig, world: World) -> Iterator[P
 
 
 def _crl_failing(served: Served, config: OverdueConfig, world: World) -> Iterator[Problem | Until]:
+    if about_of(served) is not None:
+        return  # what a list says of one certificate; the list itself is told of
     for said in _failing(served, config, world):
         if isinstance(said, Until):
             yield said

@@ -15,7 +15,7 @@ import httpcore
 
 from certwatch.doors.addresses import EVERYWHERE, PUBLIC, AddressPolicy, Network
 from certwatch.doors.dns import Resolver
-from certwatch.doors.fetch_cache import FetchCache
+from certwatch.doors.fetch_cache import Cache, FetchCache
 from certwatch.doors.guarded_network import FetchError, GuardedNetwork
 from certwatch.doors.url import WebAddress, parse_web_address
 from certwatch.model.observation import ErrorKind
@@ -91,7 +91,7 @@ class Fetcher:
         self,
         policy: FetchPolicy,
         *,
-        cache: FetchCache | None = None,
+        cache: Cache | None = None,
         tls: ssl.SSLContext | None = None,
         resolver: Resolver | None = None,
         connections: int = 50,

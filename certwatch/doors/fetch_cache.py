@@ -3,6 +3,21 @@
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
+
+
+class Cache(Protocol):
+    """What a fetcher asks of one, in the event loop."""
+
+    def validators(self, url: str) -> dict[str, str]:
+        """Headers of a conditional request. Empty: it is asked without a condition."""
+        ...
+
+    def body(self, url: str) -> bytes | None:
+        """For what has not changed. None: not known."""
+        ...
+
+    def keep(self, url: str, headers: Mapping[str, str], body: bytes) -> None: ...
 
 
 @dataclass(slots=True)

@@ -218,6 +218,8 @@ def _listed(
     scope = _extension(crl, x509.IssuingDistributionPoint)
     if scope is None or not scope.indirect_crl:
         return crl.get_revoked_certificate_by_serial_number(certificate.serial_number)
+    if crl.get_revoked_certificate_by_serial_number(certificate.serial_number) is None:
+        return None
     # Each entry is of the issuer that was named last (5.3.3), so all of them are gone through.
     issuer = crl.issuer
     for entry in crl:

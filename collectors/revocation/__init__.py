@@ -15,15 +15,18 @@ from certwatch.doors.failure import LookFailed
 from certwatch.doors.fetch import FetchCache, Fetcher, FetchPolicy
 from certwatch.model.certificate import Certificate
 from certwatch.model.location import LocationURI, aia_location
-from certwatch.model.observation import Fact, Incomplete, Observation
+from certwatch.model.observation import Fact, Incomplete, LookError, Observation
 from certwatch.plugins.collector import CollectError, CollectorConfig, CollectorContext
 from certwatch.plugins.view import InventoryView
 from certwatch.telemetry.metrics import CRL_FETCHES
 from collectors.revocation import lists
 from collectors.revocation.clocks import clock_facts
+from collectors.revocation.crl_index import CRLIndex
 from collectors.revocation.issuers import MAX_BYTES as ISSUER_BYTES
 from collectors.revocation.issuers import issuer_among, published
-from collectors.revocation.lists import CRLIndex, Listed
+from collectors.revocation.kept import KeptLists
+from collectors.revocation.list_source import ListSource
+from collectors.revocation.lists import Listed
 from collectors.revocation.propagation import measure
 from collectors.revocation.responders import MAX_SHOWN, Answers, ask
 from collectors.revocation.statement import about, instant
@@ -76,7 +79,9 @@ class RevocationCollector:
         self._context = context
         # Owned by the running scan; two never run at once.
         self._answers = Answers()
-        self._bodies = FetchCache(max_bytes=2 * config.max_crl_bytes)
+        self._bodies = FetchCache()
+        folder = context.state_folder
+        self._kept = KeptLists(folder / "crls" if folder is not None else None)
         self._indexes: dict[str, CRLIndex] = {}
 
     async def collect(self) -> AsyncIterator[Observation | Incomplete]:
@@ -90,11 +95,18 @@ class RevocationCollector:
             timeout_seconds=self._config.timeout,
         )
         known = await asyncio.to_thread(authorities, view, self._context.clock())
-        async with Fetcher(policy, cache=self._bodies, connections=self._config.concurrency) as fetcher:
-            run = _Run(self._config, self._context, view, known, fetcher, self._answers, self._indexes)
+        await asyncio.to_thread(self._kept.open)
+        async with (
+            Fetcher(policy, cache=self._bodies, connections=self._config.concurrency) as fetcher,
+            Fetcher(policy, cache=self._kept, connections=self._config.concurrency) as list_fetcher,
+        ):
+            source = ListSource(list_fetcher, self._kept, self._indexes)
+            run = _Run(self._config, self._context, view, known, fetcher, self._answers, source)
             async for each in run.collect():
                 yield each
-        self._indexes = run.indexes
+        self._indexes = source.indexes
+        if self._config.crl:
+            await asyncio.to_thread(self._kept.prune, run.lists_asked)
 
 
 class _Run:
@@ -108,7 +120,7 @@ class _Run:
         known: Authorities,
         fetcher: Fetcher,
         answers: Answers,
-        before: dict[str, CRLIndex],
+        source: ListSource,
     ) -> None:
         self._config = config
         self._context = context
@@ -116,14 +128,17 @@ class _Run:
         self._known = known
         self._fetcher = fetcher
         self._answers = answers
-        self._before = before
+        self._source = source
         self._slots = asyncio.Semaphore(config.concurrency)
         self._done = 0
         #: By URL, as far as they were wanted; None: could not be had.
         self._lists: dict[str, Listed | None] = {}
         #: Issuers' certificates by URL; nothing: they could not be had.
         self._published: dict[str, tuple[Certificate, ...]] = {}
-        self.indexes: dict[str, CRLIndex] = {}
+
+    @property
+    def lists_asked(self) -> frozenset[str]:
+        return frozenset(self._lists)
 
     async def collect(self) -> AsyncIterator[Observation]:
         source = wanted(self._view, self._known)
@@ -232,25 +247,25 @@ class _Run:
         )
         async with self._slots:
             try:
-                fetched = await self._fetcher.get(url)
-                index = await self._index(url, fetched.body)
-                signers = self._signers(each.certificate, index)
-                verified = await asyncio.to_thread(lists.is_verified, index, signers)
+                taken = await self._source.get(url)
             except LookFailed as failed:
                 CRL_FETCHES.labels(failed.kind).inc()
+                # What the last one revokes stays revoked, as long as that one is in force.
+                last = await self._source.known(url)
+                if last is not None:
+                    self._lists[url] = await self._listed(url, last, each.certificate)
                 return replace(seen, error=failed.error)
-        CRL_FETCHES.labels("unchanged" if fetched.from_cache else "ok").inc()
-        self._lists[url] = listed = Listed(url=url, index=index, verified=verified)
+            CRL_FETCHES.labels("unchanged" if taken.unchanged else "ok").inc()
+            self._lists[url] = listed = await self._listed(url, taken.index, each.certificate)
         now = self._context.clock()
-        facts = {**lists.facts(listed, fetched.seconds), **clock_facts(fetched.headers, now)}
+        facts = {**lists.facts(listed, taken.seconds), **clock_facts(taken.headers, now)}
         return replace(seen, observed_at=now, facts=facts)
 
-    async def _index(self, url: str, body: bytes) -> CRLIndex:
-        made = self._before.get(url)
-        if made is None or not await asyncio.to_thread(made.is_of, body):
-            made = await asyncio.to_thread(lists.load, url, body)
-        self.indexes[url] = made
-        return made
+    async def _listed(self, url: str, index: CRLIndex, certificate: Certificate) -> Listed:
+        signers = self._signers(certificate, index)
+        return Listed(
+            url=url, index=index, verified=await asyncio.to_thread(lists.is_verified, index, signers)
+        )
 
     def _signers(self, certificate: Certificate, index: CRLIndex) -> list[Certificate]:
         """CAs of the CRL's name: the certificate's own issuer first, since it nearly always is."""
@@ -265,12 +280,15 @@ class _Run:
             for url in each.certificate.crl_urls:
                 listed = self._lists.get(url)
                 if listed is None:
+                    found += self._said_before(each, url, "cannot be had")
                     continue
                 signers = self._signers(each.certificate, listed.index)
                 now = self._context.clock()
                 said = lists.status(each.certificate, [listed], signers, now)
                 # What a CRL does not have is said of that alone which it should have.
                 if said.status != "revoked" and each.revoked is None:
+                    if said.status == "unknown":
+                        found += self._said_before(each, url, f"no longer says anything: {said.why}")
                     continue
                 facts: dict[str, Fact] = {
                     **about(each),
@@ -290,6 +308,23 @@ class _Run:
                 if each.revoked is not None:
                     measure("crl", found[-1], self._view)
         return found
+
+    def _said_before(self, each: Wanted, url: str, why: str) -> list[Observation]:
+        """Blocking. A list that is gone takes back nothing: what it revoked before stays as it was, with its age."""
+        location = crl_location(url, each.certificate)
+        before = self._view.served(location)
+        if before is None or before.retired_at is not None:
+            return []
+        error = LookError(kind="not-found", message=f"{url}: the list {why}")
+        return [
+            Observation(
+                location=location,
+                observed_at=self._context.clock(),
+                error=error,
+                labels=each.at.location.labels,
+                scope="crl",
+            )
+        ]
 
 
 def crl_location(url: str, certificate: Certificate | None = None) -> LocationURI:

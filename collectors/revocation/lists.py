@@ -1,16 +1,13 @@
-"""Fetching CRLs, and finding certificates in them quickly."""
+"""What was fetched, as a CRL; what it says of a certificate, and of itself."""
 
-import bisect
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar, cast
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPublicKeyTypes
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from certwatch.doors.failure import LookFailed
 from certwatch.model.certificate import Certificate
@@ -18,90 +15,10 @@ from certwatch.model.observation import Fact
 from certwatch.pki import crl_check
 from certwatch.pki.crl_check import Revocation
 from certwatch.x509 import pem
+from collectors.revocation.crl_index import CRLIndex
 from collectors.revocation.statement import instant
 
 E = TypeVar("E", bound=x509.ExtensionType)
-#: Bytes of a serial number in the index: the longest that RFC 5280 allows (4.1.2.2). Longer ones are looked for the slow way.
-_WIDTH = 20
-
-
-class CRLIndex:
-    """A CRL in which certificates are found by bisection: 20 bytes an entry, where the library looks through them all.
-
-    Has what `certwatch.pki.crl_check` asks of a CRL. Made once for each content; read by one thread at a time.
-    """
-
-    def __init__(self, der: bytes, sha256: bytes | None = None) -> None:
-        """`sha256`: of what was fetched, if that is not `der` itself. Blocking: a second for a million entries. Raises
-        ValueError."""
-        self._crl = x509.load_der_x509_crl(der)
-        #: By key: a signature over millions of entries is looked at once.
-        self._signed_by: dict[bytes, bool] = {}
-        self.sha256 = sha256 or hashlib.sha256(der).digest()
-        self.size = len(der)
-        serials = []
-        self._long = False
-        for entry in self._crl:
-            serial = entry.serial_number
-            if 0 <= serial < 1 << (8 * _WIDTH):
-                serials.append(serial.to_bytes(_WIDTH, "big"))
-            else:
-                self._long = True
-        self.entries = len(serials)
-        serials.sort()
-        self._serials = b"".join(serials)
-
-    def is_of(self, body: bytes) -> bool:
-        """Made of the same bytes. Blocking, for a large one."""
-        return hashlib.sha256(body).digest() == self.sha256
-
-    @property
-    def issuer_der(self) -> bytes:
-        return self._crl.issuer.public_bytes()
-
-    @property
-    def issuer(self) -> x509.Name:
-        return self._crl.issuer
-
-    @property
-    def extensions(self) -> x509.Extensions:
-        return self._crl.extensions
-
-    @property
-    def last_update_utc(self) -> datetime:
-        return self._crl.last_update_utc
-
-    @property
-    def next_update_utc(self) -> datetime | None:
-        return self._crl.next_update_utc
-
-    @property
-    def signature_name(self) -> str:
-        return self._crl.signature_algorithm_oid._name
-
-    def is_signature_valid(self, key: CertificateIssuerPublicKeyTypes) -> bool:
-        spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        if spki not in self._signed_by:
-            self._signed_by[spki] = self._crl.is_signature_valid(key)
-        return self._signed_by[spki]
-
-    def __iter__(self) -> Iterator[x509.RevokedCertificate]:
-        return iter(self._crl)
-
-    def get_revoked_certificate_by_serial_number(self, serial: int) -> x509.RevokedCertificate | None:
-        if 0 <= serial < 1 << (8 * _WIDTH):
-            if not self._has(serial.to_bytes(_WIDTH, "big")):
-                return None
-        elif not self._long:
-            return None
-        return self._crl.get_revoked_certificate_by_serial_number(serial)
-
-    def _has(self, serial: bytes) -> bool:
-        serials = self._serials
-        place = bisect.bisect_left(
-            range(self.entries), serial, key=lambda at: serials[at * _WIDTH : (at + 1) * _WIDTH]
-        )
-        return serials[place * _WIDTH : (place + 1) * _WIDTH] == serial
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,10 +1,12 @@
 """The revocation collector: what it asks, what it remembers, what it makes of the answers."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -417,3 +419,118 @@ class Remembering(View):
     def served(self, uri: LocationURI) -> Served | None:
         known = self.told.get(uri)
         return None if known is None else served((), uri=uri, facts=dict(known.facts))
+
+
+# Lists that are kept.
+
+
+@dataclass
+class Kept(View):
+    """An inventory that knows some places more."""
+
+    said: dict[str, Served] = field(default_factory=dict)
+
+    def served(self, uri: LocationURI) -> Served | None:
+        return self.said.get(uri)
+
+
+class Lists:
+    """A server of one CRL that knows conditional requests, and can be broken."""
+
+    def __init__(self, body: bytes) -> None:
+        self.body = body
+        self.broken = False
+
+    async def __call__(self, head: bytes, writer: asyncio.StreamWriter) -> None:
+        etag = hashlib.sha256(self.body).hexdigest()[:8]
+        if self.broken:
+            writer.write(answer("503 Sorry"))
+        elif f'"{etag}"'.encode() in head:
+            writer.write(f'HTTP/1.1 304 Same\r\nETag: "{etag}"\r\n\r\n'.encode())
+        else:
+            writer.write(answer("200 OK", self.body, f'ETag: "{etag}"'))
+
+
+def keeping(view: View, folder: Path, clock: FakeClock) -> RevocationCollector:
+    config = RevocationConfig.model_validate({"allowed_networks": ["127.0.0.0/8"], "timeout": 5})
+    context = CollectorContext(clock=clock, view=view, state_folder=folder)
+    return RevocationCollector("revocation", config, context)
+
+
+async def test_after_a_restart_a_list_is_asked_for_changes_only(tmp_path: Path) -> None:
+    pages = Lists(crl(4711))
+    async with raw_http(pages) as server:
+        view = View([served((leaf(server.port, by_crl=True), INTERMEDIATE))])
+        first = await said(keeping(view, tmp_path, FakeClock()))
+        second = await said(keeping(view, tmp_path, FakeClock()))
+        assert first.keys() == second.keys() and len(first) == 2
+        assert b"If-None-Match" in server.requests[1]
+        pages.body = crl(9)
+        third = await said(keeping(view, tmp_path, FakeClock()))
+        assert len(third) == 1
+        fourth = await said(keeping(view, tmp_path, FakeClock()))
+        assert fourth.keys() == third.keys()
+
+
+async def test_what_a_list_revoked_stays_revoked_while_its_server_is_down(tmp_path: Path) -> None:
+    # It was retired as no longer seen, and so resolved: at the very moment when nobody could look.
+    pages, clock = Lists(crl(4711)), FakeClock()
+    async with raw_http(pages) as server:
+        view = View([served((leaf(server.port, by_crl=True), INTERMEDIATE))])
+        first = await said(keeping(view, tmp_path, clock))
+        pages.broken = True
+        after_restart = await said(keeping(view, tmp_path, clock))
+    assert after_restart.keys() == first.keys()
+    url = next(uri for uri in first if "#" not in uri)
+    revoked = next(uri for uri in first if "#" in uri)
+    error = after_restart[url].error
+    assert error is not None and error.kind == "other"
+    assert after_restart[revoked].facts["revocation_status"] == "revoked"
+
+
+async def test_what_a_list_revoked_is_not_taken_back_by_the_lists_end_or_loss() -> None:
+    pages, clock = Lists(crl(4711)), FakeClock()
+    async with raw_http(pages) as server:
+        view = Kept([served((leaf(server.port, by_crl=True), INTERMEDIATE))])
+        it = collector(view, clock)
+        revoked = next(uri for uri in await said(it) if "#" in uri)
+        view.said[revoked] = served((), uri=LocationURI(revoked))
+        clock.advance(hours=48)
+        ended = await said(it)
+        pages.broken = True
+        lost = await said(collector(view, clock))
+    for found in (ended, lost):
+        error = found[revoked].error
+        assert error is not None and "the list" in error.message
+
+
+@pytest.mark.parametrize("damage", [b"", b"[]\n", b'["a","b","c","d","e"]\nx', b"\xff" * 9000])
+async def test_a_file_of_another_kind_is_no_kept_list(tmp_path: Path, damage: bytes) -> None:
+    pages = Lists(crl(4711))
+    async with raw_http(pages) as server:
+        view = View([served((leaf(server.port, by_crl=True), INTERMEDIATE))])
+        first = await said(keeping(view, tmp_path, FakeClock()))
+        (path,) = (tmp_path / "crls").glob("*.crl")
+        path.write_bytes(damage)
+        assert (await said(keeping(view, tmp_path, FakeClock()))).keys() == first.keys()
+        # Its beginning is right, the list is not what was written.
+        path.write_bytes(path.read_bytes()[:-5] + b"\0\0\0\0\0")
+        assert (await said(keeping(view, tmp_path, FakeClock()))).keys() == first.keys()
+        assert (await said(keeping(View(), tmp_path, FakeClock()))) == {}
+        assert not list((tmp_path / "crls").glob("*.crl"))
+
+
+async def test_a_folder_that_cannot_be_written_costs_nothing_but_the_next_fetch(tmp_path: Path) -> None:
+    (tmp_path / "crls").write_bytes(b"not a folder")
+    pages = Lists(crl(4711))
+    async with raw_http(pages) as server:
+        view = View([served((leaf(server.port, by_crl=True), INTERMEDIATE))])
+        assert len(await said(keeping(view, tmp_path, FakeClock()))) == 2
+
+
+async def test_a_list_of_a_version_that_there_is_not_is_said(tmp_path: Path) -> None:
+    pages = Lists(crl(4711).replace(b"\x02\x01\x01\x30", b"\x02\x01\x05\x30", 1))
+    async with raw_http(pages) as server:
+        view = View([served((leaf(server.port, by_crl=True), INTERMEDIATE))])
+        (only,) = (await said(collector(view, FakeClock()))).values()
+    assert only.error is not None and "no CRL" in only.error.message
