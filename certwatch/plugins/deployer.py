@@ -78,6 +78,10 @@ class Deployer(Protocol):
         """Have what was put there taken up (a reload), after `deploy` or `undo`. Raises DeployFailed."""
         ...
 
+    async def present(self, target: Target) -> tuple[bytes, ...]:
+        """What lies there now, read anew: DER, leaf first. Empty: no certificate. Raises DeployFailed."""
+        ...
+
     async def undo(self, target: Target) -> None:
         """As it was before the first `deploy`; nothing happens where there was none. Raises DeployFailed."""
         ...

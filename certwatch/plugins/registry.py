@@ -15,7 +15,7 @@ MEMBERS: dict[str, tuple[str, ...]] = {
     "rules": ("id", "title", "why", "fix", "severity", "source", "evaluate", "Config"),
     "exporters": ("Config", "start", "publish", "run", "routes"),
     "issuers": ("Config", "issue", "revoke"),
-    "deployers": ("Config", "takes", "deploy", "activate", "undo", "forget"),
+    "deployers": ("Config", "takes", "deploy", "activate", "present", "undo", "forget"),
 }
 
 #: Our top-level import names. Another distribution that owns one of them has overwritten our files.

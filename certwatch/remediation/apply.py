@@ -2,7 +2,7 @@
 crash anywhere ends in a verified or a rolled-back state."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from certwatch.model.certificate import Certificate
@@ -18,7 +18,7 @@ from certwatch.remediation.policy import Policy
 from certwatch.remediation.rollback import roll_back
 from certwatch.remediation.stopped import StepFailed
 from certwatch.remediation.targets import former_of, targets_of
-from certwatch.remediation.verify import until_shown
+from certwatch.remediation.verify import until_shown, with_stores
 from certwatch.remediation.world import World
 from certwatch.telemetry.logs import get_logger
 from certwatch.telemetry.metrics import REMEDIATION_PLANS, REMEDIATION_STEP_SECONDS
@@ -163,6 +163,14 @@ async def _deploy(world: World, plan: Plan, policy: Policy, step: Step, target: 
     return ""
 
 
+def _placed(plan: Plan, policy: Policy, targets: Mapping[str, Target]) -> dict[str, tuple[Deployer, Target]]:
+    return {
+        each.target: (_deployer(policy, each), targets[each.target])
+        for each in plan.steps
+        if each.kind == "deploy" and each.target in targets
+    }
+
+
 def _deployer(policy: Policy, step: Step) -> Deployer:
     if step.deployer is None or step.deployer >= len(policy.deployers):
         raise StepFailed(
@@ -177,14 +185,15 @@ async def _verify(world: World, plan: Plan, policy: Policy, step: Step, targets:
         raise StepFailed("there is no new certificate to look for")
     began = world.clock()
     within = policy.keys.verify.within
+    look = with_stores(world.look, world.clock, _placed(plan, policy, targets))
     if step.target:
         # The canary: some place that clients see must have it before the others are touched.
         if plan.served:
-            await until_shown(world.look, plan.served, chain, within * CANARY_SHARE, enough=1)
-        await until_shown(world.look, [step.target], chain, within * CANARY_SHARE)
+            await until_shown(look, plan.served, chain, within * CANARY_SHARE, enough=1)
+        await until_shown(look, [step.target], chain, within * CANARY_SHARE)
     else:
         await _turn(world, plan, "verifying")
-        await until_shown(world.look, plan.served or tuple(targets), chain, within)
+        await until_shown(look, (*plan.served, *targets), chain, within)
         if policy.keys.verify.health:
             try:
                 await run_command(policy.keys.verify.health, HEALTH_SECONDS)

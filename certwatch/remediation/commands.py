@@ -6,15 +6,20 @@ import signal
 from collections.abc import Sequence
 from contextlib import suppress
 
-MOST_OUTPUT = 4096
+MOST_OUTPUT = 1 << 20
+#: Of what it printed, in a message.
+SHOWN_OUTPUT = 500
+KILL_SECONDS = 5.0
 
 
 class CommandFailed(Exception):
     """The message has the command, its status, and the end of what it said."""
 
 
-async def run_command(words: Sequence[str], seconds: float, *, stdin: bytes = b"") -> bytes:
-    """What it printed. Raises CommandFailed."""
+async def run_command(
+    words: Sequence[str], seconds: float, *, stdin: bytes = b"", secrets: Sequence[bytes] = ()
+) -> bytes:
+    """What it printed. `secrets` are left out of messages. Raises CommandFailed."""
     shown = " ".join(words)[:200]
     try:
         process = await asyncio.create_subprocess_exec(
@@ -28,17 +33,45 @@ async def run_command(words: Sequence[str], seconds: float, *, stdin: bytes = b"
         raise CommandFailed(f"{shown}: cannot be run: {error.strerror}") from error
     try:
         async with asyncio.timeout(seconds):
-            output, _ = await process.communicate(stdin or None)
+            output = await _talk(process, stdin)
+            if len(output) > MOST_OUTPUT:
+                raise CommandFailed(f"{shown}: printed more than {MOST_OUTPUT} bytes")
+            await process.wait()
     except TimeoutError as error:
         raise CommandFailed(f"{shown}: not done within {seconds:g} s") from error
     finally:
         if process.returncode is None:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+            await _kill(process)
     if process.returncode:
-        said = output[-MOST_OUTPUT:].decode("utf-8", "backslashreplace").strip()
-        raise CommandFailed(f"{shown}: ended with {process.returncode}: {said[-500:]}")
+        for each in secrets:
+            output = output.replace(each, b"(secret)")
+        said = output[-SHOWN_OUTPUT:].decode("utf-8", "backslashreplace").strip()
+        raise CommandFailed(f"{shown}: ended with {process.returncode}: {said}")
     return output
+
+
+async def _talk(process: asyncio.subprocess.Process, stdin: bytes) -> bytes:
+    """What it prints, up to a byte more than is allowed."""
+    if process.stdin is not None:
+        # One that ends without reading is judged by its end alone. RuntimeError: uvloop's word for a pipe that is closed.
+        with suppress(BrokenPipeError, ConnectionResetError, RuntimeError):
+            process.stdin.write(stdin)
+            await process.stdin.drain()
+            process.stdin.close()
+    found = bytearray()
+    assert process.stdout is not None  # noqa: S101
+    while len(found) <= MOST_OUTPUT and (chunk := await process.stdout.read(1 << 16)):
+        found += chunk
+    return bytes(found)
+
+
+async def _kill(process: asyncio.subprocess.Process) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    # Its pipes are closed then, unless something that left its group has them still.
+    with suppress(TimeoutError):
+        async with asyncio.timeout(KILL_SECONDS):
+            await process.communicate()
 
 
 class Shared:

@@ -7,9 +7,11 @@ from datetime import timedelta
 from urllib.parse import unquote, urlsplit
 
 from certwatch.model.clock import Clock
-from certwatch.model.observation import Observation
+from certwatch.model.location import LocationURI
+from certwatch.model.observation import LookError, Observation
 from certwatch.plugins import registry
 from certwatch.plugins.collector import CollectError, CollectorContext
+from certwatch.plugins.deployer import Deployer, DeployFailed, Target
 from certwatch.remediation.material import split_pem
 from certwatch.remediation.stopped import StepFailed
 from certwatch.remediation.world import Look
@@ -52,6 +54,28 @@ def can_look(uri: str) -> bool:
     return uri.startswith(("tls:", "file:"))
 
 
+def with_stores(look: Look, clock: Clock, placed: Mapping[str, tuple[Deployer, Target]]) -> Look:
+    """`look`, and what no collector can be sent to is read by the deployer that put it there."""
+
+    async def both(uris: Sequence[str]) -> Mapping[str, Observation]:
+        found = dict(await look([each for each in uris if can_look(each)]))
+        for uri in uris:
+            if uri not in found and uri in placed:
+                deployer, target = placed[uri]
+                found[uri] = await _read(deployer, target, clock)
+        return found
+
+    return both
+
+
+async def _read(deployer: Deployer, target: Target, clock: Clock) -> Observation:
+    try:
+        chain, error = await deployer.present(target), None
+    except DeployFailed as failed:
+        chain, error = (), LookError(kind="other", message=failed.message)
+    return Observation(location=LocationURI(target.uri), observed_at=clock(), chain=chain, error=error)
+
+
 def shows(seen: Observation | None, chain: Sequence[bytes]) -> str | None:
     """None: it presents this chain, whole and in order. Else why not."""
     if seen is None:
@@ -70,7 +94,7 @@ async def until_shown(
 ) -> None:
     """Until all of `uris`, or `enough` of them, show it. Raises StepFailed naming those that do not."""
     chain = split_pem(chain_pem)
-    waiting = {each: "was not looked at" for each in uris if can_look(each)}
+    waiting = dict.fromkeys(uris, "was not looked at")
     wanted = len(waiting) if enough is None else min(enough, len(waiting))
     total = len(waiting)
     deadline = time.monotonic() + within.total_seconds()

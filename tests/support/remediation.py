@@ -9,7 +9,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from certwatch.model.location import Location, LocationURI
+from certwatch.model.sighting import Served
+from certwatch.plugins.deployer import Material, Target
 from certwatch.plugins.testing import Issued, make_certificate
+from certwatch.x509.der import read
 from tests.support.daemon import Certwatch, certwatch
 from tests.support.nginx import Nginx, NginxServer, nginx, presented
 
@@ -61,11 +65,40 @@ class Visitor:
                 self.seen.append(der)
 
 
+def target(uri: str, former: Issued) -> Target:
+    """A place where `former` lies, as the inventory knows it."""
+    leaf = read(former.der)
+    seen = datetime.now(UTC)
+    served = Served(
+        id=1,
+        location=Location(uri=LocationURI(uri)),
+        collectors=("edge",),
+        chain=(leaf,),
+        facts={},
+        error=None,
+        failing_since=None,
+        first_seen=seen,
+        last_seen=seen,
+        last_served=seen,
+        retired_at=None,
+    )
+    return Target(served=served, former=leaf)
+
+
+def material(issued: Issued) -> Material:
+    return Material(key_pem=issued.key_pem, chain_pem=issued.chain_pem, certificate=read(issued.der))
+
+
 @dataclass(frozen=True, kw_only=True)
-class Host:
+class Renewing:
+    """A daemon that renews, and what it says of that."""
+
     daemon: Certwatch
-    nginx: Nginx
-    folder: Path
+
+    def verified(self) -> None:
+        """Wait for it."""
+        self.daemon.wait(lambda: any(each["state"] == "verified" for each in self.plans()), "a verified plan")
+        self.daemon.wait(lambda: not self.findings("expiry"), "the finding to be resolved")
 
     def plans(self) -> list[dict[str, Any]]:
         done = self.daemon.command("remediate", "status", "--all", "--json")
@@ -79,6 +112,30 @@ class Host:
         return found
 
 
+@dataclass(frozen=True, kw_only=True)
+class Host(Renewing):
+    nginx: Nginx
+    folder: Path
+
+
+#: Of the embedded CA, with its keys in a file.
+KEY_FILE = "key_file: {folder}/ca.key, key_passphrase: a secret of a test"
+
+
+def rest_of_config(folder: Path, policy: str, *, keys: str = KEY_FILE, every: str = "1s") -> str:
+    """A CA, and one policy, whose lines are indented by six."""
+    return f"""
+ca: {{directory: {folder}/ca, {keys.format(folder=folder)}, lint: false, listen: '127.0.0.1:0'}}
+remediation:
+  directory: {folder}/remediation
+  every: {every}
+  policies:
+    - name: web
+      rules: [expiry, compromised]
+      {policy}
+"""
+
+
 def config(
     folder: Path,
     nginx: Nginx,
@@ -87,6 +144,7 @@ def config(
     deploy: str = "",
     names: Sequence[str] = (),
     every: str = "1s",
+    keys: str = KEY_FILE,
 ) -> tuple[str, str]:
     """Collectors, and the rest of a config."""
     port = nginx.ports[0]
@@ -99,19 +157,10 @@ def config(
         deploy
         or f"{{kind: files, paths: {nginx.folder}/*.chain.pem, key: '{{folder}}/{{first}}.key.pem', reload: {reload}}}"
     )
-    more = f"""
-ca: {{directory: {folder}/ca, key_file: {folder}/ca.key, key_passphrase: a secret of a test, lint: false, listen: '127.0.0.1:0'}}
-remediation:
-  directory: {folder}/remediation
-  every: {every}
-  policies:
-    - name: web
-      rules: [expiry, compromised]
-      issuer: {{kind: embedded, profile: server}}
+    policy = f"""issuer: {{kind: embedded, profile: server}}
       deploy: [{deploy}]
-      {policy}
-"""
-    return collectors, more
+      {policy}"""
+    return collectors, rest_of_config(folder, policy, keys=keys, every=every)
 
 
 def found_ca(folder: Path, text: str) -> None:
@@ -126,10 +175,16 @@ def found_ca(folder: Path, text: str) -> None:
 
 @contextmanager
 def host(
-    folder: Path, issued: Issued, *, names: Sequence[str], policy: str = "approve: automatic", **more: Any
+    folder: Path,
+    issued: Issued,
+    *,
+    names: Sequence[str],
+    policy: str = "approve: automatic",
+    exporters: str = "",
+    **more: Any,
 ) -> Iterator[Host]:
     with nginx(folder, [server(issued)]) as web:
         collectors, rest = config(folder, web, names=names, policy=policy, **more)
         found_ca(folder, rest)
-        with certwatch(folder, collectors, rest) as daemon:
+        with certwatch(folder, collectors, rest, exporters=exporters) as daemon:
             yield Host(daemon=daemon, nginx=web, folder=folder)

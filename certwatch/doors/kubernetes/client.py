@@ -243,6 +243,25 @@ class Client:
         ) as response:
             return await _body(response, 4 << 20)
 
+    async def apply(self, path: str, body: bytes, *, manager: str, force: bool) -> bytes:
+        """PATCH by server-side apply: `manager` owns what `body` says, and nothing else is touched. Raises RequestFailed; status
+        409: somebody else owns a field (without `force`), or the resourceVersion in it is not the present one."""
+        async with self._asked(
+            "apply",
+            path,
+            {"fieldManager": manager, "force": "true" if force else "false"},
+            "application/json",
+            method="PATCH",
+            body=body,
+            content_type="application/apply-patch+yaml",
+        ) as response:
+            return await _body(response, 4 << 20)
+
+    async def delete(self, path: str) -> None:
+        """Raises RequestFailed; status 404: it is not there."""
+        async with self._asked("delete", path, {}, "application/json", method="DELETE") as response:
+            await _body(response, 4 << 20)
+
     async def pages(
         self, path: str, params: Mapping[str, str], *, limit: int, metadata_only: bool = False
     ) -> AsyncIterator[Page]:

@@ -69,6 +69,9 @@ class FilesDeployer:
     async def deploy(self, target: Target, material: Material) -> None:
         await asyncio.to_thread(self._deploy, target, material)
 
+    async def present(self, target: Target) -> tuple[bytes, ...]:
+        return await asyncio.to_thread(self._present, target)
+
     async def activate(self, targets: Sequence[Target]) -> None:
         if self._config.pid_file is not None:
             await asyncio.to_thread(self._signal, self._config.pid_file)
@@ -87,7 +90,10 @@ class FilesDeployer:
     def _deploy(self, target: Target, material: Material) -> None:
         path = _resolved(target)
         with _told(path):
-            begun = _kept(path).exists()
+            begun = _kept(path).exists() and _holds_former(_kept(path), target)
+            if not begun:
+                # Of an earlier roll-out, which could not tidy up.
+                self._forget(target)
             if not begun:
                 _check_former(path, target)
             pair = self._pair(path)
@@ -103,6 +109,11 @@ class FilesDeployer:
             else:
                 _write(pair.key, material.key_pem, like=pair.key, secret=True)
                 _write(pair.certificate, material.chain_pem, like=pair.certificate, secret=False)
+
+    def _present(self, target: Target) -> tuple[bytes, ...]:
+        path = _resolved(target)
+        with _told(path):
+            return tuple(_certificates(_read(path)))
 
     def _undo(self, target: Target) -> None:
         path = _resolved(target)
@@ -221,9 +232,13 @@ class _told:
             raise DeployFailed("other", f"{error.filename or self._path}: {error.strerror}") from error
 
 
-def _check_former(path: Path, target: Target) -> None:
+def _holds_former(path: Path, target: Target) -> bool:
     found = _certificates(_read(path))
-    if not found or read(found[0]).fingerprint_sha256 != target.former.fingerprint_sha256:
+    return bool(found) and read(found[0]).fingerprint_sha256 == target.former.fingerprint_sha256
+
+
+def _check_former(path: Path, target: Target) -> None:
+    if not _holds_former(path, target):
         raise DeployFailed(
             "changed", "holds another certificate than the one that was planned to go. Plan it anew"
         )
