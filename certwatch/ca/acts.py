@@ -6,13 +6,15 @@ from typing import Any
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from certwatch.ca import approvals, crl
+from certwatch.ca import approvals, crl, cross, found, rotation
 from certwatch.ca.authority import Authority
 from certwatch.ca.crl import serial_of
 from certwatch.ca.failure import CAError
 from certwatch.ca.issue import Certified
 from certwatch.ca.profiles import profile_named
 from certwatch.ca.request import load_csr, order_of
+from certwatch.ca.signer import KEY_TYPES
+from certwatch.model.instants import iso
 
 Values = Mapping[str, Any]
 
@@ -111,6 +113,69 @@ def renew_now(authority: Authority, values: Values) -> dict[str, Any]:
 NOTES = frozenset({"remediation"})
 
 
+def rotation_plan(authority: Authority, values: Values) -> dict[str, Any]:
+    """issuer, successor."""
+    planned = rotation.plan(authority, values.get("issuer"), successor=values.get("successor"))
+    until = planned.dependents.until
+    return {
+        "issuer": planned.former.name,
+        "environment": planned.former.environment,
+        "ends": iso(planned.former.certificate.not_valid_after_utc),
+        "successor": planned.successor,
+        "root": planned.root,
+        "live": planned.dependents.count,
+        "live_until": iso(until) if until is not None else None,
+    }
+
+
+def rotate(authority: Authority, values: Values) -> dict[str, Any]:
+    """issuer, successor, key_type, place, person."""
+    planned = rotation.plan(authority, values.get("issuer"), successor=values.get("successor"))
+    key_type = str(values.get("key_type") or "ec-p256")
+    if key_type not in KEY_TYPES:
+        raise CAError("usage", f'"{key_type[:60]}" is no kind of key (known: {", ".join(KEY_TYPES)})')
+    made = rotation.rotate(
+        authority,
+        planned,
+        by=str(values["person"]),
+        key_type=key_type,
+        place=values.get("place"),
+    )
+    return {
+        "issuer": planned.former.name,
+        "successor": made.name,
+        "key": made.key,
+        "attested": made.attested,
+        "certificate": made.certificate.decode() if made.certificate is not None else None,
+        "csr": (made.csr or b"").decode(),
+    }
+
+
+def retire(authority: Authority, values: Values) -> dict[str, Any]:
+    return {"retired": rotation.retire(authority)}
+
+
+def install(authority: Authority, values: Values) -> dict[str, Any]:
+    """name, certificate (PEM)."""
+    issuer = found.install(authority, str(values["name"]), str(values["certificate"]).encode())
+    return {"name": issuer.name, "not_after": iso(issuer.certificate.not_valid_after_utc)}
+
+
+def cross_sign(authority: Authority, values: Values) -> dict[str, Any]:
+    """certificate (PEM), issuer, profile, lifetime_seconds, person."""
+    seconds = values.get("lifetime_seconds")
+    return _answer(
+        cross.cross_sign(
+            authority,
+            str(values["certificate"]).encode(),
+            by=str(values["person"]),
+            issuer=values.get("issuer"),
+            profile=str(values.get("profile") or "cross"),
+            lifetime=None if seconds is None else timedelta(seconds=int(seconds)),
+        )
+    )
+
+
 def note(authority: Authority, values: Values) -> dict[str, Any]:
     """kind, body: an entry about something that the CA did not do itself."""
     kind = str(values["kind"])
@@ -129,6 +194,11 @@ ACTS: Mapping[str, Callable[[Authority, Values], dict[str, Any]]] = {
     "crl": make_crl,
     "note": note,
     "enrol": enrol,
+    "rotation-plan": rotation_plan,
+    "rotate": rotate,
+    "retire": retire,
+    "install": install,
+    "cross-sign": cross_sign,
     "bind": bind,
     "unbind": unbind,
     "renew-now": renew_now,

@@ -129,8 +129,9 @@ class Authority:
     def issuers(self, *, retired: bool = False) -> list[Issuer]:
         """Those that have a certificate, oldest first."""
         found = []
-        for id, name, kind, key, der, chain, ended in self.rows(
-            "SELECT id, name, kind, key, certificate, chain, retired FROM issuers WHERE certificate IS NOT NULL ORDER BY id"
+        for id, name, kind, key, der, chain, environment, ended in self.rows(
+            "SELECT id, name, kind, key, certificate, chain, environment, retired FROM issuers"
+            " WHERE certificate IS NOT NULL ORDER BY id"
         ):
             if ended is None or retired:
                 found.append(
@@ -141,13 +142,17 @@ class Authority:
                         key=key,
                         certificate=x509.load_der_x509_certificate(der),
                         chain=bytes(chain),
+                        environment=environment,
                         retired=ended is not None,
                     )
                 )
         return found
 
-    def issuer(self, name: str | None = None, *, retired: bool = False) -> Issuer:
-        """The named one; else the newest intermediate in use, else the newest root. Raises CAError."""
+    def issuer(
+        self, name: str | None = None, *, environment: str | None = None, retired: bool = False
+    ) -> Issuer:
+        """The named one; else the newest intermediate in use, of an environment if one is given ("": of none), else the newest
+        root. Raises CAError."""
         issuers = self.issuers(retired=retired)
         if name is not None:
             for each in issuers:
@@ -161,7 +166,19 @@ class Authority:
                 f"{self.settings.directory}: no issuer has a certificate yet. See certwatch ca init",
             )
         intermediates = [each for each in issuers if each.kind == "intermediate"]
-        return (intermediates or issuers)[-1]
+        fit = [each for each in intermediates if environment is None or each.environment == environment]
+        if intermediates and not fit:
+            known = ", ".join(dict.fromkeys(each.environment for each in intermediates if each.environment))
+            wanted = f"for {environment}" if environment else "without an environment"
+            raise CAError(
+                "usage",
+                f"no intermediate {wanted} (known: {known or 'none'}). Set the profile's environment, or name the issuer",
+            )
+        if environment and not fit:
+            raise CAError(
+                "usage", f"no intermediate for {environment}: certwatch ca init --intermediate --environment"
+            )
+        return (fit or issuers)[-1]
 
     def partition(self, issuer: Issuer, serial: int) -> int:
         """Which of the issuer's CRLs a new certificate belongs to: with `crl_partitions` by its serial number, else the

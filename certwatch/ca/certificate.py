@@ -31,6 +31,8 @@ class Issuer:
     certificate: x509.Certificate
     #: PEM of what is above it, without the root.
     chain: bytes
+    #: Of an intermediate: what it is for ("production"). Empty: for every profile that names none.
+    environment: str = ""
     retired: bool = False
 
 

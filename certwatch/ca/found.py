@@ -12,6 +12,7 @@ from certwatch.ca.authority import Authority
 from certwatch.ca.certificate import Issuer, root_draft
 from certwatch.ca.failure import CAError
 from certwatch.ca.issue import issue, rehearse, serial_bytes
+from certwatch.ca.profiles import profile_named
 from certwatch.ca.request import name_from, order_of
 from certwatch.ca.signer import KeyType, hash_for
 
@@ -96,6 +97,7 @@ def found_intermediate(
     place: str | None = None,
     key_type: KeyType = "ec-p256",
     profile: str = "intermediate",
+    environment: str = "",
 ) -> Founded:
     """Key and CSR; signed at once when the root is in this CA too. Raises CAError."""
     with authority.turn:
@@ -110,16 +112,25 @@ def found_intermediate(
         )
         with authority.act() as act:
             act.connection.execute(
-                "INSERT INTO issuers (name, kind, key, csr, created) VALUES (?, 'intermediate', ?, ?, ?)",
-                (name, reference, csr.public_bytes(Encoding.DER), act.instant),
+                "INSERT INTO issuers (name, kind, key, csr, created, environment) VALUES (?, 'intermediate', ?, ?, ?, ?)",
+                (name, reference, csr.public_bytes(Encoding.DER), act.instant, environment),
             )
             act.append(
-                "issuer-intent", [{"name": name, "root": False, "key": reference, "attested": attested}]
+                "issuer-intent",
+                [
+                    {
+                        "name": name,
+                        "root": False,
+                        "environment": environment,
+                        "key": reference,
+                        "attested": attested,
+                    }
+                ],
             )
         roots = [each for each in authority.issuers() if each.kind == "root"]
         made: bytes | None = None
         if roots:
-            kind = authority.settings.profiles[profile]
+            kind = profile_named(authority.settings.profiles, profile)
             order = order_of(csr, kind, requester=by, submitter=by, issuer=roots[-1].name)
             answer = issue(authority, [(order, None)])[0]
             if isinstance(answer, CAError):

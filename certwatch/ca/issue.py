@@ -62,7 +62,7 @@ def issue(authority: Authority, orders: Sequence[tuple[Order, int | None]]) -> l
     Answers in the same order; one that is refused stops no other. Raises CAError when nothing could be written."""
     with authority.turn:
         prepared: list[_Prepared | CAError] = []
-        issuers: dict[str | None, Issuer] = {}
+        issuers: dict[tuple[str | None, str], Issuer] = {}
         for order, request in orders:
             try:
                 prepared.append(_prepare(authority, order, request, issuers))
@@ -98,7 +98,7 @@ def check(authority: Authority, order: Order) -> Profile:
     draft(
         order,
         profile,
-        authority.issuer(order.issuer),
+        _issuer_for(authority, order, profile),
         authority.settings.addresses,
         authority.clock(),
         partition=authority.partition,
@@ -113,13 +113,14 @@ def _profile(authority: Authority, order: Order) -> Profile:
 
 
 def _prepare(
-    authority: Authority, order: Order, request: int | None, issuers: dict[str | None, Issuer]
+    authority: Authority, order: Order, request: int | None, issuers: dict[tuple[str | None, str], Issuer]
 ) -> _Prepared:
     profile = _profile(authority, order)
     check_allowed(order.names, profile, order.requester, local=order.is_local)
-    if order.issuer not in issuers:
-        issuers[order.issuer] = _issuer_for(authority, order, profile)
-    issuer = issuers[order.issuer]
+    wanted = (order.issuer, profile.name)
+    if wanted not in issuers:
+        issuers[wanted] = _issuer_for(authority, order, profile)
+    issuer = issuers[wanted]
     made = draft(
         order,
         profile,
@@ -146,8 +147,10 @@ def _issuer_for(authority: Authority, order: Order, profile: Profile) -> Issuer:
         roots = [each for each in authority.issuers() if each.kind == "root"]
         if roots:
             return roots[-1]
-    # A retired one still answers for what it made.
-    return authority.issuer(order.issuer, retired=order.channel == "ca")
+    if order.channel == "ca":
+        # A retired one still answers for what it made.
+        return authority.issuer(order.issuer, retired=order.issuer is not None)
+    return authority.issuer(order.issuer, environment=profile.environment)
 
 
 def rehearse(made: Draft, public: object) -> x509.Certificate:

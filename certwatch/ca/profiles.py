@@ -49,6 +49,8 @@ class Profile:
     names: tuple[NameKeys, ...] = ()
     subject: tuple[str, ...] = ()
     approvals: int = 0
+    #: Of the intermediates that make it. Empty: those without one.
+    environment: str = ""
     policies: tuple[str, ...] = ()
     must_staple: bool = False
     path_length: int | None = None
@@ -93,6 +95,15 @@ BUILT_IN: Mapping[str, Profile] = {
             lifetime=5 * _YEAR,
             longest=10 * _YEAR,
             path_length=0,
+            subject=("O", "OU", "C", "L", "ST"),
+        ),
+        # Of another CA's root, which has intermediates below it.
+        Profile(
+            name="cross",
+            usage="intermediate",
+            lifetime=5 * _YEAR,
+            longest=10 * _YEAR,
+            path_length=1,
             subject=("O", "OU", "C", "L", "ST"),
         ),
     )

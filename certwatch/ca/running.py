@@ -11,7 +11,7 @@ from cryptography import x509
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
-from certwatch.ca import crl
+from certwatch.ca import crl, rotation
 from certwatch.ca.authority import Authority
 from certwatch.ca.failure import CAError
 from certwatch.ca.http.app import public_app, tls_app
@@ -139,6 +139,7 @@ class RunningCA:
             yield "ocsp", act(responder.renew)
             yield "ocsp", self.service.beside(responder.presign)
         yield "crl", self.service.beside(lambda: crl.refresh(self.service.authority))
+        yield "rotation", act(rotation.retire)
         if own is not None and own.due is not None and self.site.clock() >= own.due:
             yield "listener-certificate", act(own.renew)
 

@@ -86,6 +86,8 @@ class ProfileKeys(Keys):
     subject: Annotated[list[Literal["O", "OU", "C", "L", "ST"]], BeforeValidator(_listed)] | None = None
     #: People who must approve, none of them the requester.
     approvals: Annotated[int, Field(ge=0, le=5)] | None = None
+    #: Which intermediates make it: those of this environment. Empty: those without one.
+    environment: Annotated[str, Field(pattern=NAME_PATTERN)] | None = None
     #: Policy identifiers.
     policies: list[Annotated[str, AfterValidator(_oid)]] | None = None
     #: Servers with these certificates must staple (RFC 7633).

@@ -238,7 +238,7 @@ CA_CRL_NEXT_UPDATE = Gauge(
 )
 CA_CHORE_FAILURES = Counter(
     "certwatch_ca_chore_failures",
-    'What the CA has to make on time and could not: "crl", "ocsp", "listener-certificate"; by error kind. It is tried again.',
+    'What the CA has to make on time and could not: "crl", "ocsp", "listener-certificate", "rotation"; by error kind. It is tried again.',
     ["chore", "reason"],
     registry=REGISTRY,
 )

@@ -149,3 +149,50 @@ def test_profiles_may_stand_in_a_file_of_their_own(tmp_path: Path) -> None:
     ran = wanted("dns:b.corp.example")
     assert ran.status == 2
     assert 'profiles.yaml:1: internal.lifetme: unknown key, did you mean "lifetime"?' in ran.err
+
+
+def test_an_offline_root_is_founded_in_a_ceremony_and_an_intermediate_rotated(tmp_path: Path) -> None:
+    online, offline = tmp_path / "online", tmp_path / "offline"
+    online.mkdir()
+    offline.mkdir()
+
+    def init(name: str, *words: str | Path) -> Ran:
+        return ca(online, "init", "--intermediate", "--name", name, *words)
+
+    made_csr = init("Issuing", "--key-file", online / "i.key", "--out", online / "i.csr")
+    assert made_csr.status == 0, made_csr.err
+
+    def ceremony(csr: Path, out: Path) -> Ran:
+        return ca(
+            offline, "ceremony", "--name", "Root", "--csr", csr, "--witness", "Ann", "--yes",
+            "--key-file", offline / "root.key", "--out", out,
+        )  # fmt: skip
+
+    held = ceremony(online / "i.csr", offline / "out")
+    assert held.status == 0, held.err
+    assert held.out == (offline / "out" / "transcript.txt").read_text()
+    assert "a rehearsal, and no root to be trusted" in held.out
+    again = ceremony(online / "i.csr", offline / "out")
+    assert (again.status, "is not empty" in again.err) == (2, True)
+    assert init("Issuing", "--certificate", offline / "out" / "i.pem").status == 0
+    planned = ca(online, "rotate")
+    assert planned.status == 0, planned.err
+    assert "1. make Issuing 2: a key of kind ec-p256; write its CSR" in planned.out
+    assert "nothing was done" in planned.err
+    rotated = ca(online, "rotate", "--apply", "--key-file", online / "j.key", "--out", online / "j.csr")
+    assert rotated.status == 0, rotated.err
+    assert ceremony(online / "j.csr", offline / "out2").status == 0
+    assert init("Issuing 2", "--certificate", offline / "out2" / "j.pem").status == 0
+    assert (
+        ca(
+            online, "issue", "--name", "dns:a.example", "--profile", "server", "--out", online / "a.pem"
+        ).status
+        == 0
+    )
+    _leaf, above = x509.load_pem_x509_certificates((online / "a.pem").read_bytes())
+    assert above.subject.rfc4514_string() == "CN=Issuing 2"
+    crossed = ca(
+        offline, "cross-sign", offline / "out" / "root.pem", "--profile", "server", "--out", offline / "x.pem"
+    )
+    assert crossed.status == 2
+    assert "makes no CAs" in crossed.err

@@ -1,21 +1,19 @@
 """The verbs of `certwatch ca`."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from certwatch.cli.ca import acme
+from certwatch.cli.ca import acme, hierarchy
 from certwatch.cli.ca.opening import Opening, ca_options, person
-from certwatch.cli.failure import ACTION, FAILED, OK, USAGE, Failed
-from certwatch.cli.instants import duration, iso
+from certwatch.cli.ca.showing import KEY_TYPES, issued, pem_of, read_file, say, write_out
+from certwatch.cli.failure import FAILED, OK, USAGE, Failed
+from certwatch.cli.instants import duration
 from certwatch.cli.options import json_option
 from certwatch.cli.shapes import write_json
 from certwatch.cli.table import write_table
 from certwatch.cli.text import shown
-
-KEY_TYPES = click.Choice(["ec-p256", "ec-p384", "rsa-2048", "rsa-3072", "rsa-4096", "ed25519"])
 
 
 @click.group(name="ca")
@@ -35,6 +33,11 @@ def command() -> None:
 @click.option(
     "--certificate", type=click.Path(path_type=Path), help="What the root made of the intermediate's CSR."
 )
+@click.option(
+    "--environment",
+    metavar="NAME",
+    help="Of an intermediate: which profiles it is for. Else those that name none.",
+)
 @click.option("--key-type", type=KEY_TYPES, default="ec-p256", show_default=True)
 @click.option("--lifetime", metavar="SPAN", help="Of a root: 3650d.")
 @click.option(
@@ -49,6 +52,7 @@ def init(
     name: str,
     kind: str | None,
     certificate: Path | None,
+    environment: str | None,
     key_type: Any,
     lifetime: str | None,
     out: Path | None,
@@ -58,13 +62,18 @@ def init(
 
     if certificate is not None and kind != "intermediate":
         raise Failed(USAGE, "--certificate goes with --intermediate")
+    if environment is not None and (kind != "intermediate" or certificate is not None):
+        raise Failed(USAGE, "--environment goes with --intermediate, when its key is made")
+    if certificate is not None:
+        pem = read_file(certificate).decode("ascii", "replace")
+        installed = opening.ask("install", {"name": name, "certificate": pem})
+        say(f"{name}: in use, until {installed['not_after']}")
+        return OK
     with opening.authority(create=True) as authority:
-        if certificate is not None:
-            issuer = found.install(authority, name, read_file(certificate))
-            say(f"{name}: in use, until {iso(issuer.certificate.not_valid_after_utc)}")
-            return OK
         if kind == "intermediate":
-            made = found.found_intermediate(authority, name, by=person(), key_type=key_type)
+            made = found.found_intermediate(
+                authority, name, by=person(), key_type=key_type, environment=_environment(environment)
+            )
         elif lifetime is not None:
             made = found.found_root(authority, name, key_type=key_type, lifetime=duration(lifetime))
         else:
@@ -77,25 +86,6 @@ def init(
         say(f"{name}: waits for its certificate. Have the root sign the CSR: certwatch ca sign CSR --profile intermediate --out FILE;"
             f" then: certwatch ca init --intermediate --name {name!r} --certificate FILE")  # fmt: skip
     write_out(out, made.certificate or made.csr or b"")
-    return OK
-
-
-def _issued(answer: dict[str, Any], out: Path | None, *, as_json: bool) -> int:
-    if answer["state"] == "waiting":
-        if as_json:
-            write_json(answer)
-        say(
-            f"request {answer['request']}: waits for {answer['needed']} more to approve it:"
-            f" certwatch ca approve {answer['request']}"
-        )
-        return ACTION
-    if as_json:
-        write_json(answer)
-        if out is not None:
-            write_out(out, answer["chain"].encode())
-    else:
-        write_out(out, answer["chain"].encode())
-    say(f"serial {answer['serial']}, until {answer['not_after']}, by {answer['issuer']}")
     return OK
 
 
@@ -124,11 +114,24 @@ def sign(
     as_json: bool,
 ) -> int:
     """Make a certificate of a CSR ("-": standard input). Exit status 1: it waits for approval."""
-    return _issued(
+    return issued(
         opening.ask("sign", _wish(pem_of(read_file(csr)), profile, lifetime, requester, issuer)),
         out,
         as_json=as_json,
     )
+
+
+def _environment(name: str | None) -> str:
+    import re
+
+    from certwatch.config.schema import NAME_PATTERN
+
+    if name is not None and re.fullmatch(NAME_PATTERN, name) is None:
+        raise Failed(
+            USAGE,
+            f"--environment {name!r}: a name has at most 63 letters, digits, dots, dashes and underscores",
+        )
+    return name or ""
 
 
 def _wish(
@@ -206,7 +209,7 @@ def issue(
     except BaseException:
         key_out.unlink(missing_ok=True)
         raise
-    return _issued(answer, out, as_json=as_json)
+    return issued(answer, out, as_json=as_json)
 
 
 @command.command()
@@ -261,7 +264,7 @@ def approve(opening: Opening, request: int, refuse: bool, out: Path | None, as_j
     if refuse:
         say(f"request {request}: refused")
         return OK
-    return _issued(answer, out, as_json=as_json)
+    return issued(answer, out, as_json=as_json)
 
 
 @command.command()
@@ -344,37 +347,7 @@ def verify(opening: Opening, as_json: bool) -> int:
     return FAILED if found.wrong else OK
 
 
-def say(message: str) -> None:
-    click.echo(f"certwatch: {shown(message)}", err=True)
-
-
-def read_file(path: Path) -> bytes:
-    from certwatch.ca.request import MAX_CSR_BYTES
-
-    if str(path) == "-":
-        return sys.stdin.buffer.read(MAX_CSR_BYTES + 1)
-    with path.open("rb") as opened:
-        return opened.read(MAX_CSR_BYTES + 1)
-
-
-def pem_of(csr: bytes) -> str:
-    """DER goes as PEM: what is asked is text."""
-    if b"-----BEGIN" in csr:
-        return csr.decode("ascii", "replace")
-    import base64
-
-    return f"-----BEGIN CERTIFICATE REQUEST-----\n{base64.encodebytes(csr).decode()}-----END CERTIFICATE REQUEST-----\n"
-
-
-def write_out(path: Path | None, data: bytes) -> None:
-    """Whole or not at all."""
-    if path is None or str(path) == "-":
-        click.echo(data, nl=False)
-        return
-    fresh = path.with_name(f".{path.name}.new")
-    fresh.write_bytes(data)
-    fresh.replace(path)
-
-
 command.add_command(acme.binding)
 command.add_command(acme.renew_now)
+for each in (hierarchy.rotate, hierarchy.cross_sign, hierarchy.ceremony):
+    command.add_command(each)
