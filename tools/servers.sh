@@ -38,6 +38,7 @@ need pebble-challtestsrv pebble
 need caddy caddy
 [ -x /usr/share/easy-rsa/easyrsa ] || missing="$missing easy-rsa"
 need softhsm2-util softhsm2
+need haproxy haproxy
 need certtool gnutls-bin
 need curl curl
 need go golang-go

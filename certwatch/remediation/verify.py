@@ -18,6 +18,8 @@ from certwatch.remediation.world import Look
 
 #: Between two looks: short at first, since a reload takes moments.
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 5.0
+#: Further looks at all, so many seconds apart at most, that must show it as well.
+CONFIRMATIONS, LONGEST_SETTLE = 2, 1.0
 #: Places named in a message.
 NAMED = 3
 
@@ -92,26 +94,34 @@ def shows(seen: Observation | None, chain: Sequence[bytes]) -> str | None:
 async def until_shown(
     look: Look, uris: Sequence[str], chain_pem: bytes, within: timedelta, *, enough: int | None = None
 ) -> None:
-    """Until all of `uris`, or `enough` of them, show it. Raises StepFailed naming those that do not."""
+    """Until all of `uris`, or `enough` of them, show it, and go on showing it: for a while after a reload, former workers
+    still answer some clients. Raises StepFailed naming those that do not."""
     chain = split_pem(chain_pem)
     waiting = dict.fromkeys(uris, "was not looked at")
-    wanted = len(waiting) if enough is None else min(enough, len(waiting))
     total = len(waiting)
+    wanted = total if enough is None else min(enough, total)
     deadline = time.monotonic() + within.total_seconds()
-    pause = FIRST_PAUSE
-    while total - len(waiting) < wanted:
-        seen = await look(sorted(waiting))
-        for uri in list(waiting):
+    pause, settle = FIRST_PAUSE, min(LONGEST_SETTLE, within.total_seconds() / 10)
+    steady = 0
+    while True:
+        looked = sorted(waiting) if total - len(waiting) < wanted else sorted(set(uris))
+        seen = await look(looked)
+        for uri in looked:
             why = shows(seen.get(uri), chain)
             if why is None:
-                del waiting[uri]
+                waiting.pop(uri, None)
             else:
                 waiting[uri] = why
-        if total - len(waiting) >= wanted:
+        shown = total - len(waiting)
+        steady = steady + 1 if shown >= wanted else 0
+        if steady > CONFIRMATIONS:
             return
-        if time.monotonic() + pause > deadline:
+        if time.monotonic() + pause > deadline and shown < wanted:
             named = "; ".join(f"{uri} {why}" for uri, why in sorted(waiting.items())[:NAMED])
             more = f" (and {len(waiting) - NAMED} more)" if len(waiting) > NAMED else ""
             raise StepFailed(f"not within {within.total_seconds():g} s: {named}{more}")
-        await asyncio.sleep(pause)
-        pause = min(pause * 2, LONGEST_PAUSE)
+        if steady:
+            await asyncio.sleep(settle)
+        else:
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,46 @@ class Visitor:
                 self.failed += 1
             elif not self.seen or self.seen[-1] != der:
                 self.seen.append(der)
+
+
+@dataclass
+class Receiver:
+    """Whom Alertmanager tells: (status, rule) of every alert, in order."""
+
+    told: list[tuple[str, str]] = field(default_factory=list)
+
+    @contextmanager
+    def listening(self) -> Iterator[str]:
+        """The URL."""
+        told = self.told
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"]))
+                for alert in json.loads(body)["alerts"]:
+                    told.append((alert["status"], alert["labels"].get("rule", "")))
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, format: str, *args: Any) -> None:
+                return
+
+        with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+            thread = threading.Thread(target=server.serve_forever, daemon=True)
+            thread.start()
+            try:
+                yield f"http://127.0.0.1:{server.server_port}/"
+            finally:
+                server.shutdown()
+                thread.join(15)
+
+
+def routed_to(url: str) -> str:
+    """An Alertmanager's config that tells everything at once."""
+    return (
+        "route: {receiver: test, group_by: ['...'], group_wait: 0s, group_interval: 1s}\n"
+        f"receivers: [{{name: test, webhook_configs: [{{url: '{url}', send_resolved: true}}]}}]\n"
+    )
 
 
 def target(uri: str, former: Issued) -> Target:
