@@ -47,6 +47,34 @@ class Issuer:
     name: str
     #: PEM.
     certificate: str
+    #: Issues what names no issuer.
+    is_default: bool = False
+    #: The mount has its key, and not only its certificate.
+    has_key: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevocationSetup:
+    crl: bool
+    #: How long a CRL holds, as Vault writes it: "72h".
+    crl_expiry: str
+    #: The CRL is made anew before it ends, and not only when something is revoked.
+    crl_auto_rebuild: bool
+    ocsp: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tidy:
+    """Whether what has ended is removed, and how the last time went."""
+
+    automatic: bool
+    interval_seconds: int
+    #: "Inactive", "Running", "Finished", "Error" …
+    state: str
+    #: Empty: there was none.
+    error: str
+    #: RFC 3339. Empty: never since the server began.
+    finished_at: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +104,24 @@ class _Issuer(msgspec.Struct):
 class _URLs(msgspec.Struct):
     crl_distribution_points: list[str] | None = None
     ocsp_servers: list[str] | None = None
+
+
+class _CRL(msgspec.Struct):
+    disable: bool = False
+    expiry: str = ""
+    auto_rebuild: bool = False
+    ocsp_disable: bool = False
+
+
+class _AutoTidy(msgspec.Struct):
+    enabled: bool = False
+    interval_duration: int = 0
+
+
+class _TidyStatus(msgspec.Struct):
+    state: str | None = None
+    error: str | None = None
+    time_finished: str | None = None
 
 
 class _Mount(msgspec.Struct):
@@ -176,8 +222,17 @@ class Vault:
         found = []
         for id in listed.keys or ():
             said = self._data(f"{_path(mount)}/issuer/{quote(id, safe='')}/json", _Issuer)
-            name = said.issuer_name or str((listed.key_info or {}).get(id, {}).get("issuer_name") or "")
-            found.append(Issuer(id=id, name=name, certificate=said.certificate))
+            listed_as = (listed.key_info or {}).get(id, {})
+            found.append(
+                Issuer(
+                    id=id,
+                    name=said.issuer_name or str(listed_as.get("issuer_name") or ""),
+                    certificate=said.certificate,
+                    is_default=listed_as.get("is_default") is True,
+                    # Older servers do not say.
+                    has_key=listed_as.get("key_id", "unknown") != "",
+                )
+            )
         return found
 
     def serials(self, mount: str, *, revoked: bool = False) -> Iterator[str]:
@@ -213,6 +268,26 @@ class Vault:
         said = self._data(f"{_path(mount)}/config/urls", _URLs)
         return Distribution(
             crl=tuple(said.crl_distribution_points or ()), ocsp=tuple(said.ocsp_servers or ())
+        )
+
+    def revocation_setup(self, mount: str) -> RevocationSetup:
+        said = self._data(f"{_path(mount)}/config/crl", _CRL)
+        return RevocationSetup(
+            crl=not said.disable,
+            crl_expiry=said.expiry,
+            crl_auto_rebuild=said.auto_rebuild,
+            ocsp=not said.ocsp_disable,
+        )
+
+    def tidy(self, mount: str) -> Tidy:
+        setup = self._data(f"{_path(mount)}/config/auto-tidy", _AutoTidy)
+        status = self._data(f"{_path(mount)}/tidy-status", _TidyStatus)
+        return Tidy(
+            automatic=setup.enabled,
+            interval_seconds=setup.interval_duration,
+            state=status.state or "",
+            error=status.error or "",
+            finished_at=status.time_finished or "",
         )
 
     def _listed(self, path: str, params: Mapping[str, str] | None = None) -> _Keys:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from certwatch.model.observation import Incomplete, LookError, Observation, Scan, Unchanged
 from certwatch.model.sighting import Served
@@ -15,6 +15,8 @@ Said = Observation | Incomplete | Unchanged
 
 class Rounds:
     """One configured collector, named "corp", and the inventory that it follows."""
+
+    kind: ClassVar[Any] = CADatabaseCollector
 
     def __init__(self, tried: Tried, **config: Any) -> None:
         self.tried = tried
@@ -31,9 +33,9 @@ class Rounds:
         self.said = []
         try:
             # Made anew each time: nothing may hang on the process.
-            collector = CADatabaseCollector(
+            collector = self.kind(
                 "corp",
-                CADatabaseCollector.Config.model_validate(self.config),
+                self.kind.Config.model_validate(self.config),
                 CollectorContext(clock=tried.clock, view=tried.reader),
             )
             async with aclosing(cast("AsyncGenerator[Said, None]", collector.collect())) as stream:

@@ -18,6 +18,8 @@ from certwatch.plugins.testing import EPOCH, Issued, make_ca, make_certificate
 from tests.support.json_server import Answer, Asked, JSONServer, json_server
 from tests.support.servers import accepts, free_port, running
 
+ISSUER_INFO = {"issuer_name": "root", "is_default": True, "key_id": "3-4", "serial_number": "01"}
+
 
 def built() -> Path:
     """Where tools/vault.sh puts it."""
@@ -96,9 +98,17 @@ class FakeVault:
     def _pki(self, path: str, asked: Asked) -> Answer:
         listing = asked.query.get("list") == "true"
         if path == "issuers" and listing:
-            return 200, {"data": {"keys": ["1-2"], "key_info": {"1-2": {"issuer_name": "root"}}}}
+            return 200, {"data": {"keys": ["1-2"], "key_info": {"1-2": ISSUER_INFO}}}
         if path == "issuer/1-2/json":
             return 200, {"data": {"certificate": self.ca.pem.decode(), "ca_chain": []}}
+        if path == "config/crl":
+            return 200, {
+                "data": {"disable": False, "expiry": "72h", "auto_rebuild": False, "ocsp_disable": False}
+            }
+        if path == "config/auto-tidy":
+            return 200, {"data": {"enabled": False, "interval_duration": 43200, "tidy_cert_store": False}}
+        if path == "tidy-status":
+            return 200, {"data": {"state": "Inactive", "error": None, "time_finished": None}}
         if path == "config/urls":
             return 200, {"data": {"crl_distribution_points": [], "ocsp_servers": ["http://ocsp.example"]}}
         if path in ("certs", "certs/revoked") and listing:
@@ -168,8 +178,13 @@ class RealVault:
 
     def app_role(self) -> tuple[str, str]:
         """Role and secret, of one that may what the documentation says."""
-        self.call("sys/auth/approle", type="approle")
-        policy = Path("docs/ca-databases.md").read_text().partition("```hcl\n")[2].partition("```")[0]
+        return self.role_with(
+            Path("docs/ca-databases.md").read_text().partition("```hcl\n")[2].partition("```")[0]
+        )
+
+    def role_with(self, policy: str) -> tuple[str, str]:
+        if "approle/" not in self._http.get("sys/auth").json()["data"]:
+            self.call("sys/auth/approle", type="approle")
         self._http.put("sys/policies/acl/certwatch", json={"policy": policy}).raise_for_status()
         self.call("auth/approle/role/certwatch", token_policies=["certwatch"])
         role = self._http.get("auth/approle/role/certwatch/role-id").json()["data"]["role_id"]
