@@ -19,7 +19,7 @@ from tests.support.vault import FakeVault, RealVault, VaultServer, built, fake_v
 
 pytestmark = [pytest.mark.integration, pytest.mark.anyio, pytest.mark.timeout(90)]
 
-POLICY = Path("deploy/vault/policy.hcl")
+POLICY = Path("deploy/vault/policy.hcl").read_text()
 
 
 class VaultRounds(Rounds):
@@ -121,7 +121,7 @@ async def test_what_is_revoked_later_and_what_tidy_removed_is_followed(
 async def test_the_policy_that_is_shipped_is_enough(itself: RealVault, tried: Tried) -> None:
     tried.clock = FakeClock(itself.now)
     serial = itself.issue("one.example")
-    role, secret = itself.role_with(POLICY.read_text())
+    role, secret = itself.role_with(POLICY)
     rounds = VaultRounds(tried, itself, role_id=role, secret_id=secret)
     scan = await rounds.round()
     assert (scan.status, scan.errors) == ("complete", 0), rounds.failed()
