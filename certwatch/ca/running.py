@@ -26,6 +26,7 @@ from certwatch.ca.publisher import Publisher
 from certwatch.ca.responder import Responder
 from certwatch.ca.service import Service
 from certwatch.ca.settings import CASettings
+from certwatch.ca.shipping import Shipping, Tell
 from certwatch.model.clock import Clock
 from certwatch.telemetry.logs import get_logger
 from certwatch.telemetry.metrics import CA_CHORE_FAILURES
@@ -142,6 +143,10 @@ class RunningCA:
         yield "rotation", act(rotation.retire)
         if own is not None and own.due is not None and self.site.clock() >= own.due:
             yield "listener-certificate", act(own.renew)
+
+    def ship(self, tell: Tell) -> None:
+        """Tell the ledger's entries to others from now on, beginning where it was left."""
+        self._tasks.append(asyncio.create_task(Shipping(self.service, tell).run()))
 
     async def close(self) -> None:
         for task in self._tasks:

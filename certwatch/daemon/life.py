@@ -26,6 +26,8 @@ from certwatch.engine.view import StoreView
 from certwatch.inventory import open_inventory
 from certwatch.inventory.store import InventoryError, Reader
 from certwatch.model.clock import Clock
+from certwatch.model.ledger_entry import LedgerEntry
+from certwatch.plugins.exporter import News
 from certwatch.remediation.failure import RemediationError
 from certwatch.telemetry import logs
 from certwatch.telemetry.metrics import RELOAD_OK, RELOAD_TIME
@@ -124,6 +126,8 @@ class Daemon:
         for server in self._servers():
             server.start()
         await self._engine.start(work)
+        if self._ca is not None:
+            self._ca.ship(self._tell_entries)
         if self._remediation is not None:
             self._keep(asyncio.create_task(self._remediation.run()))
         self._answer(config, rules)
@@ -165,6 +169,14 @@ class Daemon:
                 server = HTTPServer(bind(address), app, tls=tls, connections=CA_CONNECTIONS)
                 self._ca_servers.append(server)
                 log.info("ca_listens", url=server.url)
+
+    async def _tell_entries(self, entries: tuple[LedgerEntry, ...]) -> None:
+        assert self._engine is not None  # noqa: S101
+        publisher = self._engine.publisher
+        # One that is about to begin reads the inventory, where these are not: it is waited for.
+        await publisher.drained()
+        publisher.publish(News(entries=entries))
+        await publisher.drained()
 
     async def _open_remediation(self, config: Config) -> None:
         """If a policy allows anything. Raises RemediationError, PluginError as a ConfigError."""

@@ -49,6 +49,7 @@ def weight(news: News) -> int:
         news.scans,
         news.samples,
         news.forgotten,
+        news.entries,
     )
     return sum(map(len, parts))
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from certwatch.model.clock import Clock
 from certwatch.model.finding import Finding
+from certwatch.model.ledger_entry import LedgerEntry
 from certwatch.model.observation import Scan
 from certwatch.model.sighting import Served
 from certwatch.model.sli import Sample
@@ -39,6 +40,8 @@ class News:
     samples: tuple[Sample, ...] = ()
     #: Names of collectors that are configured no more; what they alone had seen is told as retired.
     forgotten: tuple[str, ...] = ()
+    #: Of the embedded CA's ledger: each at least once, whatever is lost to other exporters.
+    entries: tuple[LedgerEntry, ...] = ()
 
     def __bool__(self) -> bool:
         return any(
@@ -51,6 +54,7 @@ class News:
                 self.scans,
                 self.samples,
                 self.forgotten,
+                self.entries,
             )
         )
 

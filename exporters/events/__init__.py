@@ -21,6 +21,7 @@ from exporters.events.documents import (
     Origin,
     encoded,
     finding_document,
+    ledger_document,
     location_document,
     lost_document,
     scan_document,
@@ -194,6 +195,8 @@ class EventsExporter:
                 yield finding_document(f"finding-{action}", finding, self._served(finding, known), now)
         for scan in news.scans:
             yield scan_document(scan, now)
+        for entry in news.entries:
+            yield ledger_document(entry)
 
     def _served(self, finding: Finding, known: dict[LocationURI, Served | None]) -> Served | None:
         if finding.location not in known:

@@ -12,6 +12,7 @@ import msgspec
 
 from certwatch.model.certificate import Certificate
 from certwatch.model.finding import Finding, Severity
+from certwatch.model.ledger_entry import LedgerEntry
 from certwatch.model.location import LocationURI, parse_file_location, parse_tls_location
 from certwatch.model.observation import Scan
 from certwatch.model.sighting import Served
@@ -125,6 +126,37 @@ def scan_document(scan: Scan, now: datetime) -> Document:
         "status": scan.status,
         "observations": scan.observations,
         "errors": scan.errors,
+    }
+    return document
+
+
+#: Fields of entries that are fields of events.
+_OF_ENTRIES = (
+    "serial",
+    "request",
+    "issuer",
+    "profile",
+    "requester",
+    "submitter",
+    "channel",
+    "by",
+    "reason",
+    "names",
+    "name",
+)
+
+
+def ledger_document(entry: LedgerEntry) -> Document:
+    """The same for the same entry, whenever it is told."""
+    document = _base(f"ca-{entry.kind}", entry.at, dataset="certwatch.ledger", kind="event")
+    body = msgspec.json.decode(entry.data)
+    document["event"]["outcome"] = "failure" if entry.kind in ("refusal", "failure") else "success"
+    document["event"]["type"] = ["denied"] if entry.kind == "refusal" else ["info"]
+    # Says all of it: what has no field of its own is there to be found.
+    document["message"] = f"CA ledger {entry.position}: {entry.data.decode()}"
+    document["certwatch"] = {
+        "ledger": {"origin": entry.origin, "position": entry.position},
+        "ca": {key: body[key] for key in _OF_ENTRIES if body.get(key) is not None},
     }
     return document
 

@@ -85,10 +85,28 @@ FIELDS: Mapping[str, FieldType] = {
     "tls.version": "keyword",
     "tls.version_protocol": "keyword",
     **{f"x509.{name}": type for name, type in _X509.items()},
+    **{
+        f"certwatch.ca.{name}": "keyword"
+        for name in (
+            "by",
+            "channel",
+            "issuer",
+            "name",
+            "names",
+            "profile",
+            "reason",
+            "requester",
+            "serial",
+            "submitter",
+        )
+    },
+    "certwatch.ca.request": "long",
     "certwatch.collector": "keyword",
     "certwatch.collectors": "keyword",
     "certwatch.errors": "long",
     "certwatch.fingerprint_sha256": "keyword",
+    "certwatch.ledger.origin": "keyword",
+    "certwatch.ledger.position": "long",
     "certwatch.location": "keyword",
     "certwatch.observations": "long",
     "certwatch.owner": "keyword",

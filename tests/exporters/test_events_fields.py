@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certwatch.model.certificate import Name, PublicKey
+from certwatch.model.ledger_entry import LedgerEntry
 from certwatch.model.location import Location, LocationURI, file_location, tls_location
 from certwatch.model.observation import LookError, Scan, ScanID
 from certwatch.plugins.testing import EPOCH
@@ -20,6 +21,7 @@ from exporters.events.documents import (
     Origin,
     encoded,
     finding_document,
+    ledger_document,
     location_document,
     lost_document,
     scan_document,
@@ -47,6 +49,16 @@ FAILING = replace(
 FILE = replace(
     SERVED, location=Location(uri=file_location("/etc/ssl/a b.pem"), labels={"a.b/c": "d", "a": "e"})
 )
+ENTRY = LedgerEntry(
+    origin="certwatch-ca/00",
+    position=7,
+    kind="request",
+    at=EPOCH,
+    data=json.dumps(
+        {"kind": "request", "at": 1, "request": 3, "requester": "web-7", "names": ["dns:a.example", "ip:10.0.0.1"],
+         "serial": None, "approvals": 0}
+    ).encode(),
+)  # fmt: skip
 DOCUMENTS = {
     "opened": finding_document("finding-opened", FINDING, SERVED, EPOCH),
     "resolved": finding_document("finding-resolved", replace(FINDING, resolved_at=EPOCH), None, EPOCH),
@@ -57,6 +69,7 @@ DOCUMENTS = {
     "empty": location_document("location-changed", replace(SERVED, chain=()), EPOCH),
     "scan": scan_document(SCAN, EPOCH),
     "lost": lost_document(EPOCH),
+    "ledger": ledger_document(ENTRY),
 }
 
 

@@ -46,7 +46,8 @@ def test_from_an_empty_token_to_a_revocation_that_everybody_sees(tmp_path: Path)
 
     done(shell, "init", "--root", "--name", "Example Root", "--out", f"{tmp_path}/root.pem")
     done(shell, "init", "--intermediate", "--name", "Example Issuing", "--out", f"{tmp_path}/issuing.pem")
-    with certwatch(tmp_path, more=keys) as running:
+    siem = tmp_path / "events.ndjson"
+    with certwatch(tmp_path, more=keys, exporters=f"{{kind: events, path: {siem}}}") as running:
         beyond = running.command(
             "ca", "issue", "--name", "dns:www.example.org", "--profile", "web", "--out", f"{tmp_path}/no.pem"
         )
@@ -87,6 +88,22 @@ def test_from_an_empty_token_to_a_revocation_that_everybody_sees(tmp_path: Path)
         done(running, "revoke", made["serial"], "--reason", "key-compromise")
         assert "www.pem: revoked" in said()
         assert "the ledger is whole" in done(running, "audit", "verify")
+
+        def told() -> dict[int, tuple[str, str]]:
+            events = [json.loads(line) for line in siem.read_text().splitlines()] if siem.exists() else []
+            return {
+                each["certwatch"]["ledger"]["position"]: (
+                    each["event"]["action"],
+                    each["certwatch"]["ca"].get("serial", ""),
+                )
+                for each in events
+                if each["event"]["dataset"] == "certwatch.ledger"
+            }
+
+        running.wait(lambda: ("ca-revocation", made["serial"]) in told().values(), what="the event")
+        # All of them, also those from before the daemon was started.
+        assert sorted(told()) == list(range(len(told())))
+        assert told()[0][0] == "ca-issuer-intent"
 
     # Somebody with the file makes the revocation undone.
     connection = sqlite3.connect(tmp_path / "ca" / "ca.db")
