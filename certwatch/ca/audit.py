@@ -3,6 +3,7 @@
 import hashlib
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -51,6 +52,16 @@ def verify(directory: Path) -> Audit:
             return _verify(connection, _public_key(directory))
     finally:
         connection.close()
+
+
+def verify_file(path: Path, key: bytes) -> Audit:
+    """A CA's file by itself, as a copy is; `key`: that of its checkpoints. Raises CAError."""
+    try:
+        public = Ed25519PrivateKey.from_private_bytes(key).public_key()
+    except ValueError as error:
+        raise CAError("ledger", f"{path}: the key of the checkpoints cannot be read") from error
+    with database.translate(path), closing(database.connect(path, write=False)) as connection:
+        return _verify(connection, public)
 
 
 def _public_key(directory: Path) -> Ed25519PublicKey:

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from certwatch.cli.ca import acme, hierarchy
+from certwatch.cli.ca import acme, copies, hierarchy
 from certwatch.cli.ca.opening import Opening, ca_options, person
 from certwatch.cli.ca.showing import KEY_TYPES, issued, pem_of, read_file, say, write_out
 from certwatch.cli.failure import FAILED, OK, USAGE, Failed
@@ -349,5 +349,5 @@ def verify(opening: Opening, as_json: bool) -> int:
 
 command.add_command(acme.binding)
 command.add_command(acme.renew_now)
-for each in (hierarchy.rotate, hierarchy.cross_sign, hierarchy.ceremony):
+for each in (hierarchy.rotate, hierarchy.cross_sign, hierarchy.ceremony, copies.backup, copies.restore):
     command.add_command(each)
