@@ -316,31 +316,22 @@ def rollback(id: int, why: str, as_json: bool, config: Path | None) -> int:
 @json_option
 @config_option
 def status(id: int | None, all_: bool, as_json: bool, config: Path | None) -> int:
-    """Show plans: what waits, what runs, what became of the last fifty; or one with its steps."""
+    """Show plans: what waits, what runs, what became of the last fifty, and incidents; or one plan with its steps."""
+    from certwatch.cli.incidents import as_json as incident_json
+    from certwatch.cli.incidents import standings, write_incidents
+
     with _stage(config) as stage:
         if id is not None:
             found = [stage.book.plan(id)]
         else:
             found = stage.book.plans("1 = 1", newest=None if all_ else 50)
             found.sort(key=lambda each: -each.id)
-        incidents = stage.book.incidents()
+        incidents = standings(stage.book)
     if as_json:
         write_json(
             {
                 "plans": [_plan_json(each) for each in found],
-                "incidents": [
-                    {
-                        "id": each.id,
-                        "about": each.about,
-                        "drill": each.drill,
-                        "at": iso(each.at),
-                        "ended": iso(each.ended),
-                        "recovery_seconds": (each.ended - each.at).total_seconds() if each.ended else None,
-                        "by": each.by,
-                        "why": each.why,
-                    }
-                    for each in incidents
-                ],
+                "incidents": [incident_json(each) for each in incidents],
             }
         )
         return OK
@@ -361,6 +352,9 @@ def status(id: int | None, all_: bool, as_json: bool, config: Path | None) -> in
     )
     if not write_table(("plan", "state", "title", "policy", "cause", "created", "why"), rows, spare=("why",)):
         click.echo("certwatch: no plan yet", err=True)
+    if incidents:
+        click.echo()
+        write_incidents(incidents, current_clock()())
     return OK
 
 
@@ -388,10 +382,17 @@ def _show_plan(plan: "Plan") -> None:
     metavar="LABEL=VALUE",
     help="An exercise: only certificates all of whose places have this label. Nothing is marked.",
 )
+@click.option("--wait", is_flag=True, help="Until all is replaced; then say how long it took (M10).")
 @json_option
 @config_option
 def compromise(
-    certificate: str, why: str, by: str | None, drill: str | None, as_json: bool, config: Path | None
+    certificate: str,
+    why: str,
+    by: str | None,
+    drill: str | None,
+    wait: bool,
+    as_json: bool,
+    config: Path | None,
 ) -> int:
     """Somebody else may have the key of CERTIFICATE (a fingerprint; of a CA: all that it issued): replace everything
     that it affects, and measure how long it takes.
@@ -399,6 +400,8 @@ def compromise(
     Marks it as compromised (certwatch mark), and writes a plan for each certificate, the most urgent first.
     """
     from certwatch.cli.ca.opening import person
+    from certwatch.cli.incidents import as_json as incident_json
+    from certwatch.cli.incidents import standings, verdict, wait_for
     from certwatch.inventory.open import open_inventory
     from certwatch.model.mark import Mark, MarkID
     from certwatch.remediation.compromise import open_incident, scope_of
@@ -440,20 +443,23 @@ def compromise(
                 "drill": bool(drill),
             },
         )
+        if not as_json:
+            click.echo(f"incident {incident}: {len(scope.affected)} certificates, {len(plans)} plans")
+            for each in left:
+                click.echo(f"  {shown(each.title)}: {shown(each.why)}")
+        found = wait_for(stage.book, incident) if wait else standings(stage.book)[0]
     if as_json:
         write_json(
             {
-                "incident": incident,
+                "incident": incident_json(found),
                 "plans": plans,
                 "unplannable": [_proposal_json(each, None) for each in left],
                 "affected": len(scope.affected),
             }
         )
-    else:
-        click.echo(f"incident {incident}: {len(scope.affected)} certificates, {len(plans)} plans")
-        for each in left:
-            click.echo(f"  {shown(each.title)}: {shown(each.why)}")
-    return ACTION if left else OK
+    elif wait:
+        click.echo(verdict(found, current_clock()()))
+    return ACTION if left or (wait and not found.is_over) else OK
 
 
 def _certificate(reader: "Reader", prefix: str) -> "Certificate":

@@ -183,13 +183,16 @@ class Daemon:
         if config.remediation is None or not config.remediation.policies:
             return
         assert self._engine is not None and self._view is not None  # noqa: S101
+        from certwatch.remediation.again import Again
         from certwatch.remediation.opening import open_remediation
 
         loop, engine = asyncio.get_running_loop(), self._engine
 
         def look_again(collectors: Iterable[str]) -> None:
             for name in collectors:
-                loop.call_soon_threadsafe(engine.schedule.look_again, name)
+                engine.schedule.look_again(name)
+
+        again = Again(look_again)
 
         self._remediation = await asyncio.to_thread(
             lambda: open_remediation(
@@ -198,7 +201,7 @@ class Daemon:
                 self._clock,
                 reading=self._reading,
                 ask_ca=self._ask_ca(loop) if self._ca is not None else None,
-                look_again=look_again,
+                look_again=again,
             )
         )
 

@@ -9,6 +9,8 @@ apply.py       the steps, one after the other, each of which may be taken again
 verify.py      looks until every place serves the new one
 rollback.py    the former one is put back
 running.py     all that, by itself, in the daemon
+gate.py        nothing is written while a server reads it
+again.py       collectors look again, and not a thousand times
 issuers/       who signs
 deployers/     how it gets where it is served
 """

@@ -398,6 +398,19 @@ class Book:
             (to_micros(now),),
         )
 
+    def incident_states(self) -> dict[int, dict[str, int]]:
+        """Plans of each incident, by state. Of a certificate with several, the newest counts."""
+        found: dict[int, dict[str, int]] = {}
+        with self._lock, self._translate():
+            rows = self._connection.execute(
+                "SELECT incident, state, count(*) FROM plans p WHERE incident IS NOT NULL AND NOT EXISTS"
+                " (SELECT 1 FROM plans q WHERE q.incident = p.incident AND q.former = p.former AND q.id > p.id)"
+                " GROUP BY incident, state"
+            ).fetchall()
+        for incident, state, count in rows:
+            found.setdefault(incident, {})[state] = count
+        return found
+
     def incidents(self) -> list[Incident]:
         """Oldest first."""
         with self._lock, self._translate():

@@ -6,6 +6,8 @@ import signal
 from collections.abc import Sequence
 from contextlib import suppress
 
+from certwatch.remediation.gate import Gate
+
 MOST_OUTPUT = 1 << 20
 #: Of what it printed, in a message.
 SHOWN_OUTPUT = 500
@@ -77,9 +79,10 @@ async def _kill(process: asyncio.subprocess.Process) -> None:
 class Shared:
     """One command that many want to have run: those who ask while it runs share the next run. Belongs to the event loop."""
 
-    def __init__(self, words: Sequence[str], seconds: float) -> None:
+    def __init__(self, words: Sequence[str], seconds: float, gate: Gate) -> None:
         self._words = tuple(words)
         self._seconds = seconds
+        self._gate = gate
         self._next: asyncio.Task[None] | None = None
         self._running = asyncio.Lock()
 
@@ -90,7 +93,7 @@ class Shared:
         await asyncio.shield(self._next)
 
     async def _turn(self) -> None:
-        async with self._running:
+        async with self._running, self._gate.taking_up():
             # From here on, what is asked for may have come too late for this run.
             self._next = None
             await run_command(self._words, self._seconds)

@@ -80,10 +80,10 @@ class Certwatch:
     def wait_for_log(self, text: str) -> None:
         self.wait(lambda: text in self.log, what=text)
 
-    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def command(self, *words: str, seconds: float = 60) -> subprocess.CompletedProcess[str]:
         """Another verb on the same config, while it runs."""
         command = [sys.executable, "-m", "certwatch", "-c", str(self.config), *words]
-        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        return subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
 
     def signal(self, number: int) -> None:
         self.process.send_signal(number)

@@ -13,10 +13,11 @@ from typing import Any
 from certwatch.model.location import Location, LocationURI
 from certwatch.model.sighting import Served
 from certwatch.plugins.deployer import Material, Target
-from certwatch.plugins.testing import Issued, make_certificate
+from certwatch.plugins.testing import Issued, make_ca, make_certificate
 from certwatch.x509.der import read
-from tests.support.daemon import Certwatch, certwatch
+from tests.support.daemon import Certwatch, certwatch, reading
 from tests.support.nginx import Nginx, NginxServer, nginx, presented
+from tests.support.servers import free_port
 
 
 def dying(*names: str, hours: float = 20, number: int = 1) -> Issued:
@@ -186,13 +187,14 @@ def config(
     names: Sequence[str] = (),
     every: str = "1s",
     keys: str = KEY_FILE,
+    environment: str = "staging",
 ) -> tuple[str, str]:
     """Collectors, and the rest of a config."""
     port = nginx.ports[0]
     targets = ", ".join(f'"tls://127.0.0.1:{port}/?sni={name}"' for name in names)
     collectors = f"""
-  - {{name: edge, kind: tls, every: 1h, targets: [{targets}], labels: {{environment: staging}}}}
-  - {{name: hosts, kind: file, every: 1h, paths: ["{nginx.folder}/*.chain.pem"], labels: {{environment: staging}}}}"""
+  - {{name: edge, kind: tls, every: 1h, targets: [{targets}], labels: {{environment: {environment}}}}}
+  - {{name: hosts, kind: file, every: 1h, paths: ["{nginx.folder}/*.chain.pem"], labels: {{environment: {environment}}}}}"""
     reload = f"[nginx, -p, {nginx.folder}, -c, {nginx.folder}/nginx.conf, -s, reload]"
     deploy = (
         deploy
@@ -229,3 +231,47 @@ def host(
         found_ca(folder, rest)
         with certwatch(folder, collectors, rest, exporters=exporters) as daemon:
             yield Host(daemon=daemon, nginx=web, folder=folder)
+
+
+#: Under it stand all certificates of a fleet.
+OLD_CA = make_ca("Old Issuing CA", issuer=make_ca("Old Root", key_number=540), key_number=541)
+
+
+def fleet_names(count: int) -> list[str]:
+    return [f"host-{number}.example.com" for number in range(count)]
+
+
+@contextmanager
+def fleet(
+    folder: Path, count: int, *, policy: str = "approve: automatic", environment: str = "staging"
+) -> Iterator[Host]:
+    """`count` server blocks of one nginx, each with a certificate of its own under one CA, and a daemon that saw them all."""
+    port = free_port()
+    names = fleet_names(count)
+    now = datetime.now(UTC)
+    issued = [
+        make_certificate(
+            names=[f"dns:{name}"],
+            issuer=OLD_CA,
+            not_before=now - timedelta(days=1),
+            not_after=now + timedelta(days=89),
+            key_number=1000 + number % 50,
+        )
+        for number, name in enumerate(names)
+    ]
+    servers = [
+        NginxServer(chain_pem=each.chain_pem, key_pem=each.key_pem, names=(name,), port=port)
+        for name, each in zip(names, issued, strict=True)
+    ]
+    http = "server_names_hash_max_size 16384; server_names_hash_bucket_size 128;"
+    with nginx(folder, servers, http=http) as web:
+        collectors, rest = config(folder, web, names=names, policy=policy, environment=environment)
+        found_ca(folder, rest)
+        with certwatch(folder, collectors, rest) as daemon:
+            daemon.wait(lambda: _seen(daemon) == 2 * count, f"{2 * count} places")
+            yield Host(daemon=daemon, nginx=web, folder=folder)
+
+
+def _seen(daemon: Certwatch) -> int:
+    with reading(daemon.inventory) as reader:
+        return sum(1 for each in reader.live() if each.chain)

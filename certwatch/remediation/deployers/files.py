@@ -17,6 +17,7 @@ from pydantic import BeforeValidator, Field
 
 from certwatch.plugins.deployer import DeployerConfig, DeployerContext, DeployFailed, Material, Target
 from certwatch.remediation.commands import CommandFailed, Shared
+from certwatch.remediation.gate import Gate
 from certwatch.x509.der import read
 from certwatch.x509.pem import blocks
 
@@ -60,21 +61,24 @@ class FilesDeployer:
         self._config = config
         self._patterns = [_pattern(each) for each in config.paths]
         words = ["systemctl", "reload", config.unit] if config.unit else config.reload
-        self._reload = Shared(words, config.reload_seconds) if words else None
+        self._gate = Gate()
+        self._reload = Shared(words, config.reload_seconds, self._gate) if words else None
 
     def takes(self, target: Target) -> bool:
         path = _path_of(target)
         return path is not None and any(each.fullmatch(str(path)) for each in self._patterns)
 
     async def deploy(self, target: Target, material: Material) -> None:
-        await asyncio.to_thread(self._deploy, target, material)
+        async with self._gate.writing():
+            await asyncio.to_thread(self._deploy, target, material)
 
     async def present(self, target: Target) -> tuple[bytes, ...]:
         return await asyncio.to_thread(self._present, target)
 
     async def activate(self, targets: Sequence[Target]) -> None:
         if self._config.pid_file is not None:
-            await asyncio.to_thread(self._signal, self._config.pid_file)
+            async with self._gate.taking_up():
+                await asyncio.to_thread(self._signal, self._config.pid_file)
         if self._reload is not None:
             try:
                 await self._reload.run()
@@ -82,7 +86,8 @@ class FilesDeployer:
                 raise DeployFailed("reload", str(error)) from error
 
     async def undo(self, target: Target) -> None:
-        await asyncio.to_thread(self._undo, target)
+        async with self._gate.writing():
+            await asyncio.to_thread(self._undo, target)
 
     async def forget(self, target: Target) -> None:
         await asyncio.to_thread(self._forget, target)
@@ -99,16 +104,17 @@ class FilesDeployer:
             pair = self._pair(path)
             # Both are kept before anything is written; the certificate's last, which says that both are.
             if pair.key != pair.certificate and not _kept(pair.key).exists():
-                _write(_kept(pair.key), pair.key.read_bytes(), like=pair.key, secret=True)
+                _write(_File(_kept(pair.key), pair.key.read_bytes(), like=pair.key, secret=True))
             if not begun:
-                _write(
-                    _kept(pair.certificate), pair.certificate.read_bytes(), like=pair.certificate, secret=True
-                )
+                held = pair.certificate.read_bytes()
+                _write(_File(_kept(pair.certificate), held, like=pair.certificate, secret=True))
             if pair.key == pair.certificate:
-                _write(path, material.chain_pem + material.key_pem, like=path, secret=True)
+                _write(_File(path, material.chain_pem + material.key_pem, like=path, secret=True))
             else:
-                _write(pair.key, material.key_pem, like=pair.key, secret=True)
-                _write(pair.certificate, material.chain_pem, like=pair.certificate, secret=False)
+                _write(
+                    _File(pair.key, material.key_pem, like=pair.key, secret=True),
+                    _File(pair.certificate, material.chain_pem, like=pair.certificate, secret=False),
+                )
 
     def _present(self, target: Target) -> tuple[bytes, ...]:
         path = _resolved(target)
@@ -121,10 +127,11 @@ class FilesDeployer:
             if not _kept(path).exists():
                 return
             key = self._key_beside(path)
+            former = _kept(path).read_bytes()
+            found = [_File(path, former, like=path, secret=b"PRIVATE KEY" in former)]
             if key is not None and key != path and _kept(key).exists():
-                _write(key, _kept(key).read_bytes(), like=key, secret=True)
-            secret = b"PRIVATE KEY" in _kept(path).read_bytes()
-            _write(path, _kept(path).read_bytes(), like=path, secret=secret)
+                found.insert(0, _File(key, _kept(key).read_bytes(), like=key, secret=True))
+            _write(*found)
 
     def _forget(self, target: Target) -> None:
         path = _resolved(target)
@@ -269,34 +276,59 @@ def _is_key_of(path: Path, der: bytes) -> bool:
     return hashlib.sha256(public).digest() == read(der).spki_sha256
 
 
-def _write(path: Path, data: bytes, *, like: Path, secret: bool) -> None:
-    """Whole or not at all, on disk when it returns. Owner, group, mode and context of `like`; a key's is never readable
-    for everybody."""
-    held = like.stat()
+@dataclass(frozen=True, slots=True)
+class _File:
+    path: Path
+    data: bytes
+    #: Owner, group, mode and context are its.
+    like: Path
+    #: A key's file is never readable for everybody.
+    secret: bool
+
+
+def _write(*files: _File) -> None:
+    """Each whole or not at all, on disk when it returns. Renamed one right after the other, so that who reads a pair
+    hardly ever sees one of each."""
+    fresh: list[tuple[Path, Path]] = []
+    try:
+        for each in files:
+            fresh.append((_prepared(each), each.path))  # noqa: PERF401 - those before a failure are removed
+        for made, path in fresh:
+            os.replace(made, path)
+    except BaseException:
+        for made, _ in fresh:
+            made.unlink(missing_ok=True)
+        raise
+    for folder in {path.parent for _, path in fresh}:
+        number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
+
+
+def _prepared(each: _File) -> Path:
+    """Beside it, to be renamed."""
+    held = each.like.stat()
     mode = stat.S_IMODE(held.st_mode)
-    if secret:
+    if each.secret:
         mode &= 0o770
-    if path.name.endswith(FORMER):
+    if each.path.name.endswith(FORMER):
         mode = 0o600
-    fresh = path.with_name(f".{path.name}.certwatch-new")
+    fresh = each.path.with_name(f".{each.path.name}.certwatch-new")
     fresh.unlink(missing_ok=True)
     number = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
         with os.fdopen(number, "wb") as file:
-            file.write(data)
+            file.write(each.data)
             file.flush()
             if os.geteuid() == 0:
                 os.fchown(file.fileno(), held.st_uid, held.st_gid)
             with suppress(OSError):
-                os.setxattr(file.fileno(), _SELINUX, os.getxattr(like, _SELINUX))
+                os.setxattr(file.fileno(), _SELINUX, os.getxattr(each.like, _SELINUX))
             os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
-        os.replace(fresh, path)
     except BaseException:
         fresh.unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    return fresh
