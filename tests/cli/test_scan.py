@@ -142,6 +142,8 @@ def test_an_interrupted_scan_says_what_it_has(folder: Path) -> None:
             [sys.executable, "-m", "certwatch", "scan", "--json", "--timeout", "60", "--trust",
              folder / "root.pem", f"127.0.0.1:{port}", folder / "good.pem"],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "XDG_DATA_HOME": str(folder)},
+            # What a shell puts into the background is deaf to it, and hands that on.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
         tarpit.settimeout(15)
         connection, _ = tarpit.accept()
