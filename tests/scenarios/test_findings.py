@@ -155,4 +155,5 @@ async def test_a_certificate_of_six_days_pages_only_when_its_renewal_is_late(tmp
     await play.run(days=12)
     assert play.told() == []
     await play.run(days=16)
-    assert play.told("opened") == [f"opened expiry {PLACE}"]
+    # First that it is not as usual, which pages nobody.
+    assert play.told("opened") == [f"opened renewal-rhythm {PLACE}", f"opened expiry {PLACE}"]
