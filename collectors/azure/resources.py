@@ -7,6 +7,7 @@ from typing import Any
 from certwatch.model.observation import Fact, Observation
 from collectors import stored_value
 from collectors.azure.subscription import Chain, Subscription
+from collectors.served_at import served_at
 
 WEB = "2023-12-01"
 NETWORK = "2023-11-01"
@@ -41,7 +42,7 @@ async def app_service(subscription: Subscription) -> AsyncIterator[Observation]:
         facts: dict[str, Fact | None] = {
             "in_use": bool(users[thumbprint]),
             "in_use_by": " ".join(sorted(users[thumbprint])[:_MOST]) or None,
-            "tls_targets": _targets(hosts[thumbprint]),
+            "tls_targets": served_at(hosts[thumbprint]),
             "renewal_managed": bool(properties.get("canonicalName")),
             "azure_key_vault": properties.get("keyVaultId"),
             "azure_thumbprint": thumbprint or None,
@@ -82,7 +83,7 @@ async def application_gateway(subscription: Subscription) -> AsyncIterator[Obser
                 facts={
                     "in_use": used,
                     "in_use_by": str(gateway["id"]) if used else None,
-                    "tls_targets": _targets(hosts),
+                    "tls_targets": served_at(hosts),
                     "azure_key_vault": own.get("keyVaultSecretId"),
                 },
                 id=id,
@@ -145,7 +146,7 @@ async def front_door(subscription: Subscription) -> AsyncIterator[Observation]:
                 facts={
                     "in_use": True,
                     "in_use_by": str(each["id"]),
-                    "tls_targets": _targets({host}),
+                    "tls_targets": served_at({host}),
                     "renewal_managed": managed,
                     "renewal": _RENEWAL.get(validation) if managed else None,
                     "renewal_unvalidated": host
@@ -161,11 +162,6 @@ async def front_door(subscription: Subscription) -> AsyncIterator[Observation]:
                 tags=profile.get("tags"),
                 id=str(each["id"]),
             )
-
-
-def _targets(hosts: set[str]) -> str | None:
-    shown = [each if ":" in each else f"{each}:443" for each in sorted(hosts) if each and "*" not in each]
-    return " ".join(shown[:_MOST]) or None
 
 
 def _group(resource: Mapping[str, Any]) -> str:
