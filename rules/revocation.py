@@ -205,10 +205,22 @@ def _staple(served: Served, config: RuleConfig, world: World) -> Iterator[Proble
     leaf = served.leaf
     if leaf is None:
         return
+    if served.facts.get("ocsp_stapled_intermittently") is True:
+        # One word for both states, or it would come and go with each look.
+        yield Problem(
+            severity="page" if leaf.must_staple else "ticket",
+            fingerprint=leaf.fingerprint_sha256,
+            summary=f"{leaf.shown}: an OCSP answer is stapled now and then",
+            text="Looks within a day found a staple, none, and one again. Usually each worker or replica has a staple of its "
+            "own and gets it late, or one of them cannot reach the responder. Let one place keep it (ssl_stapling_file, "
+            "SSLStaplingCache), and look at each replica.",
+        )
+        return
     if served.facts.get("ocsp_stapled") is False:
         if leaf.must_staple:
             yield Problem(
-                severity="page",
+                # Once is what a server does that has just been started.
+                severity="page" if served.facts.get("ocsp_staple_missing_again") is True else "ticket",
                 fingerprint=leaf.fingerprint_sha256,
                 summary=f"{leaf.shown} demands a stapled OCSP answer, and none is served",
                 text="The certificate has the TLS feature status_request (must-staple, RFC 7633): browsers that know it "
@@ -302,9 +314,10 @@ CRL_FAILING = Rule(
 )
 STAPLE = Rule(
     id="ocsp-staple",
-    title="OCSP stapling is missing or wrong",
-    why="The certificate demands a staple and the server has none, or what it staples is past its time, of another "
-    "certificate, or signed by nobody who may.",
+    title="OCSP stapling is missing, wrong or intermittent",
+    why="The certificate demands a staple and the server has none, or has one now and then, or what it staples is past its time, of another "
+    "certificate, or signed by nobody who may. One that is missing is a ticket at the first look, since servers have none when "
+    "they have just been started, and a page at the second.",
     fix="Switch stapling on, give the server the whole chain and a way to the responder, and reload it: "
     "`openssl s_client -connect HOST:PORT -servername NAME -status </dev/null`.",
     severity="page",

@@ -42,6 +42,8 @@ FACTS: Mapping[str, str] = {
     "swept": "true: the certificate was read from the first flight of TLS 1.2, and that was all: a sweep",
     "ocsp_stapled": "true: the server stapled an OCSP response",
     "client_certificate_requested": "true: the server asked for a client certificate",
+    "ocsp_stapled_intermittently": "true: within a day there was one, none, and one again",
+    "ocsp_staple_missing_again": "true: none at two looks in a row, where one is demanded or was before",
     "staple_status": 'of a stapled OCSP response: "good", "revoked", "unknown"; absent: none, or not believed',
     "staple_fault": "why the stapled OCSP response must not be believed; absent: it may",
     "staple_next_update": "by when the staple is to be renewed, RFC 3339",

@@ -29,6 +29,7 @@ from collectors.tls.rate import Rate
 from collectors.tls.results import Results
 from collectors.tls.sources import Found, Sources
 from collectors.tls.sources.config import DNSSource, HTTPSource
+from collectors.tls.staples import Staples
 from collectors.tls.tally import Tally
 from collectors.tls.targets import LISTENING, Target, host_name, parse, parse_exclusion
 
@@ -139,6 +140,7 @@ class TLSCollector:
         self._sources = Sources(config.file_sd, config.http_sd, config.dns)
         # Of the last scan, and of what was followed since: where each target of a list in a file was seen.
         self._places: dict[str, set[LocationURI]] = {}
+        self._staples = Staples()
 
     def lookup(self, name: str, family: Family) -> Sequence[str]:
         """Every address of a name; blocks, in a thread. Raises OSError."""
@@ -178,7 +180,9 @@ class TLSCollector:
                 if isinstance(result, Observation):
                     tally.see(result)
                     self._remember(result)
-                yield result
+                    yield self._staples.noted(result)
+                else:
+                    yield result
         tally.tell()
 
     async def follow(self) -> AsyncIterator[Observation | Gone]:

@@ -122,10 +122,21 @@ def tls(*, must_staple: bool, **facts: Fact) -> Served:
 
 
 def test_a_certificate_that_demands_a_staple_must_have_one() -> None:
-    assert severities(tls(must_staple=True, ocsp_stapled=False)) == {"ocsp-staple": "page"}
+    once: dict[str, Fact] = {"ocsp_stapled": False}
+    assert severities(tls(must_staple=True, **once)) == {"ocsp-staple": "ticket"}
+    again: dict[str, Fact] = {**once, "ocsp_staple_missing_again": True}
+    assert severities(tls(must_staple=True, **again)) == {"ocsp-staple": "page"}
+    assert severities(tls(must_staple=False, **again)) == {}
     assert severities(tls(must_staple=False, ocsp_stapled=False)) == {}
     good: dict[str, Fact] = {"ocsp_stapled": True, "staple_status": "good"}
     assert severities(tls(must_staple=True, **good)) == {}
+
+
+@pytest.mark.parametrize("stapled", [True, False])
+def test_a_staple_now_and_then_is_one_matter_with_and_without(stapled: bool) -> None:
+    facts: dict[str, Fact] = {"ocsp_stapled": stapled, "ocsp_stapled_intermittently": True}
+    assert severities(tls(must_staple=False, **facts)) == {"ocsp-staple": "ticket"}
+    assert severities(tls(must_staple=True, **facts)) == {"ocsp-staple": "page"}
 
 
 def test_a_staple_that_has_ended_or_is_wrong_is_told_whoever_demands_it() -> None:
