@@ -8,13 +8,15 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from certwatch.model.certificate import Certificate
 from certwatch.model.finding import Problem
 from certwatch.model.sighting import Served
+from certwatch.pki.known_keys import KnownKeys
 from certwatch.plugins.rule import Rule, RuleConfig, Until, World
 from rules.expiry import concerned
 from rules.policy_clock import QUANTUM_END
 
-#: badkeys' checks that compute. Its list of known keys is a file that has to be fetched, so it is not asked here.
+#: badkeys' checks that compute. Its list of known keys is a file that has to be fetched: `known_keys` of the config.
 CHECKS = {
     "roca": "was made by a smart card chip with the fault ROCA (CVE-2017-15361)",
     "fermat": "has two primes that lie close together (CVE-2022-26320)",
@@ -30,6 +32,16 @@ MAX_BITS = 8192
 
 def _broken(served: Served, config: RuleConfig, world: World) -> Iterator[Problem | Until]:
     for _, certificate in concerned(served, world):
+        listed = _listed(certificate, world)
+        if listed is not None:
+            yield Problem(
+                severity="page",
+                fingerprint=certificate.fingerprint_sha256,
+                summary=f"{certificate.shown}: its private key is known to others",
+                text=f"The key is on a list of compromised keys ({listed}): it was made by a broken program, came with a device, "
+                "or was published. Make a new key, reissue, and have the old one revoked with the reason keyCompromise.",
+            )
+            continue
         key = certificate.key
         if key.type != "rsa" or key.bits is None or key.bits > MAX_BITS or certificate.spki_sha256 is None:
             continue
@@ -42,6 +54,11 @@ def _broken(served: Served, config: RuleConfig, world: World) -> Iterator[Proble
                 text=f"The key {why}. Take the certificate for compromised: make a key with another program or device, "
                 "reissue, and have the old one revoked with the reason keyCompromise.",
             )
+
+
+def _listed(certificate: Certificate, world: World) -> str | None:
+    known: KnownKeys | None = world.known_keys
+    return None if known is None else known.find(certificate)
 
 
 class _DER(bytes):
@@ -90,9 +107,11 @@ def _quantum(served: Served, config: QuantumConfig, world: World) -> Iterator[Pr
 
 BROKEN_KEY = Rule(
     id="key-broken",
-    title="Private key can be computed from the certificate",
+    title="Private key can be computed, or is known",
     why="Some programs and chips made keys that are long and weak: ROCA, primes close together, small factors, patterns. "
-    "Whoever sees the certificate has the key.",
+    "Whoever sees the certificate has the key. Others are known already: Debian's weak keys of 2008, keys of devices, keys in public "
+    "repositories. Of these there are lists; name them in the config: "
+    "`known_keys: [/var/lib/badkeys/blocklist.dat]` (fetched by `badkeys --update-bl`), or a file with a SHA-256 of a public key a line.",
     fix="New key from another source, new certificate, revocation of the old one with keyCompromise, and a look at what "
     "else the same program or device made.",
     severity="page",

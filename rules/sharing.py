@@ -73,29 +73,6 @@ def _withdrawn(served: Served, config: RuleConfig, world: World) -> Iterator[Pro
     yield Until(instant=leaf.not_after + timedelta(seconds=1))
 
 
-def _anchors(served: Served, config: RuleConfig, world: World) -> Iterator[Problem | Until]:
-    if served.facts.get("arrangement") != "bundle":
-        return
-    anchors = [each for each in served.chain if each.is_ca and each.is_self_issued]
-    if len(anchors) < 2:
-        return  # one root in a file of its own is a part of a store at most
-    ends = [(each.not_after, each) for each in anchors if each.not_after is not None]
-    over = [each for end, each in ends if end < world.now]
-    coming = [end for end, _ in ends if end >= world.now]
-    if coming:
-        yield Until(instant=min(coming) + timedelta(seconds=1))
-    if over:
-        names = ", ".join(each.shown for each in over[:SHOWN])
-        more = f" and {len(over) - SHOWN} more" if len(over) > SHOWN else ""
-        yield Problem(
-            severity="info",
-            fingerprint=None,
-            summary=f"Trust store has {len(over)} expired of {len(anchors)} roots: {served.location.uri}",
-            text=f"Expired: {names}{more}. A trust store that nobody keeps also lacks the roots that came since, and still "
-            "has those that were distrusted. Take a new one from its maker (ca-certificates, certifi), or make it anew.",
-        )
-
-
 SHARED = Rule(
     id="key-shared",
     title="Private key is used in two worlds",
@@ -116,15 +93,4 @@ WITHDRAWN = Rule(
     severity="info",
     source="NIST SP 1800-16B, 5",
     evaluate=_withdrawn,
-)
-STALE_STORE = Rule(
-    id="trust-store-stale",
-    title="Trust store has expired roots",
-    why="Expired roots do no harm by themselves; they show that nobody keeps the store. What is missing from it breaks "
-    "connections, and what should have left it is a danger.",
-    fix="Update the package or the image that it comes from, or make it anew.",
-    severity="info",
-    source="RFC 5280, 6.1.1 (d)",
-    evaluate=_anchors,
-    kinds=frozenset(["file", "k8s"]),
 )

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from prometheus_client.metrics import MetricWrapperBase
 
 from certwatch.cli.app import app
@@ -72,6 +73,23 @@ def test_every_rule_has_its_page(rule: str) -> None:
     assert loaded.id == rule
     page = (DOCS / "rules" / f"{rule}.md").read_text()
     assert page == explain(loaded), "run: python -m tools.rule_docs"
+
+
+def test_the_page_of_what_is_found_knows_every_rule_and_nothing_that_is_not_there() -> None:
+    page = text("rules/README.md")
+    assert set(re.findall(r"\]\(([a-z0-9-]+)\.md\)", page)) == set(registry.names("rules"))
+    alerts = {
+        rule["alert"]
+        for group in yaml.safe_load((ROOT / "alerts" / "alerts.yml").read_text())["groups"]
+        for rule in group["rules"]
+    }
+    assert set(re.findall(r"`(Certwatch\w+)`", page)) <= alerts
+    documented = text("metrics.md")
+    for metric in re.findall(r"`(certwatch_\w+)`", page):
+        assert f"`{metric}`" in documented, metric
+    for line in page.splitlines():
+        if line.startswith("| ") and not line.startswith("| what"):
+            assert re.search(r"\.md\)|`", line.split("|")[2]), f"nothing finds it: {line}"
 
 
 @pytest.mark.parametrize("group", ["collectors", "exporters"])

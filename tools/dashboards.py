@@ -213,6 +213,17 @@ def on_call() -> dashboard.Dashboard:
             text="M3: below 200 ms. Answers from memory are not in it.",
         ),
         _over_time(
+            "CRL latency, 95th percentile",
+            [
+                (
+                    "histogram_quantile(0.95, sum by (host, le) (rate(certwatch_crl_fetch_seconds_bucket[1h])))",
+                    "{{host}}",
+                )
+            ],
+            unit="s",
+            text="Where there is no OCSP. The Baseline Requirements give ten seconds.",
+        ),
+        _over_time(
             "Requests for certificates that failed",
             [
                 ("certwatch:issuance_errors:ratio_1h or vector(0)", "one hour"),

@@ -1,4 +1,4 @@
-"""Writes docs/rules/ from the rules' own text. Run it after a rule was changed: python -m tools.rule_docs"""
+"""Writes docs/rules/ (but its README.md) from the rules' own text. Run it after a rule was changed: python -m tools.rule_docs"""
 
 from pathlib import Path
 
@@ -11,7 +11,8 @@ FOLDER = Path(__file__).parent.parent / "docs" / "rules"
 def main() -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     for page in FOLDER.glob("*.md"):
-        page.unlink()
+        if page.name != "README.md":
+            page.unlink()
     for name in registry.names("rules"):
         (FOLDER / f"{name}.md").write_text(explain(registry.load("rules", name)))
 

@@ -24,7 +24,7 @@ def failure_of(error: Exception) -> Failed | None:
     name = type(error).__name__
     if name == "ConfigError":
         return Failed(USAGE, *getattr(error, "messages", [str(error)]))
-    if name == "TrustError":
+    if name in ("TrustError", "KeyListError"):
         return Failed(USAGE, str(error))
     if name == "CAError":
         return Failed(USAGE if getattr(error, "kind", "") == "usage" else FAILED, str(error))

@@ -86,6 +86,7 @@ def _config(
         trust={name: tuple(files) for name, files in keys.trust.items()}
         if "trust" in top
         else defaults.TRUST,
+        known_keys=tuple(keys.known_keys),
         collectors=tuple(collectors),
         owners=tuple(owners),
         rules=rules,

@@ -93,6 +93,8 @@ class FileKeys(Keys):
     inventory: Annotated[str, AfterValidator(_inventory)] = ""
     #: Trust stores by name: "system", or files and folders of certificates.
     trust: dict[Annotated[str, Field(pattern=NAME_PATTERN)], Paths] = Field(default_factory=dict)
+    #: Lists of keys whose private half is known: badkeys' blocklist.dat, or SHA-256 sums of public keys, one a line.
+    known_keys: Paths = Field(default_factory=list)
     collectors: list[dict[str, Any]] = Field(default_factory=list)
     owners: list[OwnerKeys] = Field(default_factory=list)
     rules: dict[str, Any] = Field(default_factory=dict)

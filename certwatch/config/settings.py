@@ -95,6 +95,8 @@ class Config:
     inventory: str = field(repr=False)
     #: Trust stores by name: files and folders, or "system", in the configured order.
     trust: Mapping[str, tuple[str, ...]]
+    #: Files of keys that are known to be compromised.
+    known_keys: tuple[str, ...]
     collectors: tuple[CollectorSettings, ...]
     owners: tuple[OwnerRule, ...]
     rules: RuleSettings

@@ -12,6 +12,7 @@ import certwatch
 from certwatch.config import defaults
 from certwatch.config.mistakes import ConfigError
 from certwatch.config.settings import CollectorSettings, Config, ExporterSettings
+from certwatch.doors.key_lists import load_known_keys
 from certwatch.doors.trust_files import load_trust
 from certwatch.engine.collect import CollectorJob
 from certwatch.engine.engine import Work
@@ -123,12 +124,14 @@ def rule_set(config: Config) -> RuleSet:
         for each in config.rules.custom
     ]
     trust = load_trust(config.trust)
+    known_keys = load_known_keys(config.known_keys)
     return RuleSet(
         rules=tuple(active),
         broken=frozenset(broken),
         trust=trust,
+        known_keys=known_keys or None,
         owner_of=partial(owner_of, rules=config.owners),
-        digest=_digest(config, active, broken, trust),
+        digest=_digest(config, active, broken, trust, known_keys.digest),
     )
 
 
@@ -138,7 +141,11 @@ def _active(id: str, configured: Mapping[str, RuleConfig]) -> ActiveRule:
 
 
 def _digest(
-    config: Config, active: list[ActiveRule], broken: set[str], trust: Mapping[str, TrustStore]
+    config: Config,
+    active: list[ActiveRule],
+    broken: set[str],
+    trust: Mapping[str, TrustStore],
+    known_keys: str,
 ) -> str:
     """The same as long as every judgement would be the same: versions, settings, owners, anchors."""
     versions = {
@@ -156,6 +163,7 @@ def _digest(
             (each.id, each.severity, each.when.text, each.summary, each.text) for each in config.rules.custom
         ],
         "owners": [(each.team, each.when.text) for each in config.owners],
+        "known_keys": known_keys,
         "trust": [(name, store.digest) for name, store in trust.items()],
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

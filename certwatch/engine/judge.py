@@ -41,6 +41,8 @@ class RuleSet:
     broken: frozenset[str] = frozenset()
     #: Trust stores by name.
     trust: Mapping[str, Any] = field(default_factory=dict)
+    #: Keys that are known to be compromised (`certwatch.pki.known_keys.KnownKeys`). None: no list is configured.
+    known_keys: Any = None
     #: The team that answers for a location; empty: nobody.
     owner_of: Callable[[Served], str] = nobody
     #: Another one means that everything must be judged anew.
@@ -79,6 +81,7 @@ def judge(
     world = World(
         now=now,
         trust=rules.trust,
+        known_keys=rules.known_keys,
         neighbours=due.neighbours,
         issuers=due.issuers,
         sharers=due.sharers,

@@ -41,6 +41,8 @@ class World:
     now: datetime
     #: Trust stores by name (`certwatch.pki.trust.TrustStore`), in the configured order.
     trust: Mapping[str, Any] = field(default_factory=dict)
+    #: Keys whose private half is known to others (`certwatch.pki.known_keys.KnownKeys`). None: no list is configured.
+    known_keys: Any = None
     #: Other live places whose leaf shares a name with this location's and is another certificate; some dozens at most. When
     #: one of them changes, this location is judged anew.
     neighbours: Sequence[Neighbour] = ()

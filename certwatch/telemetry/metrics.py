@@ -39,6 +39,13 @@ CRL_FETCHES = Counter(
     ["outcome"],
     registry=REGISTRY,
 )
+CRL_SECONDS = Histogram(
+    "certwatch_crl_fetch_seconds",
+    "Requests for CRLs that were answered, by the server's host.",
+    ["host"],
+    buckets=(0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30),
+    registry=REGISTRY,
+)
 REVOCATION_PROPAGATION = Histogram(
     "certwatch_revocation_propagation_seconds",
     "From the revocation in a CA's books until OCSP or the CRL was first seen to say so, by source.",

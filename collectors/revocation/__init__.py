@@ -18,7 +18,7 @@ from certwatch.model.location import LocationURI, aia_location
 from certwatch.model.observation import Fact, Incomplete, LookError, Observation
 from certwatch.plugins.collector import CollectError, CollectorConfig, CollectorContext
 from certwatch.plugins.view import InventoryView
-from certwatch.telemetry.metrics import CRL_FETCHES
+from certwatch.telemetry.metrics import CRL_FETCHES, CRL_SECONDS
 from collectors.revocation import lists
 from collectors.revocation.clocks import clock_facts
 from collectors.revocation.crl_index import CRLIndex
@@ -28,7 +28,7 @@ from collectors.revocation.kept import KeptLists
 from collectors.revocation.list_source import ListSource
 from collectors.revocation.lists import Listed
 from collectors.revocation.propagation import measure
-from collectors.revocation.responders import MAX_SHOWN, Answers, ask
+from collectors.revocation.responders import MAX_SHOWN, Answers, ask, known_host
 from collectors.revocation.statement import about, instant
 from collectors.revocation.wanted import Authorities, Wanted, authorities, wanted
 
@@ -256,6 +256,7 @@ class _Run:
                     self._lists[url] = await self._listed(url, last, each.certificate)
                 return replace(seen, error=failed.error)
             CRL_FETCHES.labels("unchanged" if taken.unchanged else "ok").inc()
+            CRL_SECONDS.labels(known_host(url)).observe(taken.seconds)
             self._lists[url] = listed = await self._listed(url, taken.index, each.certificate)
         now = self._context.clock()
         facts = {**lists.facts(listed, taken.seconds), **clock_facts(taken.headers, now)}

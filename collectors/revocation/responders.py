@@ -75,7 +75,7 @@ def ocsp_location(certificate: Certificate, url: str) -> LocationURI:
     return LocationURI(f"ocsp://{where}?certificate={certificate.fingerprint_sha256.hex()}")
 
 
-def _known_host(url: str) -> str:
+def known_host(url: str) -> str:
     """For metrics. Empty: it has none."""
     try:
         return parse_web_address(url).host
@@ -94,9 +94,9 @@ async def ask(wanted: Wanted, url: str, fetcher: Fetcher, answers: Answers, now:
     try:
         body, seconds, headers = await _exchange(wanted, url, fetcher)
     except LookFailed as failed:
-        OCSP_REQUESTS.labels(_known_host(url), failed.kind).inc()
+        OCSP_REQUESTS.labels(known_host(url), failed.kind).inc()
         return replace(base, error=failed.error)
-    responder = _known_host(url)
+    responder = known_host(url)
     OCSP_SECONDS.labels(responder).observe(seconds)
     issuer = wanted.issuer
     assert issuer is not None  # noqa: S101 - asked before

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from certwatch.plugins.testing import make_certificate
-from tests.integration.test_revocation import NOW, ROOT, leaf, responder, write_index
+from tests.integration.test_revocation import NOW, ROOT, crl, leaf, responder, write_index
+from tests.support.ct_log import TestLog, log_list, serving
 from tests.support.nginx import NginxServer, nginx
 from tests.support.prometheus import prometheus, query
 from tests.support.servers import accepts, free_port, running, wait_until
@@ -27,6 +28,7 @@ ONLY_IN_TROUBLE = {
     "CertwatchNotificationsFailing",
     "CertwatchRemediationFailed",
     "CertwatchRemediationWaiting",
+    "CertwatchCTLogMisbehaves",
 }
 
 #: Of what is not at hand here: a CA that issues, keys in AWS. promtool proves them on series of that form.
@@ -76,10 +78,24 @@ def test_every_query_returns_series(tmp_path: Path) -> None:
     )
     (tmp_path / "root.pem").write_bytes(ROOT.pem)
     config = tmp_path / "certwatch.yaml"
+    web = tmp_path / "web"
+    web.mkdir()
+    (web / "ca.crl").write_bytes(crl())
+    files = f"server {{ listen 127.0.0.1:{web_port}; root {web}; }}"
     write_index(tmp_path, revoked=False)
+    # A log with a certificate that nobody here knows.
+    log = TestLog()
+    log.add(
+        make_certificate(issuer=ROOT, names=("dns:unknown.example.com",), key_number=8).der, chain=[ROOT.der]
+    )
+    log.publish()
+    (tmp_path / "logs.json").write_bytes(log_list(log.list_entry(static=False)))
     with (
-        nginx(tmp_path, [NginxServer(chain_pem=old.pem + ROOT.pem, key_pem=old.key_pem)]) as server,
+        nginx(
+            tmp_path, [NginxServer(chain_pem=old.pem + ROOT.pem, key_pem=old.key_pem)], http=files
+        ) as server,
         responder(tmp_path, ocsp_port),
+        serving(log),
     ):
         config.write_text(
             f"inventory: sqlite://{tmp_path}/inventory.db\n"
@@ -89,6 +105,9 @@ def test_every_query_returns_series(tmp_path: Path) -> None:
             f" 'tls://127.0.0.1:{server.port}/?sni=other.example.com'],"
             " labels: {environment: prod, team: web}}\n"
             "  - {name: revocation, kind: revocation, every: 2s, allowed_networks: [127.0.0.0/8]}\n"
+            "  - {name: logs, kind: ct, domains: [.example.com], every: 2s, start: beginning, contact: a@example.com,"
+            f" log_list: '{tmp_path}/logs.json'}}\n"
+            "rules: {ct-unexpected: {grace: 0s}}\n"
             "exporters:\n"
             f"  - {{kind: prometheus, listen: '127.0.0.1:{port}'}}\n"
         )

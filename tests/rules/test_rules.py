@@ -1,6 +1,7 @@
 """What each rule says, of chains as real servers and files have them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,6 +15,7 @@ from certwatch.model.finding import Problem
 from certwatch.model.location import file_location, tls_location
 from certwatch.model.observation import LookError
 from certwatch.model.sighting import Served
+from certwatch.pki.known_keys import KnownKeys
 from certwatch.plugins import registry
 from certwatch.plugins.rule import Rule, Until, World
 from certwatch.plugins.testing import EPOCH, Issued, make_ca, make_certificate
@@ -355,3 +357,17 @@ def test_an_expired_cross_sign_is_no_page_where_another_way_holds() -> None:
     old = make_ca("Old Root", key_number=122, not_after=EPOCH - timedelta(days=1))
     crossed = make_ca("Test Root", issuer=old, key_number=100, not_after=EPOCH - timedelta(days=1))
     assert found(served((LEAF, INTERMEDIATE, crossed))) == {"chain-superfluous": "ticket"}
+
+
+def test_a_key_on_a_list_of_known_keys_pages() -> None:
+    rule = registry.load("rules", "key-broken")
+    place = served((LEAF, INTERMEDIATE))
+    listed = place.chain[0].spki_sha256
+    assert listed is not None
+    known = KnownKeys(spki={listed: "debianssl"})
+    (said,) = rule.evaluate(place, rule.Config(), replace(world(), known_keys=known))
+    assert isinstance(said, Problem)
+    assert said.severity == "page"
+    assert "debianssl" in said.text
+    nothing = replace(world(), known_keys=KnownKeys(spki={b"x" * 32: "debianssl"}))
+    assert list(rule.evaluate(place, rule.Config(), nothing)) == []

@@ -1,4 +1,4 @@
-"""Keys in two worlds, certificates that nobody serves, trust stores that nobody keeps."""
+"""Keys in two worlds, certificates that nobody serves."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -12,7 +12,7 @@ from certwatch.model.neighbour import Sharer
 from certwatch.model.sighting import Served
 from certwatch.plugins import registry
 from certwatch.plugins.rule import Until, World
-from certwatch.plugins.testing import EPOCH, make_ca, make_certificate
+from certwatch.plugins.testing import EPOCH, make_certificate
 from tests.support.serving import TRUST, served
 
 LEAF = make_certificate(names=("dns:www.example.com",))
@@ -79,19 +79,3 @@ def test_what_lies_in_a_file_after_its_last_endpoint_is_told_until_it_ends() -> 
     assert said("no-longer-served", stored) == []
     expired = served([make_certificate(not_after=EPOCH - timedelta(days=1))])
     assert said("no-longer-served", expired, withdrawn_at=EPOCH - timedelta(days=2)) == []
-
-
-def test_a_trust_store_with_expired_roots_is_told_with_their_names() -> None:
-    roots = [
-        make_ca(f"Root {n}", not_after=EPOCH + timedelta(days=days))
-        for n, days in enumerate((-3, -2, 5, 400))
-    ]
-    store = served(roots, facts={"arrangement": "bundle"}, uri=file_location("/etc/ssl/bundle.pem"))
-    found = said("trust-store-stale", store)
-    assert [each.summary for each in found if isinstance(each, Problem)] == [
-        "Trust store has 2 expired of 4 roots: file:///etc/ssl/bundle.pem"
-    ]
-    assert Until(instant=EPOCH + timedelta(days=5, seconds=1)) in found
-    assert said("trust-store-stale", served(roots)) == []
-    alone = served(roots[:1], facts={"arrangement": "bundle"}, uri=file_location("/etc/ssl/certs/old.pem"))
-    assert said("trust-store-stale", alone) == []
