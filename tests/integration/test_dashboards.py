@@ -89,7 +89,6 @@ def test_every_query_returns_series(tmp_path: Path) -> None:
         make_certificate(issuer=ROOT, names=("dns:unknown.example.com",), key_number=8).der, chain=[ROOT.der]
     )
     log.publish()
-    (tmp_path / "logs.json").write_bytes(log_list(log.list_entry(static=False)))
     with (
         nginx(
             tmp_path, [NginxServer(chain_pem=old.pem + ROOT.pem, key_pem=old.key_pem)], http=files
@@ -97,6 +96,7 @@ def test_every_query_returns_series(tmp_path: Path) -> None:
         responder(tmp_path, ocsp_port),
         serving(log),
     ):
+        (tmp_path / "logs.json").write_bytes(log_list(log.list_entry(static=False)))
         config.write_text(
             f"inventory: sqlite://{tmp_path}/inventory.db\n"
             f"trust: {{corp: [{tmp_path}/root.pem]}}\n"
