@@ -3,6 +3,7 @@
 import hashlib
 import sqlite3
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -228,20 +229,34 @@ def refresh(authority: Authority) -> int:
     could not be, after all were tried."""
     made, failed = 0, None
     for issuer in authority.issuers(retired=True):
-        if issuer.certificate.not_valid_after_utc <= authority.clock():
-            continue  # nothing of it is valid any more
+        ended = issuer.certificate.not_valid_after_utc <= authority.clock()
         for partition in partitions(authority, issuer):
+            if ended:
+                # Nothing of it is valid any more, and nobody need be told that its CRL ended.
+                with suppress(KeyError):
+                    CA_CRL_NEXT_UPDATE.remove(issuer.name, str(partition))
+                continue
             why = is_due(authority, issuer, partition)
             if why is None:
+                _show(authority, issuer, partition)
                 continue
             try:
                 make(authority, issuer, partition, scheduled=why != "revoked")
                 made += 1
             except CAError as error:
                 failed = error
+                _show(authority, issuer, partition)
     if failed is not None:
         raise failed
     return made
+
+
+def _show(authority: Authority, issuer: Issuer, partition: int) -> None:
+    """What is published, also when another process made it."""
+    for (ends,) in authority.rows(
+        "SELECT next_update FROM crls WHERE issuer = ? AND shard = ?", issuer.id, partition
+    ):
+        CA_CRL_NEXT_UPDATE.labels(issuer.name, str(partition)).set(ends / 1e6)
 
 
 def serial_of(text: str) -> bytes:
