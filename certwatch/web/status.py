@@ -15,7 +15,7 @@ SHOWN_EXPIRED = 4
 #: What expired longer ago and harms anybody is among the findings; the rest (roots in a trust store) is noise.
 EXPIRED_SHOWN = timedelta(days=7)
 SHOWN_FINDINGS = 10
-#: Entries looked at for those that are still served; many that are not may stand before them.
+#: Entries looked at for those that are served, or lie somewhere to be; many that are not may stand before them.
 SEARCHED = 500
 
 
@@ -25,7 +25,7 @@ class Status:
     counts: Counts
     #: The last finished scan of each collector.
     scans: Sequence[Scan]
-    #: Served certificates, the first to expire first; before them a few that expired within `EXPIRED_SHOWN`.
+    #: Certificates that are served, or lie somewhere to be, the first to expire first; before them a few that expired within `EXPIRED_SHOWN`.
     expiries: Sequence[Entry]
     #: Open ones, gravest first.
     findings: Sequence[Finding]
@@ -34,9 +34,9 @@ class Status:
 
 def read_status(reader: Reader, now: datetime) -> Status:
     """Raises InventoryError."""
-    upcoming = _served(reader, Query(expires_after=now, limit=SEARCHED), now, SHOWN_EXPIRIES)
+    upcoming = _in_use(reader, Query(expires_after=now, limit=SEARCHED), now, SHOWN_EXPIRIES)
     late = Query(expires_after=now - EXPIRED_SHOWN, expired_at=now, descending=True, limit=SEARCHED)
-    expired = _served(reader, late, now, SHOWN_EXPIRED)
+    expired = _in_use(reader, late, now, SHOWN_EXPIRED)
     return Status(
         read_at=now,
         counts=reader.counts(),
@@ -47,5 +47,7 @@ def read_status(reader: Reader, now: datetime) -> Status:
     )
 
 
-def _served(reader: Reader, query: Query, now: datetime, most: int) -> list[Entry]:
-    return list(islice((each for each in reader.list(query, now) if each.presence == "served"), most))
+def _in_use(reader: Reader, query: Query, now: datetime, most: int) -> list[Entry]:
+    return list(
+        islice((each for each in reader.list(query, now) if each.presence in ("served", "stored")), most)
+    )
