@@ -35,7 +35,7 @@ def entry_pack(
         raise NoEvidence(f"{uri}: no proof is kept of it") from error
     if not chain:
         raise NoEvidence(f"{uri}: its certificate is not kept")
-    leaf = _leaf(chain[0], facts, proof)
+    leaf = leaf_of(chain[0], facts, proof)
     said = {
         "kind": "entry",
         "location": uri,
@@ -59,9 +59,12 @@ def entry_pack(
     return files
 
 
-def _leaf(certificate: bytes, facts: Mapping[str, Fact], proof: Mapping[str, Any]) -> bytes:
+def leaf_of(certificate: bytes, facts: Mapping[str, Fact], proof: Mapping[str, Any]) -> bytes:
+    """The MerkleTreeLeaf, made again of what is kept. Raises NoEvidence."""
     if proof.get("leaf"):
         return certificate
+    if "leaf_input" in proof:
+        return _bytes(proof["leaf_input"])
     if facts.get("ct_entry") != "precertificate":
         return make_leaf(certificate, proof["timestamp"], extensions=_bytes(proof["extensions"]))
     try:

@@ -176,10 +176,10 @@ class WatchList:
 
     def matching_text(self, labels: Labels) -> list[Network]:
         """An address that stands where a host name should."""
-        if not self.networks or not labels[0].isdigit():
+        if not self.networks or not (labels[0].isdigit() or ":" in labels[-1]):
             return []
         try:
-            return self.matching_address(ip_address(".".join(reversed(labels))))
+            return self.matching_address(ip_address(".".join(reversed(labels)).partition("%")[0]))
         except ValueError:
             return []
 

@@ -6,6 +6,7 @@ from datetime import datetime
 
 import msgspec
 
+from certwatch.ct.evidence import NoEvidence, leaf_of
 from certwatch.ct.heads import SignedHead
 from certwatch.ct.leaves import Beside, Entry
 from certwatch.ct.log_list import Log
@@ -99,6 +100,8 @@ def observation(
                 facts["ct_issuer_key"] = key.hex()
         if len(certificate) <= MAX_CERTIFICATE:
             chain = (certificate, *(each for each in issuers[:MAX_CHAIN] if len(each) <= MAX_CERTIFICATE))
+            if not _makes(leaf, certificate, facts, proof):
+                proof["leaf_input"] = _packed(leaf)
     if not chain:
         error = LookError(
             kind="malformed",
@@ -113,6 +116,14 @@ def observation(
         error=error,
         scope=log.name,
     )
+
+
+def _makes(leaf: bytes, certificate: bytes, facts: dict[str, Fact], proof: dict[str, object]) -> bool:
+    """That the proof can be made of what is kept: not so if a TBSCertificate is damaged, or is encoded in a way of its own."""
+    try:
+        return leaf_of(certificate, facts, proof) == leaf
+    except NoEvidence:
+        return False
 
 
 def shown(matches: Sequence[Match]) -> str:

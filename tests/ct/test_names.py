@@ -90,6 +90,8 @@ def test_organisations_addresses_and_keys_are_watched() -> None:
         ("address", certificate(san(encode(0x87, bytes((192, 0, 2, 9)))), key=other_key), "ip"),
         ("address as a name", certificate(san(dns("192.0.2.77")), key=other_key), "dns"),
         ("IPv6", certificate(san(encode(0x87, bytes.fromhex("20010db8" + "0" * 23 + "1"))), key=other_key), "ip"),
+        ("IPv6 as a name", certificate(san(dns("2001:db8:0::1")), key=other_key), "dns"),
+        ("IPv6 as text, in brackets", certificate(subject=name([common_name("[2001:DB8::1]:443")]), key=other_key), "cn"),
         ("mapped", certificate(san(encode(0x87, bytes(10) + b"\xff\xff\xc0\0\2\1")), key=other_key), "ip"),
         ("key", certificate(san(dns("a.net"))), "key"),
         (
