@@ -45,6 +45,11 @@ class Seen:
 @click.option(
     "--rate", type=click.FloatRange(min=0, min_open=True), metavar="N", help="Most new connections a second."
 )
+@click.option(
+    "--cert", metavar="FILE", help="Show this client certificate (PEM) to endpoints that ask for one."
+)
+@click.option("--key", metavar="FILE", help="Its key. Else it is in the same file.")
+@click.option("--proxy", metavar="URL", help="Go through it: http://host:port (CONNECT), socks5://host:port.")
 @click.option("--insert", is_flag=True, help="Into the inventory as well.")
 @config_option
 def command(
@@ -55,6 +60,9 @@ def command(
     sweep: bool,
     timeout: float | None,
     rate: float | None,
+    cert: str | None,
+    key: str | None,
+    proxy: str | None,
     insert: bool,
     config: Path | None,
 ) -> int:
@@ -74,7 +82,10 @@ def command(
 
     logs.set_up(level="error")
     clock = current_clock()
-    settings = _settings(targets, protocol, timeout, rate, sweep=sweep)
+    given = {"timeout": timeout, "rate": rate, "cert_file": cert, "key_file": key, "proxy": proxy}
+    settings = _settings(
+        targets, protocol, {name: each for name, each in given.items() if each is not None}, sweep=sweep
+    )
     # What it is judged by is not of the config; where --insert puts it is.
     plain = replace(
         read("{collectors: [], exporters: [], trust: {}}", env=os.environ),
@@ -104,18 +115,17 @@ def command(
 
 
 def _settings(
-    targets: Sequence[str], protocol: str | None, timeout: float | None, rate: float | None, *, sweep: bool
+    targets: Sequence[str], protocol: str | None, given: dict[str, Any], *, sweep: bool
 ) -> list[Any]:
-    """One collector for the endpoints, one for the files, as far as there are any."""
+    """One collector for the endpoints, one for the files, as far as there are any. `given`: keys of the first."""
     from certwatch.cli.targets import divide, with_protocol
 
     endpoints, paths = divide(targets)
     if protocol is not None:
         endpoints = [with_protocol(each, protocol) for each in endpoints]
-    limits = {key: value for key, value in (("timeout", timeout), ("rate", rate)) if value is not None}
     wanted = []
     if endpoints:
-        wanted.append(_collector("tls", {"targets": endpoints, "sweep": sweep, **limits}))
+        wanted.append(_collector("tls", {"targets": endpoints, "sweep": sweep, **given}))
     if paths:
         wanted.append(_collector("file", {"paths": paths}))
     return wanted
