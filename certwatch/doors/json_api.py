@@ -100,6 +100,7 @@ class RestClient:
         limits: Limits | None = None,
         tls: ssl.SSLContext | None = None,
         headers: Mapping[str, str] | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         """`service`: in metrics. `origin`: scheme, host and port, and what stands before every path."""
         limits = limits or Limits()
@@ -107,6 +108,7 @@ class RestClient:
         self.origin = origin.rstrip("/")
         self._clock = clock
         self._credentials = credentials
+        self._sleep = sleep
         self._limits = limits
         self._headers = {"Accept": "application/json", "User-Agent": "certwatch", **(headers or {})}
         # Guards how many are under way, and when the next one may begin.
@@ -135,12 +137,14 @@ class RestClient:
         elsewhere."""
         if path.startswith("/"):
             return self.origin + path
-        own, other = urlsplit(self.origin), urlsplit(path)
+        own = urlsplit(self.origin)
         try:
+            other = urlsplit(path)
             same = (own.scheme, own.hostname, own.port) == (other.scheme, other.hostname, other.port)
+            same = same and other.username is None
         except ValueError:
             same = False
-        if not same or other.username is not None:
+        if not same:
             raise RestError(
                 "permission",
                 f"{self.origin}: names a page elsewhere ({_shown(path)!r}), which is not asked.",
@@ -180,7 +184,7 @@ class RestClient:
             if pause is None or attempt >= self._limits.attempts:
                 raise answer
             backoff = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**attempt)
-            await asyncio.sleep(max(pause, random.uniform(backoff / 2, backoff)))  # noqa: S311 - so that not all come at once
+            await self._sleep(max(pause, random.uniform(backoff / 2, backoff)))  # noqa: S311 - so that not all come at once
 
     async def _wait_for_turn(self) -> None:
         loop = asyncio.get_running_loop()

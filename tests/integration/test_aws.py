@@ -228,6 +228,32 @@ def test_only_what_changed_is_described_and_fetched(aws: AWS, tmp_path: Path) ->
     assert changed.leaf.der == NEXT.der
 
 
+def test_no_more_is_asked_than_is_needed(aws: AWS, tmp_path: Path) -> None:
+    """Of several accounts and regions: a list a region, two requests for each certificate that is new, none for the others."""
+    more = f", own_account: true, roles: [{{role: '{role(OTHER)}'}}], reconcile: 36500d"
+    config = configured(aws, tmp_path, more=more)
+    for account in (OWN, OTHER):
+        for region in ("us-east-1", "eu-west-1"):
+            store = aws.client("acm", region, account)
+            for number in range(3):
+                imported(store, make_certificate(names=[f"dns:{number}.example.com"], key_number=21))
+    clock = FakeClock()
+    always = {
+        "sts:GetCallerIdentity": 2,
+        "sts:AssumeRole": 1,
+        "account:ListRegions": 2,
+        "acm:ListCertificates": 4,
+        "tagging:GetResources": 4,
+    }
+    aws.calls()
+    run("-c", config, "collect", clock=clock)
+    assert aws.counted() == {**always, "acm:DescribeCertificate": 12, "acm:GetCertificate": 12}
+    clock.advance(minutes=5)
+    run("-c", config, "collect", clock=clock)
+    assert aws.counted() == always
+    assert len(places(config)) == 12
+
+
 def test_a_certificate_is_described_anew_once_in_a_while(aws: AWS, tmp_path: Path) -> None:
     config = configured(aws, tmp_path, more=", regions: [eu-west-1]")
     store = aws.client("acm", "eu-west-1")

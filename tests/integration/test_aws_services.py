@@ -84,6 +84,7 @@ async def test_elbv2_shows_the_default_certificate_and_those_for_other_names(aws
     assert other.facts["tls_targets"] == f"tls://{host}:8443/?sni=shop.example.com"
     stored = found[f"aws://{OWN}/{IRELAND}/acm/{web.rpartition('/')[2]}"]
     assert stored.facts["in_use"] is True
+    assert stored.facts["in_use_by"] == listener["ListenerArn"]
     assert len(found) == 4
 
 
@@ -369,13 +370,24 @@ async def test_iot_shows_devices_and_cas(aws: AWS) -> None:
             ]
         },
     )
+    # Nor does its tagging API have certificates of devices.
+    aws.answer(
+        "tagging",
+        "GetResources",
+        {
+            "ResourceTagMappingList": [
+                {"ResourceARN": active["certificateArn"], "Tags": tagged({"owner": "sensors"})}
+            ]
+        },
+        region=IRELAND,
+    )
     found = await look(aws, "iot")
     device = found[f"aws://{OWN}/{IRELAND}/iot/{active['certificateId']}"]
     assert device.chain == (WEB.der,)
     assert device.facts["in_use"] is True
     assert found[f"aws://{OWN}/{IRELAND}/iot/{off['certificateId']}"].facts["in_use"] is False
     assert found[f"aws://{OWN}/{IRELAND}/iot/ca/{ca['certificateId']}"].chain == (CA.der,)
-    assert device.labels == {"account": OWN, "region": IRELAND}
+    assert device.labels == {"account": OWN, "region": IRELAND, "owner": "sensors"}
 
 
 async def test_transfer_shows_certificates_and_ftps_servers(aws: AWS) -> None:
@@ -502,7 +514,8 @@ async def test_parameters_are_read_ten_at_a_time(aws: AWS) -> None:
     aws.calls()
     found = await look(aws, "parameters", parameters={"names": ["/tls/"]})
     assert len(found) == 12
-    assert found[f"aws://{OWN}/{IRELAND}/parameters/tls/3"].labels["account"] == OWN
+    labels = found[f"aws://{OWN}/{IRELAND}/parameters/tls/3"].labels
+    assert labels == {"account": OWN, "region": IRELAND, "owner": "web"}
     assert aws.counted()["ssm:GetParameters"] == 2
 
 
