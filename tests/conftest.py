@@ -5,7 +5,7 @@ from collections.abc import Generator
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.support import kube_build
+from tests.support import kube_build, postgresql_inventories
 
 # How long an example takes is the machine's business, not the test's.
 settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -15,6 +15,10 @@ settings.load_profile("any-machine")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests of Kubernetes last: their servers are built beside the others (`make test`)."""
     items.sort(key=lambda item: item.get_closest_marker("kubernetes") is not None)
+
+
+def pytest_unconfigure() -> None:
+    postgresql_inventories.stop()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

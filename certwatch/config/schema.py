@@ -35,7 +35,9 @@ def _url(value: str) -> str:
 def _inventory(value: str) -> str:
     if not value.startswith(("sqlite:///", "postgresql://", "postgres://")):
         # Not repeated: it may hold a password.
-        raise ValueError("not the address of an inventory. Write sqlite:///path/to/inventory.db")
+        raise ValueError(
+            "not the address of an inventory. Write sqlite:///path/to/inventory.db or postgresql://user@host/database"
+        )
     return value
 
 

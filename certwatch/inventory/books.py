@@ -1,12 +1,12 @@
 """Whether what is met somewhere stands in the books of the CA that is named as its issuer."""
 
 import json
-import sqlite3
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
 
 from certwatch.inventory.served import CertificateCache, in_chunks
+from certwatch.inventory.session import Session
 from certwatch.model.books import Books
 from certwatch.model.sighting import Served
 
@@ -14,9 +14,7 @@ from certwatch.model.sighting import Served
 _STATEMENTS = ("ocsp", "http", "https")
 
 
-def load_books(
-    connection: sqlite3.Connection, cache: CertificateCache, places: Sequence[Served]
-) -> Mapping[int, Books]:
+def load_books(connection: Session, cache: CertificateCache, places: Sequence[Served]) -> Mapping[int, Books]:
     """By location's id; nothing at all as long as no CA's database is read. The caller holds a snapshot."""
     databases = _databases(connection)
     if not databases:
@@ -65,7 +63,7 @@ def load_books(
     }
 
 
-def _databases(connection: sqlite3.Connection) -> dict[str, tuple[frozenset[str], datetime | None]]:
+def _databases(connection: Session) -> dict[str, tuple[frozenset[str], datetime | None]]:
     """Digests of the issuers' names, and when it was last read in full, by location."""
     found = {}
     for uri, text in connection.execute(

@@ -1,15 +1,15 @@
 """Certificates, each kept once by its fingerprint: only those not yet known are parsed."""
 
-import sqlite3
 from collections.abc import Iterable
 
 from certwatch.inventory.instants import date_micros
 from certwatch.inventory.looks import Look
 from certwatch.inventory.reversed_names import reversed_names
+from certwatch.inventory.session import Session
 from certwatch.inventory.text import storable
 
 
-def keep(connection: sqlite3.Connection, looks: Iterable[Look]) -> tuple[dict[bytes, int], int]:
+def keep(connection: Session, looks: Iterable[Look]) -> tuple[dict[bytes, int], int]:
     """Ids by fingerprint of every certificate in `looks`, and how many of them are new."""
     ders = {
         fingerprint: der
@@ -31,14 +31,13 @@ def keep(connection: sqlite3.Connection, looks: Iterable[Look]) -> tuple[dict[by
     return ids, len(unknown)
 
 
-def _add(connection: sqlite3.Connection, unknown: list[tuple[bytes, bytes]]) -> dict[bytes, int]:
+def _add(connection: Session, unknown: list[tuple[bytes, bytes]]) -> dict[bytes, int]:
     from certwatch.x509.der import read
 
-    (last,) = connection.execute(
-        "SELECT ifnull(max(seq), 0) FROM sqlite_sequence WHERE name = 'certificates'"
-    ).fetchone()
     ids, rows, names, issuers = {}, [], [], dict[str, int]()
-    for id, (fingerprint, der) in enumerate(unknown, last + 1):
+    for id, (fingerprint, der) in zip(
+        connection.next_ids("certificates", len(unknown)), unknown, strict=True
+    ):
         certificate = read(der)
         issuer = storable(certificate.issuer)
         if issuer not in issuers:
@@ -58,17 +57,15 @@ def _add(connection: sqlite3.Connection, unknown: list[tuple[bytes, bytes]]) -> 
             )
         )
         names += [(name, id) for name in reversed_names(certificate)]
-    connection.executemany("INSERT INTO certificates VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
-    connection.executemany(
-        "INSERT INTO ders VALUES (?, ?)", [(ids[fingerprint], der) for fingerprint, der in unknown]
-    )
+    connection.insert("certificates", rows)
+    connection.insert("ders", [(ids[fingerprint], der) for fingerprint, der in unknown])
     # Sorted: neighbours in the tree are written together.
     names.sort()
-    connection.executemany("INSERT INTO names VALUES (?, ?)", names)
+    connection.insert("names", names)
     return ids
 
 
-def _issuer(connection: sqlite3.Connection, name: str) -> int:
+def _issuer(connection: Session, name: str) -> int:
     row = connection.execute("SELECT id FROM issuers WHERE name = ?", (name,)).fetchone()
     if row is None:
         row = connection.execute("INSERT INTO issuers (name) VALUES (?) RETURNING id", (name,)).fetchone()

@@ -5,11 +5,11 @@ that saw a chain) and how the last look went (error). So looks may be recorded i
 """
 
 import json
-import sqlite3
 from typing import NamedTuple
 
 from certwatch.inventory import sightings
 from certwatch.inventory.looks import Look
+from certwatch.inventory.session import Session
 from certwatch.model.observation import ScanID
 
 
@@ -25,7 +25,7 @@ class _Known(NamedTuple):
 
 
 def take(
-    connection: sqlite3.Connection, scan: ScanID, collector: int, location: int, look: Look, chain: list[int]
+    connection: Session, scan: ScanID, collector: int, location: int, look: Look, chain: list[int]
 ) -> bool:
     """Record it: True if the location changed by it, which also makes it due. `chain`: the certificates' ids."""
     known = _Known._make(
@@ -87,21 +87,22 @@ def _failing_since(
     return min(since, look.at) if last_served is None or look.at > last_served else since
 
 
-def _watch(connection: sqlite3.Connection, scan: int, collector: int, location: int, look: Look) -> bool:
+def _watch(connection: Session, scan: int, collector: int, location: int, look: Look) -> bool:
     """The collector looked: it watches. True if that, or its labels, is new."""
     connection.execute(
         """
-        INSERT INTO looks VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
-            failed = iif(excluded.seen >= seen OR excluded.scan > scan, excluded.failed, failed),
-            scan = max(scan, excluded.scan),
-            seen = max(seen, excluded.seen),
-            served = max(ifnull(served, excluded.served), ifnull(excluded.served, served))
+        INSERT INTO looks VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (location, collector) DO UPDATE SET
+            failed = CASE WHEN excluded.seen >= looks.seen OR excluded.scan > looks.scan
+                THEN excluded.failed ELSE looks.failed END,
+            scan = max(looks.scan, excluded.scan),
+            seen = max(looks.seen, excluded.seen),
+            served = max(coalesce(looks.served, excluded.served), coalesce(excluded.served, looks.served))
         """,
         (
             location,
             collector,
             scan,
-            look.error_kind is not None,
+            int(look.error_kind is not None),
             look.at,
             look.at if look.saw else None,
         ),
@@ -114,14 +115,14 @@ def _watch(connection: sqlite3.Connection, scan: int, collector: int, location: 
         return False
     connection.execute(
         "INSERT INTO watches VALUES (?, ?, ?, ?, NULL)"
-        " ON CONFLICT DO UPDATE SET scope = excluded.scope, labels = excluded.labels, stopped_at = NULL",
+        " ON CONFLICT (location, collector) DO UPDATE SET scope = excluded.scope, labels = excluded.labels, stopped_at = NULL",
         (location, collector, look.scope, look.labels),
     )
     return row is None or row[1:] != (look.labels, None)
 
 
-def make_due(connection: sqlite3.Connection, location: int, at: int) -> None:
+def make_due(connection: Session, location: int, at: int) -> None:
     connection.execute(
-        "UPDATE judgements SET revision = revision + 1, due_at = min(ifnull(due_at, ?), ?) WHERE location = ?",
+        "UPDATE judgements SET revision = revision + 1, due_at = min(coalesce(due_at, ?), ?) WHERE location = ?",
         (at, at, location),
     )

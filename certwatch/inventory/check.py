@@ -1,7 +1,6 @@
 """Verifies everything that must hold between the tables: for tests after each fault, for `certwatch doctor`."""
 
-import sqlite3
-from hashlib import sha256
+from certwatch.inventory.session import Session
 
 #: (what is wrong, the rows that show it: each row's first column names it)
 _VIOLATIONS = (
@@ -30,14 +29,14 @@ _VIOLATIONS = (
         "has a sighting that lasts of what it did not show last",
         (
             "SELECT uri FROM sightings s JOIN locations l ON l.id = s.location"
-            " WHERE s.ended_at IS NULL AND json_extract(l.chain, '$[' || s.position || ']') IS NOT s.certificate"
+            " WHERE s.ended_at IS NULL AND coalesce(json_extract(l.chain, '$[' || s.position || ']'), -1) <> s.certificate"
         ),
     ),
     (
         "shows a chain of which a sighting is missing",
         (
-            "SELECT uri FROM (SELECT uri, chain, retired_at, failing_since,"
-            " (SELECT count(*) FROM sightings s WHERE s.location = l.id AND s.ended_at IS NULL) AS lasting FROM locations l)"
+            "SELECT uri FROM (SELECT l.uri, l.chain, l.retired_at, l.failing_since,"
+            " (SELECT count(*) FROM sightings s WHERE s.location = l.id AND s.ended_at IS NULL) AS lasting FROM locations l) shown"
             " WHERE lasting <> json_array_length(chain)"
             " AND (lasting > 0 OR (retired_at IS NULL AND failing_since IS NULL))"
         ),
@@ -46,8 +45,8 @@ _VIOLATIONS = (
         "has a chain and was never seen to serve one, or serves nothing and says nothing",
         (
             "SELECT uri FROM (SELECT uri, chain, facts, EXISTS (SELECT 1 FROM looks k"
-            " WHERE k.location = l.id AND k.served IS NOT NULL) AS served FROM locations l)"
-            " WHERE iif(chain = '[]', served AND facts = '{}', NOT served)"
+            " WHERE k.location = l.id AND k.served IS NOT NULL) AS served FROM locations l) shown"
+            " WHERE CASE WHEN chain = '[]' THEN served AND facts = '{}' ELSE NOT served END"
         ),
     ),
     (
@@ -68,16 +67,16 @@ _VIOLATIONS = (
         "has instants out of order",
         (
             "SELECT uri FROM (SELECT uri, first_seen, failing_since, retired_at,"
-            " (SELECT max(k.seen) FROM looks k WHERE k.location = l.id) AS seen FROM locations l)"
+            " (SELECT max(k.seen) FROM looks k WHERE k.location = l.id) AS seen FROM locations l) looked"
             " WHERE first_seen > seen OR failing_since > seen OR retired_at < seen"
         ),
     ),
     (
         "has a sighting with instants out of order",
         (
-            "SELECT uri FROM (SELECT l.uri, s.first_seen, s.ended_at, ifnull(s.last_seen,"
+            "SELECT uri FROM (SELECT l.uri, s.first_seen, s.ended_at, coalesce(s.last_seen,"
             " (SELECT max(k.served) FROM looks k WHERE k.location = l.id)) AS last_seen"
-            " FROM sightings s JOIN locations l ON l.id = s.location)"
+            " FROM sightings s JOIN locations l ON l.id = s.location) spans"
             " WHERE last_seen IS NULL OR first_seen > last_seen OR last_seen > ended_at"
         ),
     ),
@@ -154,7 +153,7 @@ _VIOLATIONS = (
         "is a collector with two running scans",
         (
             "SELECT c.name FROM scans s JOIN collectors c ON c.id = s.collector WHERE s.status = 'running'"
-            " GROUP BY s.collector HAVING count(*) > 1"
+            " GROUP BY s.collector, c.name HAVING count(*) > 1"
         ),
     ),
     (
@@ -170,18 +169,9 @@ _VIOLATIONS = (
 _NAMED = 5
 
 
-def check(connection: sqlite3.Connection) -> list[str]:
-    """See `store.Reader.check`; the caller holds a snapshot. Reads the whole file."""
-    connection.create_function("sha256", 1, lambda der: sha256(der).digest(), deterministic=True)
-    found = [
-        f"the file is damaged: {line}"
-        for (line,) in connection.execute(f"PRAGMA integrity_check({_NAMED})")
-        if line != "ok"
-    ]
-    found += [
-        f"{table}, row {row}: names a row of {parent} that is not there"
-        for table, row, parent, _ in connection.execute("PRAGMA foreign_key_check").fetchmany(_NAMED)
-    ]
+def check(connection: Session) -> list[str]:
+    """See `store.Reader.check`; the caller holds a snapshot. Reads everything."""
+    found = connection.damage(_NAMED)
     for what, rows in _VIOLATIONS:
         found += [f"{row[0]} {what}" for row in connection.execute(rows).fetchmany(_NAMED)]
     return found

@@ -12,12 +12,12 @@ A clock from before `EARLIEST` is itself the wrong one (a machine without batter
 brought back to that. Until it is set, what it says stands for the latest instant that is known.
 """
 
-import sqlite3
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from certwatch.inventory.instants import from_micros, to_micros
 from certwatch.inventory.looks import Look
+from certwatch.inventory.session import Session
 from certwatch.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -32,7 +32,7 @@ AHEAD = 24 * SLACK
 EARLIEST = to_micros(datetime(2025, 1, 1, tzinfo=UTC))
 
 
-def told(connection: sqlite3.Connection, now: int) -> int:
+def told(connection: Session, now: int) -> int:
     """Take note of the clock; heal what a fault left. Gives the instant to go by. Within the caller's transaction."""
     latest = _latest(connection)
     if latest is None or now > latest:
@@ -48,7 +48,7 @@ def told(connection: sqlite3.Connection, now: int) -> int:
     return now
 
 
-def looked(connection: sqlite3.Connection, looks: Sequence[Look]) -> None:
+def looked(connection: Session, looks: Sequence[Look]) -> None:
     """Looks carry instants too: a crash after recording must not hide that their clock had been ahead. One that
     cannot be right (before `EARLIEST`, or `AHEAD`) becomes the latest instant that is known, in place."""
     latest = _latest(connection)
@@ -61,14 +61,14 @@ def looked(connection: sqlite3.Connection, looks: Sequence[Look]) -> None:
     _advance(connection, max(look.at for look in looks))
 
 
-def _advance(connection: sqlite3.Connection, instant: int) -> None:
+def _advance(connection: Session, instant: int) -> None:
     connection.execute(
-        "INSERT INTO meta VALUES ('clock', ?) ON CONFLICT DO UPDATE SET value = max(value, excluded.value)",
+        "INSERT INTO meta VALUES ('clock', ?) ON CONFLICT (key) DO UPDATE SET value = max(meta.value, excluded.value)",
         (instant,),
     )
 
 
-def _latest(connection: sqlite3.Connection) -> int | None:
+def _latest(connection: Session) -> int | None:
     row = connection.execute("SELECT value FROM meta WHERE key = 'clock'").fetchone()
     return None if row is None else int(row[0])
 
@@ -85,18 +85,27 @@ _HEAL = (
     ),
     "UPDATE sightings SET last_seen = min(last_seen, :now), ended_at = min(ended_at, :now) WHERE ended_at > :now",
     # Two spans of one certificate at one place, both from the future, become one: the one that still lasts.
-    "UPDATE OR REPLACE sightings SET first_seen = :now WHERE first_seen > :now AND ended_at IS NULL",
-    "UPDATE OR IGNORE sightings SET first_seen = :now WHERE first_seen > :now",
-    "DELETE FROM sightings WHERE first_seen > :now",
+    (
+        "DELETE FROM sightings WHERE first_seen = :now AND EXISTS (SELECT 1 FROM sightings s"
+        " WHERE s.location = sightings.location AND s.position = sightings.position"
+        " AND s.certificate = sightings.certificate AND s.first_seen > :now AND s.ended_at IS NULL)"
+    ),
+    "UPDATE sightings SET first_seen = :now WHERE first_seen > :now AND ended_at IS NULL",
+    (
+        "DELETE FROM sightings WHERE first_seen > :now AND EXISTS (SELECT 1 FROM sightings s"
+        " WHERE s.location = sightings.location AND s.position = sightings.position"
+        " AND s.certificate = sightings.certificate AND s.first_seen >= :now AND s.first_seen < sightings.first_seen)"
+    ),
+    "UPDATE sightings SET first_seen = :now WHERE first_seen > :now",
     (
         "UPDATE findings SET opened_at = min(opened_at, :now), resolved_at = min(resolved_at, :now)"
         " WHERE opened_at > :now OR resolved_at > :now"
     ),
-    "UPDATE judgements SET revision = revision + 1, due_at = min(ifnull(due_at, :now), :now)",
+    "UPDATE judgements SET revision = revision + 1, due_at = min(coalesce(due_at, :now), :now)",
 )
 
 
-def _heal(connection: sqlite3.Connection, now: int) -> int:
+def _heal(connection: Session, now: int) -> int:
     """How many last looks were put back."""
     for statement in _HEAL:
         connection.execute(statement, {"now": now})

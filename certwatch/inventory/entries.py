@@ -1,6 +1,5 @@
 """Certificates with where they are, from their rows."""
 
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,6 +8,7 @@ from typing import NamedTuple
 from certwatch.inventory.instants import from_micros, to_micros
 from certwatch.inventory.scans import look_error
 from certwatch.inventory.served import CertificateCache, in_chunks, load_watchers
+from certwatch.inventory.session import Session
 from certwatch.inventory.store import MAX_PLACES, Entry, Place
 from certwatch.model.certificate import Certificate
 from certwatch.model.lifecycle import presence, validity
@@ -17,7 +17,7 @@ from certwatch.model.observation import LookError
 
 _SIGHTINGS = """
 SELECT s.certificate, s.location, s.position, s.first_seen,
-       ifnull(s.last_seen, (SELECT max(k.served) FROM looks k WHERE k.location = s.location)) AS last_seen, s.ended_at
+       coalesce(s.last_seen, (SELECT max(k.served) FROM looks k WHERE k.location = s.location)) AS last_seen, s.ended_at
 FROM sightings s WHERE
 """
 
@@ -56,7 +56,7 @@ class Entries:
             self._present = "s.first_seen <= ? AND (s.ended_at IS NULL OR s.ended_at > ?)"
             self._instants = [instant, instant]
 
-    def load(self, connection: sqlite3.Connection, ids: Sequence[int]) -> list[Entry]:
+    def load(self, connection: Session, ids: Sequence[int]) -> list[Entry]:
         """In the order of `ids`; those that exist and were seen."""
         known = self._known(connection, ids)
         certificates = self._cache.get(connection, known)
@@ -69,7 +69,9 @@ class Entries:
             if id in known and id in certificates
         ]
 
-    def _known(self, connection: sqlite3.Connection, ids: Sequence[int]) -> dict[int, _Known]:
+    def _known(self, connection: Session, ids: Sequence[int]) -> dict[int, _Known]:
+        if not ids:
+            return {}
         marks = ",".join("?" * len(ids))
         counts: dict[int, int] = dict(
             connection.execute(
@@ -97,17 +99,17 @@ class Entries:
         }
         return known | {id: self._many(connection, id) for id in counts.keys() - known.keys()}
 
-    def _many(self, connection: sqlite3.Connection, id: int) -> _Known:
+    def _many(self, connection: Session, id: int) -> _Known:
         """An intermediate that is everywhere: counted in full, named in part."""
         parameters = [id, *self._instants]
         first_seen, last_seen, locations = connection.execute(
             f"SELECT min(first_seen), max(last_seen), count(DISTINCT location)"
-            f" FROM ({_SIGHTINGS} s.certificate = ? AND {self._present})",
+            f" FROM ({_SIGHTINGS} s.certificate = ? AND {self._present}) known",
             parameters,
         ).fetchone()
         # NULLs come first: the order of index sightings_by_certificate.
         rows = connection.execute(
-            f"{_SIGHTINGS} s.certificate = ? AND {self._present} ORDER BY s.ended_at LIMIT {MAX_PLACES}",
+            f"{_SIGHTINGS} s.certificate = ? AND {self._present} ORDER BY s.ended_at NULLS FIRST LIMIT {MAX_PLACES}",
             parameters,
         )
         return _Known(
@@ -152,7 +154,7 @@ class _Location:
     error: LookError | None
 
 
-def _load_locations(connection: sqlite3.Connection, ids: set[int]) -> dict[int, _Location]:
+def _load_locations(connection: Session, ids: set[int]) -> dict[int, _Location]:
     ordered = sorted(ids)
     watchers = load_watchers(connection, ordered)
     return {

@@ -1,8 +1,8 @@
 """Which TLS endpoints are looked at for a host that is expected."""
 
-import sqlite3
 from collections.abc import Mapping, Sequence
 
+from certwatch.inventory.session import Session
 from certwatch.model.location import LocationURI
 from certwatch.model.neighbour import Endpoint
 from certwatch.model.sighting import Served
@@ -26,9 +26,7 @@ WHERE uri BETWEEN 'tls://' || ?1 || ':' AND 'tls://' || ?1 || ';' AND retired_at
 """
 
 
-def load_endpoints(
-    connection: sqlite3.Connection, places: Sequence[Served]
-) -> Mapping[int, tuple[Endpoint, ...]]:
+def load_endpoints(connection: Session, places: Sequence[Served]) -> Mapping[int, tuple[Endpoint, ...]]:
     """By location's id, of those whose facts name a host that is expected; the caller holds a snapshot."""
     found: dict[int, tuple[Endpoint, ...]] = {}
     for place in places:

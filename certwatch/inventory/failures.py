@@ -31,6 +31,7 @@ _ADVICE: dict[InventoryErrorKind, str] = {
     "newer": "was written by a newer certwatch. Use that version, or restore a backup from before the upgrade",
     "too-long": "that takes too long to find. Ask for less: a whole name, an owner, a shorter time",
     "gone": "that page's beginning has been forgotten since. Begin again without it",
+    "unreachable": "the server cannot be reached. See that it runs and that this machine may connect to it",
     "other": "the database refused. Run certwatch doctor",
 }
 

@@ -1,10 +1,10 @@
 """Findings from their rows."""
 
-import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
 from certwatch.inventory.instants import from_micros
+from certwatch.inventory.session import Session
 from certwatch.inventory.silences import COLUMNS, WIDTH, silence
 from certwatch.model.certificate import Fingerprint
 from certwatch.model.finding import SEVERITIES, Finding, FindingID
@@ -18,9 +18,7 @@ WHERE {}
 """
 
 
-def read_findings(
-    connection: sqlite3.Connection, which: str, parameters: Sequence[object] = ()
-) -> list[Finding]:
+def read_findings(connection: Session, which: str, parameters: Sequence[object] = ()) -> list[Finding]:
     """Findings `f` at locations `l` for which the SQL condition (and what follows it) holds."""
     return [finding(row) for row in connection.execute(_FINDING.format(COLUMNS, which), parameters)]
 

@@ -1,10 +1,10 @@
 """Issuers that a chain lacks, from where its certificates say that they are (AIA), as far as a collector has fetched them."""
 
 import json
-import sqlite3
 from collections.abc import Mapping, Sequence
 
 from certwatch.inventory.served import CertificateCache, in_chunks
+from certwatch.inventory.session import Session
 from certwatch.model.certificate import Certificate
 from certwatch.model.location import RECORD_KINDS, aia_location
 from certwatch.model.sighting import Served
@@ -14,7 +14,7 @@ HIGHEST = 4
 
 
 def load_issuers(
-    connection: sqlite3.Connection, cache: CertificateCache, places: Sequence[Served]
+    connection: Session, cache: CertificateCache, places: Sequence[Served]
 ) -> Mapping[int, tuple[Certificate, ...]]:
     """By location's id; those without are absent. The caller holds a snapshot."""
     # What stands highest in each chain, and has no issuer in it.

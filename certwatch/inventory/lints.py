@@ -1,19 +1,18 @@
 """What the linter found, by certificate."""
 
 import json
-import sqlite3
 from collections.abc import Mapping, Sequence
 
 from certwatch.inventory.served import in_chunks
+from certwatch.inventory.session import Session
 from certwatch.inventory.store import Unlinted
 from certwatch.model.certificate import Fingerprint
 from certwatch.model.lint import Lint
 from certwatch.model.sighting import Served
 
 
-def unlinted(connection: sqlite3.Connection, limit: int, *, linter: str) -> list[Unlinted]:
-    meta = dict(connection.execute("SELECT key, value FROM meta WHERE key IN ('linted', 'linter')"))
-    last = meta.get("linted", 0) if meta.get("linter") == linter else 0
+def unlinted(connection: Session, limit: int, *, linter: str) -> list[Unlinted]:
+    last = _linted(connection, linter)
     return [
         Unlinted(id=id, der=der)
         for id, der in connection.execute(
@@ -23,16 +22,24 @@ def unlinted(connection: sqlite3.Connection, limit: int, *, linter: str) -> list
     ]
 
 
+def _linted(connection: Session, linter: str) -> int:
+    """The last certificate that this linter has seen."""
+    row = connection.execute(f"SELECT value FROM {connection.texts} WHERE key = 'linter'").fetchone()
+    if row is None or row[0] != linter:
+        return 0
+    row = connection.execute("SELECT value FROM meta WHERE key = 'linted'").fetchone()
+    return 0 if row is None else int(row[0])
+
+
 def record(
-    connection: sqlite3.Connection,
+    connection: Session,
     found: Sequence[tuple[int, Sequence[Lint]]],
     *,
     through: int,
     linter: str,
 ) -> None:
     """See `store.Writer.record_lints`; within the caller's transaction."""
-    meta = dict(connection.execute("SELECT key, value FROM meta WHERE key IN ('linted', 'linter')"))
-    first = meta.get("linted", 0) if meta.get("linter") == linter else 0
+    first = _linted(connection, linter)
     # What another linter found in these, and this one does not, is no more.
     before = [
         id
@@ -52,10 +59,11 @@ def record(
             for id, each in found
         ],
     )
-    connection.executemany(
-        "INSERT INTO meta VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
-        [("linted", through), ("linter", linter)],
-    )
+    for table, key, value in (("meta", "linted", through), (connection.texts, "linter", linter)):
+        connection.execute(
+            f"INSERT INTO {table} VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+            (key, value),
+        )
     connection.executemany(
         "UPDATE judgements SET due_at = 0 WHERE location IN"
         " (SELECT location FROM sightings WHERE certificate = ? AND ended_at IS NULL)",
@@ -64,7 +72,7 @@ def record(
 
 
 def load(
-    connection: sqlite3.Connection, places: Sequence[Served]
+    connection: Session, places: Sequence[Served]
 ) -> Mapping[int, Mapping[Fingerprint, tuple[Lint, ...]]]:
     """By location's id; those without are absent. The caller holds a snapshot."""
     if connection.execute("SELECT max(certificate) FROM lints").fetchone() == (None,):

@@ -1,11 +1,11 @@
 """Marks and their rows. Written by whoever is asked to, beside the one writer: see `store.Store.mark`."""
 
-import sqlite3
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from certwatch.inventory.instants import from_micros, to_micros
+from certwatch.inventory.session import Session
 from certwatch.inventory.text import storable
 from certwatch.model.mark import Mark, MarkID
 
@@ -27,20 +27,20 @@ def _mark(row: tuple[Any, ...]) -> Mark:
     )
 
 
-def read_marks(connection: sqlite3.Connection) -> list[Mark]:
+def read_marks(connection: Session) -> list[Mark]:
     """Newest first, those that were taken back too."""
     return [
         _mark(row) for row in connection.execute(f"SELECT {_COLUMNS} FROM marks ORDER BY id DESC").fetchall()
     ]
 
 
-def revision(connection: sqlite3.Connection) -> int:
+def revision(connection: Session) -> int:
     """Grows with each change."""
     row = connection.execute("SELECT value FROM meta WHERE key = 'marks'").fetchone()
     return 0 if row is None else int(row[0])
 
 
-def add(connection: sqlite3.Connection, new: Mark) -> Mark:
+def add(connection: Session, new: Mark) -> Mark:
     (id,) = connection.execute(
         "INSERT INTO marks (kind, der, author, reason, created_at) VALUES (?, ?, ?, ?, ?) RETURNING id",
         (
@@ -55,7 +55,7 @@ def add(connection: sqlite3.Connection, new: Mark) -> Mark:
     return replace(new, id=MarkID(id))
 
 
-def end(connection: sqlite3.Connection, id: MarkID, now: datetime) -> Mark | None:
+def end(connection: Session, id: MarkID, now: datetime) -> Mark | None:
     """None: there is none with that number. One that was taken back stays as it is."""
     ended = connection.execute(
         "UPDATE marks SET ended_at = ? WHERE id = ? AND ended_at IS NULL", (to_micros(now), id)
@@ -74,21 +74,23 @@ def end(connection: sqlite3.Connection, id: MarkID, now: datetime) -> Mark | Non
 _ABOUT = """
 SELECT s.location FROM sightings s JOIN certificates c ON c.id = s.certificate
 WHERE s.ended_at IS NULL AND (c.fingerprint = ?1 OR c.spki = ?2 OR c.tbs = ?5
-    OR c.issuer IN (SELECT id FROM issuers WHERE ?3 AND name = ?4))
+    OR c.issuer IN (SELECT id FROM issuers WHERE ?3 = 1 AND name = ?4))
 """
 
 
-def _changed(connection: sqlite3.Connection, mark: Mark) -> None:
+def _changed(connection: Session, mark: Mark) -> None:
     """The places that it may be about become due. A new revision too, as with other rules: what is being judged this moment
     knows the marks of before."""
-    connection.execute("INSERT INTO meta VALUES ('marks', 1) ON CONFLICT DO UPDATE SET value = value + 1")
+    connection.execute(
+        "INSERT INTO meta VALUES ('marks', 1) ON CONFLICT (key) DO UPDATE SET value = meta.value + 1"
+    )
     about = mark.certificate
     connection.execute(
         f"UPDATE judgements SET revision = revision + 1, judged = judged + 1, due_at = 0 WHERE location IN ({_ABOUT})",
         (
             about.fingerprint_sha256,
             about.spki_sha256 if mark.kind in ("compromised", "authorised-key") else None,
-            mark.kind == "compromised" and about.is_ca,
+            int(mark.kind == "compromised" and about.is_ca),
             about.subject,
             about.tbs_sha256 if mark.kind == "authorised" else None,
         ),

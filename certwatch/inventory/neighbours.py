@@ -1,11 +1,11 @@
 """Which live places have another leaf with a name in common: a renewal that has not arrived everywhere shows so."""
 
-import sqlite3
 from collections.abc import Mapping, Sequence
 
 from certwatch.inventory.instants import from_micros
 from certwatch.inventory.reversed_names import reverse
 from certwatch.inventory.served import CertificateCache, in_chunks
+from certwatch.inventory.session import Session
 from certwatch.model.certificate import Certificate, Name
 from certwatch.model.location import LocationURI
 from certwatch.model.neighbour import Neighbour
@@ -18,7 +18,7 @@ MOST_OF_ONE_NAME = 50
 
 
 def load_neighbours(
-    connection: sqlite3.Connection, cache: CertificateCache, places: Sequence[Served]
+    connection: Session, cache: CertificateCache, places: Sequence[Served]
 ) -> Mapping[int, tuple[Neighbour, ...]]:
     """By location's id; those without any are absent. One name of each leaf is looked up: certificates for the same
     service share all of theirs, or nearly. The caller holds a snapshot."""

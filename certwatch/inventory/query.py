@@ -2,7 +2,6 @@
 only a part of a subject takes reading through all of them."""
 
 import re
-import sqlite3
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 from certwatch.inventory.failures import Gone
 from certwatch.inventory.instants import to_micros
 from certwatch.inventory.reversed_names import reverse
+from certwatch.inventory.session import Session
 from certwatch.inventory.store import FindingQuery, Query
 from certwatch.model.finding import SEVERITIES
 
@@ -24,8 +24,8 @@ _NAME = re.compile(r"[^\s=,*]+[.:@][^\s=,*]+")
 _ORDER = {
     "not_after": "c.not_after",
     "not_before": "c.not_before",
-    "subject": "c.subject COLLATE NOCASE",
-    "issuer": "i.name COLLATE NOCASE",
+    "subject": "lower(c.subject)",
+    "issuer": "lower(i.name)",
     "first_seen": "(SELECT min(s.first_seen) FROM sightings s WHERE s.certificate = c.id)",
     "locations": "(SELECT count(DISTINCT s.location) FROM sightings s WHERE s.certificate = c.id)",
 }
@@ -41,7 +41,7 @@ class _Where:
         self.parameters += parameters
 
 
-def matching(connection: sqlite3.Connection, query: Query) -> Sequence[int]:
+def matching(connection: Session, query: Query) -> Sequence[int]:
     """Ids of the certificates that match all but `where`, in order. `limit` is applied if nothing else filters."""
     where = _Where([], [])
     present, instants = _present(query.at)
@@ -55,7 +55,9 @@ def matching(connection: sqlite3.Connection, query: Query) -> Sequence[int]:
     if query.expires_after is not None:
         where.add("c.not_after >= ?", to_micros(query.expires_after))
     if query.issuer is not None:
-        where.add("c.issuer IN (SELECT id FROM issuers WHERE instr(lower(name), ?))", query.issuer.lower())
+        where.add(
+            "c.issuer IN (SELECT id FROM issuers WHERE instr(lower(name), ?) > 0)", query.issuer.lower()
+        )
     if query.owner is not None:
         where.add(
             "c.id IN (SELECT s.certificate FROM judgements j JOIN sightings s ON s.location = j.location"
@@ -73,19 +75,22 @@ def matching(connection: sqlite3.Connection, query: Query) -> Sequence[int]:
     direction = "DESC" if query.descending else "ASC"
     if query.after is not None:
         _after(connection, where, query)
-    # "+": few are left by a text, sort those; do not walk all by date to meet them (SQLite has no statistics here).
-    order = "+" * (query.text is not None) + f"{_ORDER[query.sort]} {direction}, c.id {direction}"
-    limit = -1 if query.limit is None or query.where is not None else query.limit
+    # Few are left by a text, sort those; do not walk all by date to meet them (SQLite has no statistics here).
+    unindexed = connection.unindexed if query.text is not None else ""
+    nulls = f" NULLS {'LAST' if query.descending else 'FIRST'}" if query.sort == "first_seen" else ""
+    order = f"{unindexed}{_ORDER[query.sort]} {direction}{nulls}, c.id {direction}"
+    unlimited = query.limit is None or query.where is not None
     issuers = "JOIN issuers i ON i.id = c.issuer" if query.sort == "issuer" else ""
     rows = connection.execute(
         f"SELECT c.id FROM certificates c {issuers}"
-        f" {'WHERE ' + ' AND '.join(where.conditions) if where.conditions else ''} ORDER BY {order} LIMIT ?",
-        [*where.parameters, limit],
+        f" {'WHERE ' + ' AND '.join(where.conditions) if where.conditions else ''} ORDER BY {order}"
+        f"{'' if unlimited else ' LIMIT ?'}",
+        where.parameters if unlimited else [*where.parameters, query.limit],
     )
     return array("q", [id for (id,) in rows])
 
 
-def _after(connection: sqlite3.Connection, where: _Where, query: Query) -> None:
+def _after(connection: Session, where: _Where, query: Query) -> None:
     """What comes after that certificate, by the value that is sorted by and then by id. Raises Gone."""
     row = connection.execute(
         f"SELECT {_ORDER[query.sort]}, c.id FROM certificates c JOIN issuers i ON i.id = c.issuer"
@@ -105,7 +110,7 @@ def _present(at: datetime | None) -> tuple[str, list[int]]:
     return "s.first_seen <= ? AND (s.ended_at IS NULL OR s.ended_at > ?)", [instant, instant]
 
 
-def _text(connection: sqlite3.Connection, where: _Where, text: str) -> None:
+def _text(connection: Session, where: _Where, text: str) -> None:
     exact = _Where([], [])
     _by_name(exact, text)
     digits = re.sub(r"[\s:]", "", text.lower())
@@ -129,7 +134,7 @@ def _text(connection: sqlite3.Connection, where: _Where, text: str) -> None:
     ):
         where.add(condition, *exact.parameters)
     else:
-        where.add(f"({condition} OR instr(lower(c.subject), ?))", *exact.parameters, text.lower())
+        where.add(f"({condition} OR instr(lower(c.subject), ?) > 0)", *exact.parameters, text.lower())
 
 
 def _by_name(exact: _Where, text: str) -> None:
@@ -157,7 +162,7 @@ def _fingerprints(prefix: str) -> tuple[bytes, bytes]:
     return bytes.fromhex(prefix.ljust(64, "0")), bytes.fromhex(prefix.ljust(64, "f"))
 
 
-def by_fingerprint(connection: sqlite3.Connection, prefix: str, *, limit: int) -> Sequence[int]:
+def by_fingerprint(connection: Session, prefix: str, *, limit: int) -> Sequence[int]:
     digits = re.sub(r"[\s:]", "", prefix.lower())
     if not _HEX.fullmatch(digits) or len(digits) > 64:
         return []
@@ -170,7 +175,7 @@ def by_fingerprint(connection: sqlite3.Connection, prefix: str, *, limit: int) -
     ]
 
 
-def finding_conditions(connection: sqlite3.Connection, query: FindingQuery) -> tuple[str, list[Any]]:
+def finding_conditions(connection: Session, query: FindingQuery) -> tuple[str, list[Any]]:
     """SQL over findings `f`, and its parameters. Raises Gone."""
     where = _Where(["TRUE" if query.all else "f.resolved_at IS NULL"], [])
     if query.severity is not None:

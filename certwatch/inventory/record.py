@@ -1,6 +1,5 @@
 """The write path: looks become rows. An unchanged look writes one narrow row, and nothing of it is parsed."""
 
-import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from typing import Any
 from certwatch.inventory import certificates, clock_faults
 from certwatch.inventory.change import take
 from certwatch.inventory.looks import Look
+from certwatch.inventory.session import Session
 from certwatch.inventory.store import InventoryError, Recorded
 from certwatch.inventory.text import storable
 from certwatch.model.observation import ScanID
@@ -26,7 +26,7 @@ class _Counts:
     nothing_there: Counter[str | None] = field(default_factory=Counter)
 
 
-def record(connection: sqlite3.Connection, scan: ScanID, looks: Sequence[Look]) -> Recorded:
+def record(connection: Session, scan: ScanID, looks: Sequence[Look]) -> Recorded:
     """See `store.Writer.record`; within the caller's transaction."""
     row = connection.execute("SELECT collector, status FROM scans WHERE id = ?", (scan,)).fetchone()
     if row is None or row[1] != "running":
@@ -37,7 +37,7 @@ def record(connection: sqlite3.Connection, scan: ScanID, looks: Sequence[Look]) 
     return _record(connection, scan, row[0], looks)
 
 
-def record_since(connection: sqlite3.Connection, collector: str, looks: Sequence[Look]) -> Recorded:
+def record_since(connection: Session, collector: str, looks: Sequence[Look]) -> Recorded:
     """Looks after the collector's last scan; see `store.Writer.record_changes`. Within the caller's transaction."""
     row = connection.execute(
         "SELECT max(s.id), c.id FROM scans s JOIN collectors c ON c.id = s.collector WHERE c.name = ? GROUP BY c.id",
@@ -48,7 +48,7 @@ def record_since(connection: sqlite3.Connection, collector: str, looks: Sequence
     return _record(connection, row[0], row[1], looks)
 
 
-def _record(connection: sqlite3.Connection, scan: ScanID, collector: int, looks: Sequence[Look]) -> Recorded:
+def _record(connection: Session, scan: ScanID, collector: int, looks: Sequence[Look]) -> Recorded:
     counts = _Counts()
     if looks:
         clock_faults.looked(connection, looks)
@@ -75,7 +75,7 @@ def _chunks(looks: Iterable[Look]) -> Iterator[dict[str, Look]]:
 
 
 def _record_chunk(
-    connection: sqlite3.Connection, scan: ScanID, collector: int, chunk: dict[str, Look], counts: _Counts
+    connection: Session, scan: ScanID, collector: int, chunk: dict[str, Look], counts: _Counts
 ) -> None:
     new = dict(chunk)
     changed: list[tuple[int, Look]] = []
@@ -95,10 +95,7 @@ def _record_chunk(
     for uri in [uri for uri, look in new.items() if look.only_known]:
         counts.nothing_there[new.pop(uri).error_kind] += 1
         counts.unchanged += 1
-    connection.executemany(
-        "UPDATE looks SET scan = ?, failed = ?, seen = ?, served = ? WHERE location = ? AND collector = ?",
-        touched,
-    )
+    connection.touch(touched)
     counts.unchanged += len(touched)
     ids, added = certificates.keep(connection, [*new.values(), *(look for _, look in changed)])
     counts.new_certificates += added
@@ -162,14 +159,11 @@ def _is_unchanged(look: Look, scan: int, row: tuple[Any, ...]) -> bool:
 
 
 def _add_locations(
-    connection: sqlite3.Connection, scan: ScanID, collector: int, looks: Sequence[Look], ids: dict[bytes, int]
+    connection: Session, scan: ScanID, collector: int, looks: Sequence[Look], ids: dict[bytes, int]
 ) -> None:
-    (last,) = connection.execute(
-        "SELECT ifnull(max(seq), 0) FROM sqlite_sequence WHERE name = 'locations'"
-    ).fetchone()
-    numbered = list(enumerate(looks, last + 1))
-    connection.executemany(
-        "INSERT INTO locations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)",
+    numbered = list(zip(connection.next_ids("locations", len(looks)), looks, strict=True))
+    connection.insert(
+        "locations",
         [
             (
                 id,
@@ -181,29 +175,25 @@ def _add_locations(
                 look.error_message,
                 None if look.saw else look.at,
                 look.at,
+                None,
             )
             for id, look in numbered
         ],
     )
-    connection.executemany(
-        "INSERT INTO watches VALUES (?, ?, ?, ?, NULL)",
-        [(id, collector, look.scope, look.labels) for id, look in numbered],
-    )
-    connection.executemany(
-        "INSERT INTO looks VALUES (?, ?, ?, ?, ?, ?)",
+    connection.insert("watches", [(id, collector, look.scope, look.labels, None) for id, look in numbered])
+    connection.insert(
+        "looks",
         [
-            (id, collector, scan, look.error_kind is not None, look.at, look.at if look.saw else None)
+            (id, collector, scan, int(look.error_kind is not None), look.at, look.at if look.saw else None)
             for id, look in numbered
         ],
     )
-    connection.executemany(
-        "INSERT INTO sightings VALUES (?, ?, ?, ?, NULL, NULL)",
+    connection.insert(
+        "sightings",
         [
-            (id, position, look.at, ids[each])
+            (id, position, look.at, ids[each], None, None)
             for id, look in numbered
             for position, each in enumerate(look.fingerprints)
         ],
     )
-    connection.executemany(
-        "INSERT INTO judgements VALUES (?, 1, 0, ?, '')", [(id, look.at) for id, look in numbered]
-    )
+    connection.insert("judgements", [(id, 1, 0, look.at, "") for id, look in numbered])

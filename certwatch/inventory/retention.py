@@ -1,7 +1,6 @@
 """What is forgotten, and what never is: nothing that is live, open, or the last of its kind."""
 
-import sqlite3
-
+from certwatch.inventory.session import Session
 from certwatch.inventory.store import Pruned
 
 _ENDED_SIGHTINGS = """
@@ -14,13 +13,13 @@ DELETE FROM sightings WHERE ended_at < :before AND NOT EXISTS (
 _RESOLVED_FINDINGS = "DELETE FROM findings WHERE resolved_at < :before"
 
 _SILENCES = """
-DELETE FROM silences WHERE min(until, ifnull(ended_at, until)) < :before
+DELETE FROM silences WHERE min(until, coalesce(ended_at, until)) < :before
     AND NOT EXISTS (SELECT 1 FROM findings f WHERE f.silence = silences.id)
 """
 
 #: Locations retired before, of which no sighting and no finding is left, and which the rules have seen retired.
 _GONE = """
-INSERT INTO temp.gone SELECT l.id FROM locations l JOIN judgements j ON j.location = l.id
+INSERT INTO forgotten SELECT l.id FROM locations l JOIN judgements j ON j.location = l.id
 WHERE l.retired_at < :before AND j.due_at IS NULL
     AND NOT EXISTS (SELECT 1 FROM sightings s WHERE s.location = l.id)
     AND NOT EXISTS (SELECT 1 FROM findings f WHERE f.location = l.id)
@@ -34,32 +33,31 @@ DELETE FROM scans WHERE finished_at < :before AND EXISTS (
 
 #: Certificates that no sighting and no chain names any more.
 _UNSEEN = """
-INSERT INTO temp.gone SELECT c.id FROM certificates c
+INSERT INTO forgotten SELECT c.id FROM certificates c
 WHERE NOT EXISTS (SELECT 1 FROM sightings s WHERE s.certificate = c.id)
     AND c.id NOT IN (SELECT e.value FROM locations l, json_each(l.chain) e)
 """
 
 
-def prune(connection: sqlite3.Connection, before: int) -> Pruned:
+def prune(connection: Session, before: int) -> Pruned:
     """See `store.Writer.prune`; within the caller's transaction."""
     limit = {"before": before}
-    connection.execute("CREATE TEMP TABLE IF NOT EXISTS gone (id INTEGER PRIMARY KEY)")
     sightings = connection.execute(_ENDED_SIGHTINGS, limit).rowcount
     findings = connection.execute(_RESOLVED_FINDINGS, limit).rowcount
     connection.execute(_SILENCES, limit)
     scans = connection.execute(_SCANS, limit).rowcount
-    connection.execute("DELETE FROM temp.gone")
+    connection.scratch("forgotten", "id BIGINT PRIMARY KEY")
     locations = connection.execute(_GONE, limit).rowcount
     for table in ("watches", "looks", "judgements"):
-        connection.execute(f"DELETE FROM {table} WHERE location IN (SELECT id FROM temp.gone)")
-    connection.execute("DELETE FROM locations WHERE id IN (SELECT id FROM temp.gone)")
+        connection.execute(f"DELETE FROM {table} WHERE location IN (SELECT id FROM forgotten)")
+    connection.execute("DELETE FROM locations WHERE id IN (SELECT id FROM forgotten)")
     certificates = 0
     if sightings or locations:
-        connection.execute("DELETE FROM temp.gone")
+        connection.scratch("forgotten", "id BIGINT PRIMARY KEY")
         certificates = connection.execute(_UNSEEN).rowcount
         for table in ("ders", "names"):
-            connection.execute(f"DELETE FROM {table} WHERE certificate IN (SELECT id FROM temp.gone)")
-        connection.execute("DELETE FROM certificates WHERE id IN (SELECT id FROM temp.gone)")
+            connection.execute(f"DELETE FROM {table} WHERE certificate IN (SELECT id FROM forgotten)")
+        connection.execute("DELETE FROM certificates WHERE id IN (SELECT id FROM forgotten)")
     return Pruned(
         sightings=sightings, findings=findings, scans=scans, locations=locations, certificates=certificates
     )

@@ -1,10 +1,10 @@
 """When the leaves before this one were replaced at a place: who renews by itself does so in a rhythm."""
 
-import sqlite3
 from collections.abc import Mapping, Sequence
 
 from certwatch.inventory.instants import from_micros
 from certwatch.inventory.served import in_chunks
+from certwatch.inventory.session import Session
 from certwatch.model.renewal import Renewal
 from certwatch.model.sighting import Served
 
@@ -14,9 +14,7 @@ MOST = 8
 _UNREADABLE = (1 << 63) - 1
 
 
-def load_renewals(
-    connection: sqlite3.Connection, places: Sequence[Served]
-) -> Mapping[int, tuple[Renewal, ...]]:
+def load_renewals(connection: Session, places: Sequence[Served]) -> Mapping[int, tuple[Renewal, ...]]:
     """By location's id, oldest first; those without any are absent. A place that was retired and came back counts as
     renewed by whatever it then showed. The caller holds a snapshot."""
     found: dict[int, list[Renewal]] = {}

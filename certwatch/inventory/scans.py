@@ -1,10 +1,10 @@
 """Scans begin and end; what no collector watches any more is retired."""
 
-import sqlite3
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import get_args
 
 from certwatch.inventory.instants import from_micros
+from certwatch.inventory.session import Session
 from certwatch.inventory.store import InventoryError
 from certwatch.inventory.text import storable
 from certwatch.model.observation import ErrorKind, Incomplete, LookError, Scan, ScanID, ScanStatus
@@ -17,9 +17,9 @@ _INTERRUPTED = LookError(
 _NAMED = 3
 
 
-def begin(connection: sqlite3.Connection, collector: str, now: int) -> ScanID:
+def begin(connection: Session, collector: str, now: int) -> ScanID:
     (id,) = connection.execute(
-        "INSERT INTO collectors (name) VALUES (?) ON CONFLICT DO UPDATE SET abandoned = 0 RETURNING id",
+        "INSERT INTO collectors (name) VALUES (?) ON CONFLICT (name) DO UPDATE SET abandoned = 0 RETURNING id",
         (storable(collector),),
     ).fetchone()
     for (left,) in connection.execute(
@@ -33,7 +33,7 @@ def begin(connection: sqlite3.Connection, collector: str, now: int) -> ScanID:
 
 
 def finish(
-    connection: sqlite3.Connection,
+    connection: Session,
     scan: ScanID,
     incomplete: Sequence[Incomplete],
     now: int,
@@ -71,41 +71,38 @@ def finish(
     return read_scans(connection, "s.id = ?", (scan,))[0]
 
 
-def _stop_unseen_since(
-    connection: sqlite3.Connection, collector: int, scope: str, since: int, now: int
-) -> None:
+def _stop_unseen_since(connection: Session, collector: int, scope: str, since: int, now: int) -> None:
     """Of a scope: what no scan saw from the one on that was running then. That one is forgotten: nothing."""
     (first,) = connection.execute(
-        "SELECT ifnull(max(id), 0) FROM scans WHERE collector = ? AND started_at <= ?", (collector, since)
+        "SELECT coalesce(max(id), 0) FROM scans WHERE collector = ? AND started_at <= ?", (collector, since)
     ).fetchone()
     _stop_watching(connection, "collector = ? AND w.scope = ? AND k.scan < ?", [collector, scope, first], now)
 
 
-def gone(connection: sqlite3.Connection, collector: str, places: Iterable[tuple[str, int]], now: int) -> int:
+def gone(connection: Session, collector: str, places: Iterable[tuple[str, int]], now: int) -> int:
     """The collector watches these places (URI, and when it saw that they are gone) no more, unless it has seen them
     later: how many it stopped watching."""
-    connection.execute("CREATE TEMP TABLE IF NOT EXISTS gone (location INTEGER PRIMARY KEY)")
-    connection.execute("DELETE FROM temp.gone")
+    connection.scratch("gone", "location BIGINT PRIMARY KEY")
     connection.executemany(
         """
-        INSERT OR IGNORE INTO temp.gone
+        INSERT INTO gone
         SELECT l.id FROM locations l
         CROSS JOIN watches w ON w.location = l.id AND w.stopped_at IS NULL
         CROSS JOIN collectors c ON c.id = w.collector AND c.name = ?
         CROSS JOIN looks k ON k.location = l.id AND k.collector = c.id AND k.seen <= ?
-        WHERE l.uri = ?
+        WHERE l.uri = ? ON CONFLICT DO NOTHING
         """,
         [(storable(collector), at, uri) for uri, at in places],
     )
     row = connection.execute("SELECT id FROM collectors WHERE name = ?", (storable(collector),)).fetchone()
-    (count,) = connection.execute("SELECT count(*) FROM temp.gone").fetchone()
+    (count,) = connection.execute("SELECT count(*) FROM gone").fetchone()
     if row is not None and count:
-        which = "collector = ? AND w.location IN (SELECT location FROM temp.gone)"
+        which = "collector = ? AND w.location IN (SELECT g.location FROM gone g)"
         _stop_watching(connection, which, [row[0]], now)
     return int(count)
 
 
-def abandon(connection: sqlite3.Connection, keep: Iterable[str], now: int) -> int:
+def abandon(connection: Session, keep: Iterable[str], now: int) -> int:
     """How many locations were retired."""
     kept = {storable(name) for name in keep}
     gone = [
@@ -127,7 +124,7 @@ def _error_of(incomplete: Sequence[Incomplete]) -> LookError:
 
 
 def _close(
-    connection: sqlite3.Connection,
+    connection: Session,
     scan: int,
     collector: int,
     status: ScanStatus,
@@ -139,7 +136,7 @@ def _close(
         """
         UPDATE scans SET status = ?, error_kind = ?, error_message = ?, finished_at = max(started_at, ?),
             (observations, errors) = (
-                SELECT count(*), ifnull(sum(k.failed), 0)
+                SELECT count(*), coalesce(sum(k.failed), 0)
                 FROM watches w INDEXED BY watches_by_collector
                 CROSS JOIN looks k ON k.location = w.location AND k.collector = w.collector
                 WHERE w.collector = ? AND w.stopped_at IS NULL AND k.scan = ?)
@@ -158,7 +155,7 @@ def _close(
 
 
 def _stop_watching(
-    connection: sqlite3.Connection,
+    connection: Session,
     which: str,
     parameters: Sequence[int | str],
     now: int,
@@ -168,28 +165,26 @@ def _stop_watching(
 ) -> int:
     """Collectors stop watching what they did not see; what nobody watches then is retired: how many."""
     scopes = sorted(except_scopes)
-    connection.execute("CREATE TEMP TABLE IF NOT EXISTS stopped (location INTEGER, collector INTEGER)")
-    connection.execute("DELETE FROM temp.stopped")
+    connection.scratch("stopped", "location BIGINT, collector BIGINT")
     connection.execute(
         f"""
-        INSERT INTO temp.stopped
+        INSERT INTO stopped
         SELECT w.location, w.collector FROM watches w
         CROSS JOIN looks k ON k.location = w.location AND k.collector = w.collector
         WHERE w.{which} AND w.stopped_at IS NULL AND k.scan <> ?
-            AND w.scope NOT IN ({",".join("?" * len(scopes))})
+            {f"AND w.scope NOT IN ({','.join('?' * len(scopes))})" if scopes else ""}
         """,
         [*parameters, except_scan, *scopes],
     )
     connection.execute(
-        "UPDATE watches SET stopped_at = ? WHERE (location, collector) IN (SELECT * FROM temp.stopped)",
+        "UPDATE watches SET stopped_at = ? WHERE (location, collector) IN (SELECT g.location, g.collector FROM stopped g)",
         (now,),
     )
-    connection.execute("CREATE TEMP TABLE IF NOT EXISTS retired (location INTEGER PRIMARY KEY)")
-    connection.execute("DELETE FROM temp.retired")
+    connection.scratch("retired", "location BIGINT PRIMARY KEY")
     retired = connection.execute(
         """
-        INSERT INTO temp.retired
-        SELECT DISTINCT g.location FROM temp.stopped g
+        INSERT INTO retired
+        SELECT DISTINCT g.location FROM stopped g
         WHERE NOT EXISTS (SELECT 1 FROM watches w WHERE w.location = g.location AND w.stopped_at IS NULL)
         """
     ).rowcount
@@ -197,7 +192,7 @@ def _stop_watching(
     last = "(SELECT max(k.seen) FROM looks k WHERE k.location = {})"
     connection.execute(
         f"UPDATE locations SET retired_at = max(?, {last.format('id')})"
-        " WHERE id IN (SELECT location FROM temp.retired)",
+        " WHERE id IN (SELECT location FROM retired)",
         (now,),
     )
     connection.execute(
@@ -205,13 +200,13 @@ def _stop_watching(
         UPDATE sightings SET
             last_seen = (SELECT max(k.served) FROM looks k WHERE k.location = sightings.location),
             ended_at = (SELECT l.retired_at FROM locations l WHERE l.id = sightings.location)
-        WHERE ended_at IS NULL AND location IN (SELECT location FROM temp.retired)
+        WHERE ended_at IS NULL AND location IN (SELECT location FROM retired)
         """
     )
     # Due as well if others still watch: the collectors' names and labels have changed.
     connection.execute(
-        "UPDATE judgements SET revision = revision + 1, due_at = min(ifnull(due_at, ?), ?)"
-        " WHERE location IN (SELECT location FROM temp.stopped)",
+        "UPDATE judgements SET revision = revision + 1, due_at = min(coalesce(due_at, ?), ?)"
+        " WHERE location IN (SELECT location FROM stopped)",
         (now, now),
     )
     return retired
@@ -224,7 +219,7 @@ WHERE {} ORDER BY c.name
 """
 
 
-def read_scans(connection: sqlite3.Connection, which: str, parameters: Sequence[object] = ()) -> list[Scan]:
+def read_scans(connection: Session, which: str, parameters: Sequence[object] = ()) -> list[Scan]:
     """Scans `s` of collectors `c` for which the SQL condition holds, by collector."""
     return [
         Scan(

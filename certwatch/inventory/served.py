@@ -1,13 +1,13 @@
 """What is known of locations now, from their rows."""
 
 import json
-import sqlite3
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from certwatch.inventory.instants import from_micros
 from certwatch.inventory.scans import look_error
+from certwatch.inventory.session import Session
 from certwatch.model.certificate import Certificate
 from certwatch.model.location import Location, LocationURI
 from certwatch.model.sighting import Served
@@ -21,7 +21,7 @@ class CertificateCache:
         self._size = size
         self._parsed: OrderedDict[int, Certificate] = OrderedDict()
 
-    def get(self, connection: sqlite3.Connection, ids: Iterable[int]) -> dict[int, Certificate]:
+    def get(self, connection: Session, ids: Iterable[int]) -> dict[int, Certificate]:
         """Those of `ids` that exist."""
         found: dict[int, Certificate] = {}
         missing = []
@@ -45,7 +45,7 @@ class CertificateCache:
 
 
 def in_chunks(
-    connection: sqlite3.Connection, sql: str, ids: Sequence[int] | Sequence[str] | Sequence[bytes]
+    connection: Session, sql: str, ids: Sequence[int] | Sequence[str] | Sequence[bytes]
 ) -> list[tuple[Any, ...]]:
     """Rows of a SELECT with `{}` in place of a list of ids."""
     rows: list[tuple[Any, ...]] = []
@@ -64,7 +64,7 @@ FROM locations l WHERE l.id IN ({})
 """
 
 
-def load_served(connection: sqlite3.Connection, cache: CertificateCache, ids: Sequence[int]) -> list[Served]:
+def load_served(connection: Session, cache: CertificateCache, ids: Sequence[int]) -> list[Served]:
     """Locations by id, in that order; those that exist. The caller holds a snapshot."""
     rows = {row[0]: row for row in in_chunks(connection, _LOCATIONS, ids)}
     chains: dict[int, list[int]] = {id: json.loads(row[2]) for id, row in rows.items()}
@@ -104,7 +104,7 @@ FROM watches w JOIN collectors c ON c.id = w.collector WHERE w.location IN ({})
 
 
 def load_watchers(
-    connection: sqlite3.Connection, ids: Sequence[int]
+    connection: Session, ids: Sequence[int]
 ) -> dict[int, tuple[tuple[str, ...], dict[str, str]]]:
     """Of each location the collectors that watch it, sorted, and the labels they give it.
 

@@ -1,12 +1,12 @@
 """Findings take their course: opened, altered, resolved, as the rules say."""
 
-import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
 from certwatch.inventory.findings import read_findings
 from certwatch.inventory.instants import from_micros, to_micros
+from certwatch.inventory.session import Session
 from certwatch.inventory.store import Judgement, RuleProblem, Settled
 from certwatch.inventory.text import storable
 from certwatch.model.finding import SEVERITIES, Finding, FindingID
@@ -19,7 +19,7 @@ _Key = tuple[str, bytes | None]
 CHUNK = 500
 
 
-def settle(connection: sqlite3.Connection, judgements: Sequence[Judgement], now: int) -> Settled:
+def settle(connection: Session, judgements: Sequence[Judgement], now: int) -> Settled:
     """See `store.Writer.settle`; within the caller's transaction. Of two judgements of one location the last holds."""
     opened: list[Finding] = []
     altered: list[Finding] = []
@@ -52,7 +52,7 @@ def settle(connection: sqlite3.Connection, judgements: Sequence[Judgement], now:
 
 
 def _known(
-    connection: sqlite3.Connection, ids: Sequence[int]
+    connection: Session, ids: Sequence[int]
 ) -> tuple[dict[int, LocationURI], dict[LocationURI, dict[_Key, Finding]]]:
     """URIs by id, and the open findings there."""
     marks = ",".join("?" * len(ids))
@@ -88,7 +88,7 @@ def _rank(each: RuleProblem) -> int:
 
 
 def _open(
-    connection: sqlite3.Connection, judgement: Judgement, uri: LocationURI, said: RuleProblem, now: int
+    connection: Session, judgement: Judgement, uri: LocationURI, said: RuleProblem, now: int
 ) -> Finding:
     problem = said.problem
     finding = Finding(
@@ -137,7 +137,7 @@ def _said(former: Finding, said: RuleProblem, owner: str) -> Finding:
     )
 
 
-def _mark_judged(connection: sqlite3.Connection, judgements: Iterable[Judgement]) -> None:
+def _mark_judged(connection: Session, judgements: Iterable[Judgement]) -> None:
     # Changed since it was read: another revision, and it stays due.
     connection.executemany(
         "UPDATE judgements SET judged = revision, due_at = ?, owner = ? WHERE location = ? AND revision = ?",
@@ -153,14 +153,14 @@ def _mark_judged(connection: sqlite3.Connection, judgements: Iterable[Judgement]
     )
 
 
-def _wake(connection: sqlite3.Connection, locations: Iterable[int], now: int) -> None:
+def _wake(connection: Session, locations: Iterable[int], now: int) -> None:
     connection.executemany(
-        "UPDATE judgements SET due_at = min(ifnull(due_at, ?), ?) WHERE location = ?",
+        "UPDATE judgements SET due_at = min(coalesce(due_at, ?), ?) WHERE location = ?",
         [(now, now, location) for location in sorted(locations)],
     )
 
 
-def _write(connection: sqlite3.Connection, altered: Iterable[Finding], resolved: Iterable[Finding]) -> None:
+def _write(connection: Session, altered: Iterable[Finding], resolved: Iterable[Finding]) -> None:
     connection.executemany(
         "UPDATE findings SET severity = ?, summary = ?, text = ?, runbook = ?, owner = ?, silence = ? WHERE id = ?",
         [
@@ -182,13 +182,14 @@ def _write(connection: sqlite3.Connection, altered: Iterable[Finding], resolved:
     )
 
 
-def require_judgement(connection: sqlite3.Connection, digest: str) -> bool:
+def require_judgement(connection: Session, digest: str) -> bool:
     """See `store.Writer.require_judgement`; within the caller's transaction."""
-    row = connection.execute("SELECT value FROM meta WHERE key = 'rules'").fetchone()
+    row = connection.execute(f"SELECT value FROM {connection.texts} WHERE key = 'rules'").fetchone()
     if row is not None and row[0] == digest:
         return False
     connection.execute(
-        "INSERT INTO meta VALUES ('rules', ?) ON CONFLICT DO UPDATE SET value = excluded.value", (digest,)
+        f"INSERT INTO {connection.texts} VALUES ('rules', ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        (digest,),
     )
     # A new revision too: what is being judged by the old rules this moment must not settle it.
     # Their distance stays: what has not changed is due, and yet not changed.

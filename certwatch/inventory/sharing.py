@@ -1,11 +1,11 @@
 """Which live places have a leaf with the same key: it may be at home in two worlds, or have nobody left to serve it."""
 
-import sqlite3
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from certwatch.inventory.instants import from_micros
 from certwatch.inventory.served import CertificateCache, in_chunks, load_served
+from certwatch.inventory.session import Session
 from certwatch.model.location import RECORD_KINDS
 from certwatch.model.neighbour import Sharer
 from certwatch.model.sighting import Served
@@ -19,7 +19,7 @@ _ASKING = frozenset(["cadb", "ct"])
 
 
 def load_sharers(
-    connection: sqlite3.Connection, cache: CertificateCache, places: Sequence[Served]
+    connection: Session, cache: CertificateCache, places: Sequence[Served]
 ) -> Mapping[int, tuple[Sharer, ...]]:
     """By location's id; those without any are absent. The caller holds a snapshot."""
     keys = {
@@ -52,7 +52,7 @@ def load_sharers(
     return {place: each for place, each in found.items() if each}
 
 
-def _places(connection: sqlite3.Connection, key: bytes) -> list[int]:
+def _places(connection: Session, key: bytes) -> list[int]:
     """Locations with a leaf of this key, `MOST` and one at most: a key may be at ten thousand places, each of which asks."""
     found: list[int] = []
     for (certificate,) in connection.execute(
@@ -71,7 +71,7 @@ def _places(connection: sqlite3.Connection, key: bytes) -> list[int]:
     return sorted(set(found))
 
 
-def load_withdrawn(connection: sqlite3.Connection, places: Sequence[Served]) -> Mapping[int, datetime]:
+def load_withdrawn(connection: Session, places: Sequence[Served]) -> Mapping[int, datetime]:
     """Of places where certificates lie, by id: when the last endpoint stopped to serve this leaf. Absent: one still
     does, or none ever did. The caller holds a snapshot."""
     stored = {
@@ -85,7 +85,7 @@ def load_withdrawn(connection: sqlite3.Connection, places: Sequence[Served]) -> 
         bytes(fingerprint): from_micros(last)
         for fingerprint, last, lasting in in_chunks(
             connection,
-            "SELECT c.fingerprint, max(s.ended_at), sum(s.ended_at IS NULL) FROM certificates c"
+            "SELECT c.fingerprint, max(s.ended_at), sum(CASE WHEN s.ended_at IS NULL THEN 1 ELSE 0 END) FROM certificates c"
             " JOIN sightings s ON s.certificate = c.id JOIN locations l ON l.id = s.location"
             " WHERE c.fingerprint IN ({}) AND s.position = 0 AND l.uri BETWEEN 'tls:' AND 'tls;' GROUP BY c.id",
             sorted(set(stored.values())),

@@ -1,13 +1,13 @@
 """The spans in which locations served certificates, in the tables."""
 
-import sqlite3
 from collections.abc import Sequence
 
+from certwatch.inventory.session import Session
 from certwatch.inventory.spans import Span, with_late_look
 
 
 def switch(
-    connection: sqlite3.Connection, location: int, chain: Sequence[int], *, at: int, last_served: int | None
+    connection: Session, location: int, chain: Sequence[int], *, at: int, last_served: int | None
 ) -> None:
     """The location shows `chain` (certificates' ids) at `at`, its latest look: what it showed before has ended."""
     rows = connection.execute(
@@ -22,18 +22,18 @@ def switch(
             stays.add(position)
             continue
         _end(connection, location, position, first_seen, certificate, last_served, at)
-    connection.executemany(
-        "INSERT INTO sightings VALUES (?, ?, ?, ?, NULL, NULL)"
-        " ON CONFLICT DO UPDATE SET last_seen = NULL, ended_at = NULL",
+    connection.insert(
+        "sightings",
         [
-            (location, position, at, certificate)
+            (location, position, at, certificate, None, None)
             for position, certificate in enumerate(chain)
             if position not in stays
         ],
+        "ON CONFLICT (location, position, first_seen, certificate) DO UPDATE SET last_seen = NULL, ended_at = NULL",
     )
 
 
-def _retired_too_early(connection: sqlite3.Connection, location: int, at: int) -> list[tuple[int, int, int]]:
+def _retired_too_early(connection: Session, location: int, at: int) -> list[tuple[int, int, int]]:
     """Another collector's scan retired the location after this look, before it was recorded: it never was gone."""
     rows = connection.execute(
         "UPDATE sightings SET last_seen = NULL, ended_at = NULL WHERE location = ? AND ended_at > ?"
@@ -44,7 +44,7 @@ def _retired_too_early(connection: sqlite3.Connection, location: int, at: int) -
 
 
 def _end(
-    connection: sqlite3.Connection,
+    connection: Session,
     location: int,
     position: int,
     first_seen: int,
@@ -60,7 +60,7 @@ def _end(
 
 
 def insert_late(
-    connection: sqlite3.Connection, location: int, chain: Sequence[int], *, at: int, last_served: int
+    connection: Session, location: int, chain: Sequence[int], *, at: int, last_served: int
 ) -> None:
     """The location showed `chain` at `at`, and later looks are known."""
     rows = connection.execute(
@@ -82,8 +82,8 @@ def insert_late(
         "DELETE FROM sightings WHERE location = ? AND position = ? AND first_seen = ? AND certificate = ?",
         [(location, span.position, span.first_seen, span.certificate) for span in before - after],
     )
-    connection.executemany(
-        "INSERT INTO sightings VALUES (?, ?, ?, ?, ?, ?)",
+    connection.insert(
+        "sightings",
         [
             (
                 location,

@@ -1,15 +1,11 @@
 """Silences and their rows. Written by whoever is asked to, not by the one writer alone: see `store.Store.silence`."""
 
-import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
-from certwatch.inventory.failures import translate
 from certwatch.inventory.instants import from_micros, to_micros
+from certwatch.inventory.session import Session
 from certwatch.inventory.text import storable
 from certwatch.model.certificate import Fingerprint
 from certwatch.model.location import LocationURI
@@ -39,7 +35,7 @@ def silence(row: tuple[Any, ...]) -> Silence:
     )
 
 
-def read_silences(connection: sqlite3.Connection, holding_at: int | None) -> list[Silence]:
+def read_silences(connection: Session, holding_at: int | None) -> list[Silence]:
     """Newest first; None: those that hold no more as well."""
     return [
         silence(row)
@@ -51,17 +47,19 @@ def read_silences(connection: sqlite3.Connection, holding_at: int | None) -> lis
     ]
 
 
-def revision(connection: sqlite3.Connection) -> int:
+def revision(connection: Session) -> int:
     """Grows with each change."""
     row = connection.execute("SELECT value FROM meta WHERE key = 'silences'").fetchone()
     return 0 if row is None else int(row[0])
 
 
-def _changed(connection: sqlite3.Connection) -> None:
-    connection.execute("INSERT INTO meta VALUES ('silences', 1) ON CONFLICT DO UPDATE SET value = value + 1")
+def _changed(connection: Session) -> None:
+    connection.execute(
+        "INSERT INTO meta VALUES ('silences', 1) ON CONFLICT (key) DO UPDATE SET value = meta.value + 1"
+    )
 
 
-def add(connection: sqlite3.Connection, new: Silence) -> Silence:
+def add(connection: Session, new: Silence) -> Silence:
     matter = new.covers if isinstance(new.covers, Matter) else None
     (id,) = connection.execute(
         "INSERT INTO silences (condition, rule, location, fingerprint, until, author, reason, created_at)"
@@ -85,7 +83,7 @@ def add(connection: sqlite3.Connection, new: Silence) -> Silence:
     return replace(new, id=SilenceID(id))
 
 
-def end(connection: sqlite3.Connection, id: SilenceID, now: datetime) -> Silence | None:
+def end(connection: Session, id: SilenceID, now: datetime) -> Silence | None:
     """None: there is none with that number. One that holds no more stays as it is."""
     ended = connection.execute(
         "UPDATE silences SET ended_at = ?1 WHERE id = ?2 AND ended_at IS NULL AND until > ?1",
@@ -98,27 +96,10 @@ def end(connection: sqlite3.Connection, id: SilenceID, now: datetime) -> Silence
     return None if row is None else silence(row)
 
 
-def _judge_again(connection: sqlite3.Connection, which: str, parameters: tuple[object, ...]) -> None:
+def _judge_again(connection: Session, which: str, parameters: tuple[object, ...]) -> None:
     """Locations for which the SQL condition holds become due. A new revision too, as with other rules: what is being judged
     this moment knows the silences of before."""
     connection.execute(
         f"UPDATE judgements SET revision = revision + 1, judged = judged + 1, due_at = 0 WHERE {which}",
         parameters,
     )
-
-
-@contextmanager
-def transaction(path: Path, connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    """Short, beside the writer, on disk when it is over. Closes the connection. Raises InventoryError."""
-    try:
-        with translate(path):
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-                connection.execute("COMMIT")
-            finally:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-    finally:
-        connection.close()

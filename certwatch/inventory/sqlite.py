@@ -8,13 +8,17 @@ between (`NORMAL`): a scan that never ended counts as failed anyhow, and a judge
 
 import os
 import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from datetime import datetime
+from hashlib import sha256
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import quote
 
 from certwatch.inventory.failures import inventory_error, translate
 from certwatch.inventory.lock import WriterLock
+from certwatch.inventory.session import Session
 from certwatch.inventory.store import Reader, Writer
 from certwatch.inventory.versions import APPLICATION_ID, VERSION
 from certwatch.model.mark import Mark, MarkID
@@ -106,37 +110,81 @@ class SQLiteStore:
     def silence(self, new: Silence) -> Silence:
         from certwatch.inventory import silences
 
-        with translate(self._path):
-            connection = connect_writing(self._path)
-        with silences.transaction(self._path, connection):
+        with self._beside() as connection:
             return silences.add(connection, new)
 
     def end_silence(self, id: SilenceID, now: datetime) -> Silence | None:
         from certwatch.inventory import silences
 
-        with translate(self._path):
-            connection = connect_writing(self._path)
-        with silences.transaction(self._path, connection):
+        with self._beside() as connection:
             return silences.end(connection, id, now)
 
     def mark(self, new: Mark) -> Mark:
-        from certwatch.inventory import marks, silences
+        from certwatch.inventory import marks
 
-        with translate(self._path):
-            connection = connect_writing(self._path)
-        with silences.transaction(self._path, connection):
+        with self._beside() as connection:
             return marks.add(connection, new)
 
     def end_mark(self, id: MarkID, now: datetime) -> Mark | None:
-        from certwatch.inventory import marks, silences
+        from certwatch.inventory import marks
 
-        with translate(self._path):
-            connection = connect_writing(self._path)
-        with silences.transaction(self._path, connection):
+        with self._beside() as connection:
             return marks.end(connection, id, now)
 
+    @contextmanager
+    def _beside(self) -> Iterator[Session]:
+        """A short transaction beside the writer, on disk when it is over. Raises InventoryError."""
+        with translate(self._path), closing(connect_writing(self._path)) as connection:
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
 
-def connect_writing(path: Path) -> sqlite3.Connection:
+
+class SQLiteSession(sqlite3.Connection):
+    """Keeps the promise of `session.Session`."""
+
+    texts = "meta"
+    unindexed = "+"
+
+    def insert(self, table: str, rows: Sequence[Sequence[Any]], conflict: str = "") -> None:
+        if rows:
+            self.executemany(f"INSERT INTO {table} VALUES ({','.join('?' * len(rows[0]))}) {conflict}", rows)
+
+    def touch(self, rows: Sequence[tuple[int, bool, int, int | None, int, int]]) -> None:
+        self.executemany(
+            "UPDATE looks SET scan = ?, failed = ?, seen = ?, served = ? WHERE location = ? AND collector = ?",
+            rows,
+        )
+
+    def next_ids(self, table: str, count: int) -> Sequence[int]:
+        (last,) = self.execute(
+            "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = ?", (table,)
+        ).fetchone()
+        return range(last + 1, last + 1 + count)
+
+    def scratch(self, table: str, columns: str) -> None:
+        self.execute(f"CREATE TEMP TABLE IF NOT EXISTS {table} ({columns})")
+        self.execute(f"DELETE FROM temp.{table}")
+
+    def damage(self, most: int) -> list[str]:
+        self.create_function("sha256", 1, lambda der: sha256(der).digest(), deterministic=True)
+        found = [
+            f"the file is damaged: {line}"
+            for (line,) in self.execute(f"PRAGMA integrity_check({most})")
+            if line != "ok"
+        ]
+        return found + [
+            f"{table}, row {row}: names a row of {parent} that is not there"
+            for table, row, parent, _ in self.execute("PRAGMA foreign_key_check").fetchmany(most)
+        ]
+
+
+def connect_writing(path: Path) -> SQLiteSession:
     connection = _connect(path, "mode=rw")
     try:
         for pragma in _WRITER_PRAGMAS:
@@ -150,7 +198,7 @@ def connect_writing(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def connect_reading(path: Path) -> sqlite3.Connection:
+def connect_reading(path: Path) -> SQLiteSession:
     connection = _connect(path, "mode=ro")
     try:
         # The log is opened by the first statement that reads, not by connect.
@@ -171,12 +219,13 @@ def connect_reading(path: Path) -> sqlite3.Connection:
     return _connect(path, "mode=ro&immutable=1")
 
 
-def _connect(path: Path, options: Literal["mode=rw", "mode=ro", "mode=ro&immutable=1"]) -> sqlite3.Connection:
+def _connect(path: Path, options: Literal["mode=rw", "mode=ro", "mode=ro&immutable=1"]) -> SQLiteSession:
     # Transactions are begun by hand (isolation_level None). The owner's calls come one at a time, but may come
     # from different threads of a pool.
-    connection = sqlite3.connect(
+    connection: SQLiteSession = sqlite3.connect(
         f"file:{quote(str(path))}?{options}",
         uri=True,
+        factory=SQLiteSession,
         isolation_level=None,
         check_same_thread=False,
         timeout=BUSY_SECONDS,

@@ -32,6 +32,7 @@ InventoryErrorKind = Literal[
     "not-inventory",
     "too-long",
     "gone",
+    "unreachable",
     "other",
 ]
 

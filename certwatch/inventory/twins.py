@@ -1,9 +1,9 @@
 """Where the same issuance is known beside a place: its certificate and its precertificate are one, by the TBS (RFC 6962, 3.2).
 Only where certificates of logs are in the inventory is there anything to ask."""
 
-import sqlite3
 from collections.abc import Mapping, Sequence
 
+from certwatch.inventory.session import Session
 from certwatch.model.location import Location, LocationURI
 from certwatch.model.neighbour import Twin
 from certwatch.model.sighting import Served
@@ -12,7 +12,7 @@ from certwatch.model.sighting import Served
 MOST = 100
 
 
-def load_twins(connection: sqlite3.Connection, places: Sequence[Served]) -> Mapping[int, tuple[Twin, ...]]:
+def load_twins(connection: Session, places: Sequence[Served]) -> Mapping[int, tuple[Twin, ...]]:
     """By location's id; those without any are absent. Places that had it, and have it no more, count. The caller holds a
     snapshot."""
     (is_logged,) = connection.execute(
@@ -34,9 +34,9 @@ def load_twins(connection: sqlite3.Connection, places: Sequence[Served]) -> Mapp
     return found
 
 
-def _places(connection: sqlite3.Connection, tbs: bytes) -> tuple[Twin, ...]:
+def _places(connection: Session, tbs: bytes) -> tuple[Twin, ...]:
     rows = connection.execute(
-        "SELECT l.id, l.uri, max(s.ended_at IS NULL AND l.retired_at IS NULL)"
+        "SELECT l.id, l.uri, max(CASE WHEN s.ended_at IS NULL AND l.retired_at IS NULL THEN 1 ELSE 0 END)"
         " FROM certificates c JOIN sightings s ON s.certificate = c.id AND s.position = 0 JOIN locations l ON l.id = s.location"
         " WHERE substr(c.tbs, 1, 8) = ? AND c.tbs = ? GROUP BY l.id ORDER BY l.id LIMIT ?",
         (tbs[:8], tbs, MOST),

@@ -47,7 +47,8 @@ def recorded(kind: str, batches: Sequence[Sequence[tuple[str, Observation]]]) ->
             for name, scan in scans.items():
                 looks = [look for collector, look in batch if collector == name]
                 tried.writer.record(scan, looks, {"by": name})
-                assert tried.reader.check() == []
+                # Of what takes a server's round trips, once at the end (`opened`) is enough.
+                assert kind != "sqlite" or tried.reader.check() == []
         for scan in scans.values():
             assert tried.writer.finish_scan(scan, [], EPOCH + timedelta(minutes=50)).status == "complete"
         tried.clock.now = EPOCH + timedelta(hours=1)

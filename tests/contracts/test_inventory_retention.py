@@ -8,6 +8,7 @@ import pytest
 
 from certwatch.inventory.store import FindingQuery, Pruned
 from certwatch.model.location import LocationURI
+from certwatch.model.observation import Gone
 from certwatch.plugins.testing import EPOCH, make_certificate
 from tests.support.inventories import STORES, TIMEOUT, Tried, opened, problem
 
@@ -91,3 +92,21 @@ def test_what_a_failing_location_showed_last_stays(tried: Tried) -> None:
     tried.settle()
     assert tried.writer.prune(tried.clock.advance(days=400)).sightings == 0
     assert tried.listed() == [FIRST.der]
+
+
+@pytest.mark.parametrize("first", ["prune", "gone"])
+def test_what_a_watch_saw_go_and_what_is_forgotten_do_not_get_in_each_others_way(
+    tried: Tried, first: str
+) -> None:
+    # Both kept their lists in one temporary table of different columns: after a watch had once said that something is
+    # gone, that writer could never prune again, and the reverse.
+    tried.scan(tried.look(URI, FIRST), tried.look(OTHER, SECOND))
+    if first == "prune":
+        tried.writer.prune(tried.clock())
+    now = tried.clock.advance(seconds=1)
+    gone = [Gone(location=LocationURI(URI), observed_at=now)]
+    assert tried.writer.record_changes("edge", [], {}, gone, now).changed == 1
+    assert [each.location.uri for each in tried.reader.live()] == [OTHER]
+    tried.settle()
+    assert tried.writer.prune(tried.clock.advance(days=400)).locations == 1
+    assert [each.location.uri for each in tried.reader.live()] == [OTHER]

@@ -205,7 +205,7 @@ def test_a_trust_store_that_is_missing_is_refused(tmp_path: Path) -> None:
     [
         ("sqlite:///proc/certwatch/inventory.db", "inventory /proc/certwatch/inventory.db: "),
         ("sqlite:///{folder}/text.db", "is not a certwatch inventory"),
-        ("postgresql://user:hunter2@127.0.0.1/x", "PostgreSQL is not yet built into this version"),
+        ("postgresql://user:hunter2@127.0.0.1:1/x", "inventory postgresql://127.0.0.1:1/x: no connection."),
     ],
 )
 def test_an_inventory_that_cannot_be_used_is_said(tmp_path: Path, inventory: str, said: str) -> None:

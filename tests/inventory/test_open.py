@@ -61,10 +61,26 @@ def test_what_is_no_address_is_refused_with_an_example(url: str) -> None:
     assert "sqlite:///path/to/inventory.db" in message
 
 
-def test_postgresql_is_refused_without_repeating_its_password() -> None:
-    kind, message = refused("postgresql://certwatch:secret@db.example.com/certwatch")
-    assert (kind, "secret" in message) == ("other", False)
-    assert "not yet" in message
+@pytest.mark.parametrize(
+    ("url", "kind", "said"),
+    [
+        (
+            "postgresql://certwatch:secret@127.0.0.1:1/certwatch",
+            "unreachable",
+            "127.0.0.1:1/certwatch: no connection",
+        ),
+        ("postgres://certwatch:secret@127.0.0.1:secret/x", "other", "not an address that libpq understands"),
+        (
+            "postgresql://127.0.0.1/x?password=secret&colour=secret",
+            "other",
+            "not an address that libpq understands",
+        ),
+    ],
+)
+def test_a_server_that_cannot_be_had_is_said_without_its_password(url: str, kind: str, said: str) -> None:
+    told, message = refused(url)
+    assert (told, "secret" in message) == (kind, False)
+    assert said in message
 
 
 def test_a_missing_file_is_not_made_by_who_only_reads(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What must not grow with the inventory is found by an index, not by reading through a table."""
 
+import re
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -18,6 +19,10 @@ URI = "tls://203.0.113.7:443/"
 FIRST, SECOND = make_certificate(), make_certificate(key_number=2)
 
 
+#: Temporary tables, which hold no more than what is being written.
+SCRATCH = re.compile(r"\b(FROM|INTO) (temp\.)?(stopped|retired|gone|forgotten)\b")
+
+
 def scans_in(connection: sqlite3.Connection, path: Path, call: Callable[[], object]) -> list[str]:
     """The tables that the call's statements read from end to end."""
     ran: list[str] = []
@@ -27,9 +32,8 @@ def scans_in(connection: sqlite3.Connection, path: Path, call: Callable[[], obje
     found = []
     with closing(sqlite3.connect(path)) as explain:
         for statement in ran:
-            if (
-                statement.lstrip().upper().startswith(("SELECT", "UPDATE", "DELETE"))
-                and "temp." not in statement
+            if statement.lstrip().upper().startswith(("SELECT", "UPDATE", "DELETE")) and not SCRATCH.search(
+                statement
             ):
                 plan = [row[3] for row in explain.execute("EXPLAIN QUERY PLAN " + statement)]
                 found += [f"{line} in {statement}" for line in plan if is_whole(line)]

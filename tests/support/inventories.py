@@ -1,7 +1,7 @@
 """An inventory to try things on, by kind of store: the contract tests run on each."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
@@ -15,9 +15,10 @@ from certwatch.model.location import LocationURI
 from certwatch.model.observation import Fact, Incomplete, LookError, Observation, Scan
 from certwatch.model.sighting import Served
 from certwatch.plugins.testing import FakeClock, Issued
+from tests.support import postgresql_inventories
 
-#: Every store that there is. PostgreSQL joins here.
-STORES = ("sqlite",)
+#: Every store that there is.
+STORES = ("sqlite", "postgresql")
 
 TIMEOUT = LookError(kind="timeout", message="no answer within 5 s")
 
@@ -143,13 +144,17 @@ def fingerprint(der: bytes) -> Fingerprint:
 @contextmanager
 def opened(kind: str, folder: Path) -> Iterator[Tried]:
     """An empty inventory. On leaving it must be sound, whatever was done to it."""
-    assert kind == "sqlite"
-    store = open_inventory(f"sqlite://{folder}/inventory.db")
-    writer, reader = store.writer(), store.reader()
-    try:
-        tried = Tried(store=store, writer=writer, reader=reader)
-        yield tried
-        assert reader.check() == []
-    finally:
-        reader.close()
-        writer.close()
+    with ExitStack() as stack:
+        if kind == "sqlite":
+            url = f"sqlite://{folder}/inventory.db"
+        else:
+            url = stack.enter_context(postgresql_inventories.empty())
+        store = open_inventory(url)
+        writer, reader = store.writer(), store.reader()
+        try:
+            tried = Tried(store=store, writer=writer, reader=reader)
+            yield tried
+            assert reader.check() == []
+        finally:
+            reader.close()
+            writer.close()

@@ -1,0 +1,1 @@
+"""The inventory in PostgreSQL: many processes on many machines read and write it."""

@@ -1,0 +1,65 @@
+"""The tables and their migrations: numbered scripts, applied in order, each in one transaction.
+
+To change the tables: add schema/000N_what.sql. A script once released is never edited.
+"""
+
+from importlib.resources import files
+
+from certwatch.inventory.postgresql.failures import inventory_error
+from certwatch.inventory.postgresql.session import Connection, PostgreSQLSession, query_of
+
+#: "CWiv", as the first of two keys of advisory locks. The second: what is locked.
+LOCKS = 0x43576976
+WRITING, MIGRATING, LEADING = 1, 2, 3
+
+_LOG = """
+CREATE TABLE IF NOT EXISTS certwatch_migrations (
+    number integer PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())
+"""
+
+
+def scripts() -> list[tuple[int, str, str]]:
+    """Number, name and text of each, in order."""
+    found = files(__package__).joinpath("schema").iterdir()
+    return [
+        (int(each.name[:4]), each.name.removesuffix(".sql"), each.read_text())
+        for each in sorted(found, key=lambda each: each.name)
+        if each.name.endswith(".sql")
+    ]
+
+
+def bring_up(url: str, connection: Connection, *, create: bool) -> None:
+    """To the last script. Raises InventoryError ("not-found" without `create`, "not-inventory", "newer"), psycopg.Error."""
+    known = scripts()
+    session = PostgreSQLSession(connection)
+    applied = _applied(session)
+    if applied is not None and applied > known[-1][0]:
+        raise inventory_error(url, "newer", f"its schema is {applied}, this version knows {known[-1][0]}")
+    if applied == known[-1][0]:
+        return
+    if applied is None:
+        if not create:
+            raise inventory_error(url, "not-found")
+        (foreign,) = session.execute(
+            "SELECT count(*) FROM pg_class WHERE relnamespace = current_schema()::regnamespace"
+            " AND relname IN ('certificates', 'locations', 'meta')"
+        ).fetchone()
+        if foreign:
+            raise inventory_error(url, "not-inventory", "it has tables of the same names")
+    for number, name, text in known:
+        with connection.transaction():
+            session.execute("SELECT pg_advisory_xact_lock(?, ?)", (LOCKS, MIGRATING))
+            if (_applied(session) or 0) >= number:
+                continue  # another process was faster
+            session.execute(_LOG)
+            connection.execute(query_of(text))
+            session.execute("INSERT INTO certwatch_migrations (number, name) VALUES (?, ?)", (number, name))
+
+
+def _applied(session: PostgreSQLSession) -> int | None:
+    """Number of the last script; None: no inventory."""
+    (there,) = session.execute("SELECT to_regclass('certwatch_migrations') IS NOT NULL").fetchone()
+    if not there:
+        return None
+    (number,) = session.execute("SELECT max(number) FROM certwatch_migrations").fetchone()
+    return None if number is None else int(number)
