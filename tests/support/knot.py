@@ -10,10 +10,13 @@ KEY_NAME, KEY_SECRET = "transfer.test", "c2VjcmV0IG9mIHRoZSB0cmFuc2ZlciBrZXk="
 
 
 @contextmanager
-def knot(folder: Path, zone: str, records: str, *, tsig: bool = False) -> Iterator[int]:
+def knot(
+    folder: Path, zone: str, records: str, *, tsig: bool = False, updates: bool = False
+) -> Iterator[int]:
     """Its port. `records`: lines of the zone, beside SOA and NS. `tsig`: transfers need the key, else an address of
-    loopback."""
+    loopback. `updates`: by the key (RFC 2136)."""
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "db").mkdir()
     port = free_port()
     (folder / "zone").write_text(
         f"$ORIGIN {zone}.\n$TTL 60\n@ SOA ns admin 1 3600 600 86400 60\n@ NS ns\nns A 127.0.0.1\n{records}\n"
@@ -25,7 +28,9 @@ def knot(folder: Path, zone: str, records: str, *, tsig: bool = False) -> Iterat
         f"database:\n  storage: {folder}/db\n"
         f"key:\n  - id: {KEY_NAME}\n    algorithm: hmac-sha256\n    secret: {KEY_SECRET}\n"
         f"acl:\n  - id: transfers\n    {allowed}\n    action: transfer\n"
-        f"zone:\n  - domain: {zone}\n    storage: {folder}\n    file: zone\n    acl: transfers\n"
+        f"  - id: updates\n    key: {KEY_NAME}\n    action: update\n"
+        f"zone:\n  - domain: {zone}\n    storage: {folder}\n    file: zone\n"
+        f"    acl: {'[transfers, updates]' if updates else 'transfers'}\n"
         "log:\n  - target: stdout\n    any: warning\n"
     )
     with running(

@@ -1,7 +1,7 @@
 """Let's Encrypt's test CA, pebble, from Debian: an ACME server that takes every challenge as met."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +18,15 @@ class Pebble:
 
 
 @contextmanager
-def pebble(folder: Path) -> Iterator[Pebble]:
-    """`folder` is empty and its own."""
+def pebble(
+    folder: Path,
+    *,
+    names_port: int | None = None,
+    http_port: int | None = None,
+    bindings: Mapping[str, str] = {},
+) -> Iterator[Pebble]:
+    """`folder` is empty and its own. `names_port`: of the name server by which it validates; None: every challenge is taken
+    as met. `bindings`: keys of external accounts by name, without which it makes no account."""
     port, management = free_port(), free_port()
     certificate, key, config = folder / "server.pem", folder / "server.key", folder / "pebble.json"
     openssl(
@@ -35,20 +42,23 @@ def pebble(folder: Path) -> Iterator[Pebble]:
                     "managementListenAddress": f"127.0.0.1:{management}",
                     "certificate": str(certificate),
                     "privateKey": str(key),
-                    "httpPort": free_port(),
+                    "httpPort": http_port or free_port(),
                     "tlsPort": free_port(),
                     "ocspResponderURL": "",
-                    "externalAccountBindingRequired": False,
+                    "externalAccountBindingRequired": bool(bindings),
+                    "externalAccountMACKeys": dict(bindings),
                 }
             }
         )
     )
     command = [program("pebble", "pebble"), "-config", str(config)]
+    if names_port is not None:
+        command += ["-dnsserver", f"127.0.0.1:{names_port}"]
     environment = {
-        "PEBBLE_VA_ALWAYS_VALID": "1",
+        "PEBBLE_VA_ALWAYS_VALID": "0" if names_port is not None else "1",
         "PEBBLE_VA_NOSLEEP": "1",
         "PEBBLE_WFE_NONCEREJECT": "0",
-        "PEBBLE_AUTHZREUSE": "100",
+        "PEBBLE_AUTHZREUSE": "0" if names_port is not None else "100",
     }
     with running(command, ready=lambda: accepts(port), log=folder / "pebble.log", env=environment):
         yield Pebble(directory_url=f"https://127.0.0.1:{port}/dir", root=certificate)
