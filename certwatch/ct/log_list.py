@@ -65,6 +65,8 @@ class LogList:
     at: datetime | None
     #: Logs that were left out, each a sentence that says why.
     skipped: tuple[str, ...]
+    #: Those that are known by their keys, followed or not.
+    known: tuple[Log, ...] = ()
 
 
 def verify_signature(data: bytes, signature: bytes, public_key: bytes) -> None:

@@ -149,6 +149,20 @@ def _split(size: int) -> int:
     return 1 << (size - 1).bit_length() - 1
 
 
+def path_ranges(index: int, size: int) -> list[tuple[int, int]]:
+    """Entries below each hash of the audit path of `index` in a tree of `size`, from the leaf up (RFC 6962, 2.1.1)."""
+    low, high, ranges = 0, size, list[tuple[int, int]]()
+    while high - low > 1:
+        middle = low + _split(high - low)
+        if index < middle:
+            ranges.append((middle, high))
+            high = middle
+        else:
+            ranges.append((low, middle))
+            low = middle
+    return ranges[::-1]
+
+
 def verify_inclusion(index: int, size: int, leaf: bytes, path: Sequence[bytes], root: bytes) -> None:
     """RFC 9162, 2.1.3.2. Raises ProofError."""
     if root_by_path(index, size, leaf, path) != root:

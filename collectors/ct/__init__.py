@@ -38,12 +38,15 @@ from collectors.ct.sieve import Sieve
 from collectors.ct.source import LogError, LogSource
 from collectors.ct.state import LogState, Rescan, from_facts, log_location, rfc3339
 from collectors.ct.static_ct import StaticSource
+from collectors.ct.timestamps import Asked, Timestamps, in_use
 
 log = get_logger(__name__)
 
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 #: Blocks that all logs together hold in memory.
 HELD = 8
+#: Certificates in use whose timestamps are verified at a time.
+CHUNK = 500
 #: Observations that wait to be taken.
 WAITING = 200
 #: Of a watch list with more items it is not remembered which they are: names added later are not looked up in what was read.
@@ -64,6 +67,7 @@ class CTCollector:
         # What is learnt of logs outlives a scan.
         self._paces: dict[str, Pace] = {}
         self._cache = FetchCache(max_bytes=8 << 20)
+        self._timestamps = Timestamps()
 
     async def collect(self) -> AsyncIterator[Observation | Unchanged]:
         config = self._config
@@ -99,13 +103,42 @@ class CTCollector:
     async def _work(self, logs: LogList, fetcher: Fetcher, told: "asyncio.Queue[Observation | None]") -> None:
         scan = _Scan(self._name, self._config, self._context, self._paces, self._user_agent, fetcher, told)
         try:
-            await scan.run(logs)
+            followers = await scan.run(logs)
+            await self._tell_timestamps(logs, followers, told)
         except asyncio.CancelledError:
             raise  # nobody takes any more
         except BaseException:
             await told.put(None)
             raise
         await told.put(None)
+
+    async def _tell_timestamps(
+        self, logs: LogList, followers: list[Follower], told: "asyncio.Queue[Observation | None]"
+    ) -> None:
+        """What certificates in use carry, and whether logs kept what they promised."""
+        view = self._context.view
+        if view is None:
+            return
+        stamped = await asyncio.to_thread(lambda: list(in_use(view)))
+        asked = {
+            each.log.key.log_id: Asked(log=each.log, source=each.source, head=each.state.head)
+            for each in followers
+            if each.state.head is not None
+        }
+        self._timestamps.forget(stamped)
+        await self._timestamps.ask(stamped, asked)
+        by_id = {each.key.log_id: each for each in logs.known}
+        is_list_known = self._config.log_list is not None
+        for first in range(0, len(stamped), CHUNK):
+            made = await asyncio.to_thread(
+                self._timestamps.observations,
+                stamped[first : first + CHUNK],
+                by_id,
+                self._context.clock(),
+                is_list_known=is_list_known,
+            )
+            for each in made:
+                await told.put(each)
 
 
 class _Scan:
@@ -135,7 +168,7 @@ class _Scan:
         self._all_read = asyncio.Event()
         self._failed: dict[str, str] = {}
 
-    async def run(self, logs: LogList) -> None:
+    async def run(self, logs: LogList) -> "list[Follower]":
         watched, facts = await asyncio.gather(
             asyncio.to_thread(self._watched), asyncio.to_thread(self._facts, _watch_location(self._name))
         )
@@ -159,7 +192,7 @@ class _Scan:
         await self._tell_watch(watched, since)
         self._pending = {each.log.name for each, _ in followers}
         if not followers:
-            return
+            return []
         async with asyncio.TaskGroup() as group:
             for follower, is_ending in followers:
                 group.create_task(self._follow(follower, is_ending))
@@ -167,6 +200,7 @@ class _Scan:
             raise CollectError(
                 "unreachable", f"{self._name}: no log could be read. {next(iter(self._failed.values()))}"
             )
+        return [each for each, _ in followers]
 
     def _watched(self) -> Watched:
         view = self._context.view

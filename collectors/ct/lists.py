@@ -60,7 +60,7 @@ async def read_logs(config: CTConfig, fetcher: Fetcher, user_agent: str) -> LogL
     ]
     if not chosen:
         raise CollectError("not-found", "no log is left to follow: see log_list, logs and only")
-    return LogList(logs=tuple(chosen), version=version, at=at, skipped=skipped)
+    return LogList(logs=tuple(chosen), version=version, at=at, skipped=skipped, known=tuple(logs.values()))
 
 
 def _signature_of(list_: str) -> str:

@@ -168,6 +168,18 @@ class RFC6962Source:
             tree.extend([leaf])
         return tree
 
+    async def has(self, leaf: bytes, index: int | None, head: SignedHead) -> bool:
+        hash = quote(base64.b64encode(leaf).decode(), safe="")
+        path = f"get-proof-by-hash?hash={hash}&tree_size={head.size}"
+        try:
+            data = await self._get(path, MAX_SMALL)
+        except MissingError:
+            return False  # as Trillian answers; that it is not there cannot be proven
+        answer = parse(data, lambda each: msgspec.json.decode(each, type=_Proof), self._where(path))
+        proof = _hashes(answer.audit_path or [], self._where(path))
+        verify_inclusion(answer.leaf_index, head.size, leaf, proof, head.root)
+        return True
+
     async def beside(self, block: Block, position: int, *, is_precertificate: bool) -> Beside:
         rest = block.rest[position]
         if isinstance(rest, msgspec.Raw):

@@ -51,6 +51,11 @@ class LogSource(Protocol):
         """The tree of the entries before `index`, verified against the head."""
         ...
 
+    async def has(self, leaf: bytes, index: int | None, head: SignedHead) -> bool:
+        """Whether the tree of `head` has an entry of this leaf hash, at `index` if that is known; either is proven as far as the
+        protocol can prove it."""
+        ...
+
     async def beside(self, block: Block, position: int, *, is_precertificate: bool) -> Beside:
         """What stands beside a leaf, with its chain. Raises Malformed."""
         ...

@@ -14,8 +14,10 @@ from certwatch.ct.merkle import (
     Tree,
     fold,
     missing_subtrees,
+    path_ranges,
     proof_ranges,
     subtree_in_tile,
+    verify_inclusion,
 )
 from certwatch.ct.notes import MAX_BYTES as MAX_CHECKPOINT
 from certwatch.ct.tiles import tile_path, tile_width
@@ -94,6 +96,16 @@ class StaticSource:
         if whole.root != head.root:
             raise ProofError(f"the hash tiles make another root for {head.size} entries than the signed one")
         return tree
+
+    async def has(self, leaf: bytes, index: int | None, head: SignedHead) -> bool:
+        if index is None:
+            raise LogError("a timestamp of a static log without the entry's index", again=False)
+        if index >= head.size:
+            return False
+        there = await self._subtree(0, index, head.size)
+        path = [await self._root(low, high, head.size) for low, high in path_ranges(index, head.size)]
+        verify_inclusion(index, head.size, there, path, head.root)
+        return there == leaf
 
     async def _root(self, low: int, high: int, size: int) -> bytes:
         # Not aligned as a whole, but each half that a proof names begins where its largest subtree may.

@@ -306,7 +306,17 @@ def fingerprint_of(text: str) -> Any:
 
 
 def log_list(*entries: Mapping[str, Any], tiled: Sequence[Mapping[str, Any]] = ()) -> bytes:
-    operators = [{"name": "Test", "email": [], "logs": list(entries), "tiled_logs": list(tiled)}]
+    # The first word of a description is its operator: see `list_entry`.
+    named = {each["description"].partition(" ")[0]: None for each in (*entries, *tiled)}
+    operators = [
+        {
+            "name": name,
+            "email": [],
+            "logs": [each for each in entries if each["description"].startswith(f"{name} ")],
+            "tiled_logs": [each for each in tiled if each["description"].startswith(f"{name} ")],
+        }
+        for name in named
+    ]
     return json.dumps(
         {"version": "1.0", "log_list_timestamp": "2026-11-24T00:00:00Z", "operators": operators}
     ).encode()
