@@ -6,12 +6,13 @@ import threading
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from certwatch.ca import audit
 from certwatch.ca.crl import current, revoke
 from certwatch.ca.failure import CAError
 from certwatch.ca.issue import Certified, issue
+from certwatch.ca.key_file import generate
 from certwatch.ca.keys import KeyRing, Secrets
 from certwatch.ca.token import module_of
 from certwatch.model.clock import system_clock
@@ -124,6 +125,47 @@ def test_the_second_token_takes_over(
     from cryptography.hazmat.primitives.asymmetric import ec
 
     ring.open(away).sign(b"x", ec.ECDSA(hashes.SHA256()))  # type: ignore[call-arg]
+
+
+def test_signing_goes_on_in_the_second_token_when_the_first_vanishes_at_work(tmp_path: Path) -> None:
+    """Both hold the same key, as after a cloning by the manufacturer's tool. In a process of its own: what happens to a
+    library happens to all its tokens."""
+    first, second = softhsm(tmp_path, "vanishing"), softhsm(tmp_path, "standing-by")
+    key = generate("ec-p256")
+    (tmp_path / "key.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    for label in ("vanishing", "standing-by"):
+        subprocess.run(
+            ["softhsm2-util", "--import", tmp_path / "key.pem", "--token", label, "--pin", "1234", "--label", "issuing", "--id", "A1B2"],
+            check=True, capture_output=True, timeout=15,
+        )  # fmt: skip
+    script = f"""
+import ctypes, subprocess
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from certwatch.ca.keys import KeyRing, Secrets
+from certwatch.telemetry.metrics import CA_TOKEN_FAILURES
+ring = KeyRing(Secrets(passphrase=lambda: b"", pin=lambda: None), more_tokens=[{second!r}])
+key = ring.open({first.replace("?", ";object=issuing;id=%A1%B2?", 1)!r})
+def sign():
+    signature = key.sign(b"x", ec.ECDSA(hashes.SHA256()))
+    key.public_key().verify(signature, b"x", ec.ECDSA(hashes.SHA256()))
+    failed = sum(each.value for metric in CA_TOKEN_FAILURES.collect() for each in metric.samples if each.name.endswith("_total"))
+    print("signed", int(failed))
+sign()
+subprocess.run(["softhsm2-util", "--delete-token", "--token", "vanishing"], check=True, capture_output=True)
+# SoftHSM notices when it is initialised anew; its sessions are dead then, as those of a device that was unplugged.
+ctypes.CDLL({SOFTHSM!r}).C_Finalize(None)
+sign()
+sign()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    before, *after = [int(line.split()[1]) for line in done.stdout.splitlines()]
+    assert before == 0
+    assert len(after) == 2
+    assert min(after) > 0
 
 
 def test_a_wrong_pin_is_said_and_tried_once(tmp_path: Path, token: str) -> None:
