@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -24,7 +24,7 @@ from certwatch.engine.engine import Engine
 from certwatch.engine.known_rules import KnownRule, known_rules
 from certwatch.engine.view import StoreView
 from certwatch.inventory import open_inventory
-from certwatch.inventory.store import InventoryError, Reader
+from certwatch.inventory.store import InventoryError, Reader, Store, Writer
 from certwatch.model.clock import Clock
 from certwatch.model.ledger_entry import LedgerEntry
 from certwatch.plugins.exporter import News
@@ -51,6 +51,8 @@ THREADS = 16
 _THREAD = "certwatch-io"
 #: Of the CA's listeners: many clients ask it at once, and each briefly.
 CA_CONNECTIONS = 2048
+#: Between two looks whether another daemon has left the shared inventory.
+TURN_SECONDS = 2.0
 #: For what remediation asks of the CA: a token may be slow.
 CA_SECONDS = 120.0
 
@@ -86,6 +88,9 @@ class Daemon:
         #: The CA's listeners.
         self._ca_servers: list[HTTPServer] = []
         self._remediation: RunningRemediation | None = None
+        # Of an inventory that several daemons share: one of them works, the others stand by.
+        self._shared = False
+        self._lost = False
 
     async def main(self) -> int:
         self._take_signals()
@@ -95,16 +100,20 @@ class Daemon:
         if refused is None:
             notify(self._env, "READY=1", f"STATUS={self._status()}")
             self._keep(asyncio.create_task(keep_alive(self._env, self._status)))
+            if self._shared:
+                self._keep(asyncio.create_task(self._watch_turn()))
             await self._stopping.wait()
             notify(self._env, "STOPPING=1")
             log.info("stopping")
-        return await self._stop(OK if refused is None else refused)
+        return await self._stop(FAILED if self._lost else OK if refused is None else refused)
 
     async def _start(self) -> int | None:
         """The exit status, if it cannot."""
         config = self._config
         try:
             await self._open()
+            if self._engine is None:
+                return OK
             assert self._engine is not None and self._view is not None  # noqa: S101
             work = await asyncio.to_thread(assemble, config, self._view, self._clock)
             rules, _ = await asyncio.to_thread(known_rules, config)
@@ -141,9 +150,42 @@ class Daemon:
 
     async def _open(self) -> None:
         store = await asyncio.to_thread(open_inventory, self._config.inventory)
-        writer = await asyncio.to_thread(store.writer)
+        self._shared = store.is_shared
+        writer = await self._turn(store)
+        if writer is None:
+            return
         self._view = StoreView(store)
         self._engine = Engine(store, writer, self._view, self._clock)
+
+    async def _turn(self, store: Store) -> Writer | None:
+        """The writer, as soon as no other daemon has it. None: told to stop before that."""
+        waits = False
+        while not self._stopping.is_set():
+            try:
+                return await asyncio.to_thread(store.writer)
+            except InventoryError as error:
+                # A server that fails over is waited for as well, once this one stands by.
+                if not store.is_shared or error.kind not in ("locked", *(["unreachable"] if waits else [])):
+                    raise
+                if not waits:
+                    waits = True
+                    log.info("stands_by", reason=error.message)
+                    notify(self._env, "READY=1", "STATUS=stands by")
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), TURN_SECONDS)
+        return None
+
+    async def _watch_turn(self) -> None:
+        """Another daemon took over while this one could not reach the server: whoever restarts this one makes it stand by."""
+        assert self._engine is not None  # noqa: S101
+        while True:
+            await asyncio.sleep(TURN_SECONDS)
+            failure = self._engine.writer.failure
+            if failure is not None and failure.kind == "locked":
+                log.error("lost_turn", reason=failure.message)
+                self._lost = True
+                self._stopping.set()
+                return
 
     async def _open_ca(self, config: Config) -> None:
         """If it is to listen somewhere. Raises CAError, ConfigError, PortError."""

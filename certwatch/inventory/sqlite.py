@@ -44,6 +44,8 @@ _WRITER_PRAGMAS = (
 
 
 class SQLiteStore:
+    is_shared = False
+
     def __init__(self, path: Path, *, create: bool = True) -> None:
         """Raises InventoryError; see `open_inventory`."""
         self._path = path

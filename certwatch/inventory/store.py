@@ -388,6 +388,11 @@ class Reader(Protocol):
 class Store(Protocol):
     """An open inventory."""
 
+    @property
+    def is_shared(self) -> bool:
+        """Processes of several machines have it: whose writer is "locked" may wait until it is its turn."""
+        ...
+
     def writer(self) -> Writer:
         """The one writer. Raises InventoryError "locked" if another process has it."""
         ...

@@ -1,7 +1,9 @@
 """The inventory in PostgreSQL, behind the same promise as in SQLite.
 
-Writers of all processes take turns: each transaction, a few milliseconds, begins with one advisory lock, so that what
-the write path assumes (nobody else changes what it has read) holds. Readers never wait for them.
+One process at a time is the writer, on whatever machine: an advisory lock that its connection holds, so that the server
+gives it to another when that connection ends. What is written beside it (silences, marks) takes turns with it: each
+transaction, a few milliseconds, begins with another lock, so that what the write path assumes (nobody else changes what it
+has read) holds. Readers never wait.
 
 What a crash loses: as with SQLite. A transaction is there for everybody when it is committed; the server waits for its
 disk (`synchronous_commit`) only when a scan ends, which takes all earlier ones along.
@@ -10,30 +12,35 @@ disk (`synchronous_commit`) only when a scan ends, which takes all earlier ones 
 import math
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import psycopg
 
 from certwatch.inventory import marks, silences
-from certwatch.inventory.postgresql.failures import inventory_error, translate
-from certwatch.inventory.postgresql.schema import LOCKS, WRITING, bring_up
+from certwatch.inventory.postgresql.failures import inventory_error, shown, translate
+from certwatch.inventory.postgresql.schema import LEADING, LOCKS, WRITING, bring_up
 from certwatch.inventory.postgresql.session import Connection, PostgreSQLSession, query_of
 from certwatch.inventory.reading import InventoryReader
 from certwatch.inventory.session import Session
-from certwatch.inventory.store import InventoryError, Reader, Writer
+from certwatch.inventory.store import InventoryError, Reader, Recorded, Writer
 from certwatch.inventory.writing import InventoryWriter, Special
 from certwatch.model.mark import Mark, MarkID
+from certwatch.model.observation import Incomplete, LookError, Observation, Scan, ScanID
 from certwatch.model.silence import Silence, SilenceID
 from certwatch.telemetry.metrics import INVENTORY_WRITE_FAILURES
+
+T = TypeVar("T")
 
 #: For one attempt at a connection.
 CONNECT_SECONDS = 10
 #: A writer that stands still within a transaction (stopped, its machine asleep) keeps the others waiting no longer.
 IDLE_SECONDS = 20
+#: For a server that was there and restarts.
+RESTART_SECONDS = 20.0
 #: For the others' turns.
 LOCK_SECONDS = 60
 
@@ -52,6 +59,8 @@ _HOSTS = re.compile(r"([^,:\[\]]*|\[[^\[\]]*\])(:\d+)?(,([^,:\[\]]*|\[[^\[\]]*\]
 
 
 class PostgreSQLStore:
+    is_shared = True
+
     def __init__(self, url: str, *, create: bool = True) -> None:
         """Raises InventoryError; see `open_inventory`."""
         self._url = url
@@ -71,7 +80,7 @@ class PostgreSQLStore:
                 connection.close()
 
     def writer(self) -> Writer:
-        """One of any number: they take turns."""
+        """The one writer; also "locked" if this process has it already."""
         return PostgreSQLWriter(self._url)
 
     def reader(self) -> Reader:
@@ -112,8 +121,9 @@ def connect(url: str) -> Connection:
 class Line:
     """One connection, made when it is needed and made again when it broke. Its owner's calls come one at a time."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, leads: bool = False) -> None:
         self._url = url
+        self._leads = leads
         self._connection: Connection | None = None
         self._closed = False
 
@@ -158,13 +168,57 @@ class Line:
                 if not self._connection.closed:
                     self._end(self._connection)
                     raise
-        self._connection = connect(self._url)
+        patience = RESTART_SECONDS if self._connection is not None else 0.0
+        self._connection = self._connected(time.monotonic() + patience)
         try:
             self._connection.execute(query_of(statements))
         except BaseException:
             self._end(self._connection)
             raise
         return self._connection
+
+    def open(self) -> None:
+        """Now rather than with the first step."""
+        self._connection = self._connected(time.monotonic())
+
+    def _connected(self, deadline: float) -> Connection:
+        """Tried until then, in case that the server restarts. Raises InventoryError "locked" if it has another writer."""
+        pause = 0.1
+        while True:
+            try:
+                connection = connect(self._url)
+                break
+            except psycopg.OperationalError:
+                if time.monotonic() + pause > deadline:
+                    raise
+            time.sleep(pause)
+            pause = min(2 * pause, 2.0)
+        try:
+            if self._leads:
+                self._lead(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _lead(self, connection: Connection) -> None:
+        # A machine that is gone without a word leads no longer than this.
+        connection.execute(
+            "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 3; SET tcp_keepalives_count = 4"
+        )
+        session = PostgreSQLSession(connection)
+        (leads,) = session.execute("SELECT pg_try_advisory_lock(?, ?)", (LOCKS, LEADING)).fetchone()
+        if not leads:
+            row = session.execute(
+                "SELECT coalesce(host(a.client_addr), 'the server itself'), a.backend_start::text FROM pg_locks l"
+                " JOIN pg_stat_activity a USING (pid) WHERE l.locktype = 'advisory' AND l.classid = ? AND l.objid = ?"
+                " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+                (LOCKS, LEADING),
+            ).fetchone()
+            whose = "another process" if row is None else f"a process on {row[0]}, since {row[1]},"
+            raise InventoryError(
+                "locked", f"inventory {shown(self._url)}: {whose} is writing it already, and only one may"
+            )
 
     @contextmanager
     def _ended(self, connection: Connection, statement: str) -> Iterator[None]:
@@ -213,7 +267,9 @@ class PostgreSQLReader(InventoryReader):
 class PostgreSQLWriter(InventoryWriter):
     def __init__(self, url: str) -> None:
         self._url = url
-        self._line = Line(url)
+        self._line = Line(url, leads=True)
+        with translate(url):
+            self._line.open()
 
     def close(self) -> None:
         """May be called twice."""
@@ -227,3 +283,34 @@ class PostgreSQLWriter(InventoryWriter):
         except InventoryError as error:
             INVENTORY_WRITE_FAILURES.labels(error.kind).inc()
             raise
+
+    # What may be said twice is said again when the connection broke off in the middle: whether it was kept is not known.
+
+    def record(
+        self, scan: ScanID, observations: Sequence[Observation], labels: Mapping[str, str] | None = None
+    ) -> Recorded:
+        return self._again(lambda: super(PostgreSQLWriter, self).record(scan, observations, labels))
+
+    def finish_scan(
+        self,
+        scan: ScanID,
+        incomplete: Sequence[Incomplete],
+        now: datetime,
+        *,
+        failed: LookError | None = None,
+        unchanged: Collection[str] = (),
+        continued: Mapping[str, datetime] | None = None,
+    ) -> Scan:
+        return self._again(
+            lambda: super(PostgreSQLWriter, self).finish_scan(
+                scan, incomplete, now, failed=failed, unchanged=unchanged, continued=continued
+            )
+        )
+
+    def _again(self, step: Callable[[], T]) -> T:
+        try:
+            return step()
+        except InventoryError as error:
+            if error.kind != "unreachable":
+                raise
+            return step()

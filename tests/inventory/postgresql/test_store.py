@@ -1,0 +1,151 @@
+"""What only a server can do to an inventory: two writers, a lost connection, a foreign database."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from certwatch.inventory import open_inventory
+from certwatch.inventory.postgresql.session import translated
+from certwatch.inventory.store import InventoryError, Query, Writer
+from certwatch.model.location import LocationURI
+from certwatch.model.observation import Observation
+from certwatch.plugins.testing import EPOCH, make_certificate
+from tests.support import postgresql_inventories
+
+URI = LocationURI("tls://203.0.113.7:443/")
+LEAF = make_certificate()
+LOOK = Observation(location=URI, observed_at=EPOCH, chain=(LEAF.der,))
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    with postgresql_inventories.empty() as address:
+        yield address
+
+
+def cut_connections(url: str) -> None:
+    postgresql_inventories.server().run(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'certwatch'",
+        database=url.rpartition("/")[2],
+    )
+
+
+def refused(writer: Writer) -> InventoryError:
+    with pytest.raises(InventoryError) as error:
+        writer.begin_scan("edge", EPOCH)
+    return error.value
+
+
+def test_one_writer_at_a_time_and_the_next_when_it_has_gone(url: str) -> None:
+    store = open_inventory(url)
+    first = store.writer()
+    with pytest.raises(InventoryError, match="is writing it already") as error:
+        store.writer()
+    assert (error.value.kind, store.is_shared) == ("locked", True)
+    first.close()
+    store.writer().close()
+
+
+def test_a_writer_whose_connection_broke_goes_on_where_it_was(url: str) -> None:
+    store = open_inventory(url)
+    writer, reader = store.writer(), store.reader()
+    scan = writer.begin_scan("edge", EPOCH)
+    cut_connections(url)
+    assert writer.record(scan, [LOOK]).changed == 1
+    cut_connections(url)
+    assert writer.finish_scan(scan, [], EPOCH).status == "complete"
+    cut_connections(url)
+    assert [entry.certificate.der for entry in reader.list(Query(), EPOCH)] == [LEAF.der]
+    assert reader.check() == []
+    reader.close()
+    writer.close()
+
+
+def test_a_writer_that_lost_its_turn_writes_nothing_any_more(url: str) -> None:
+    store = open_inventory(url)
+    first = store.writer()
+    cut_connections(url)
+    second = store.writer()
+    assert refused(first).kind == "locked"
+    scan = second.begin_scan("edge", EPOCH)
+    assert refused(first).kind == "locked"
+    assert second.record(scan, [LOOK]).changed == 1
+    first.close()
+    second.close()
+
+
+def test_a_step_that_fails_half_way_leaves_nothing(url: str) -> None:
+    store = open_inventory(url)
+    writer, reader = store.writer(), store.reader()
+    scan = writer.begin_scan("edge", EPOCH)
+    postgresql_inventories.server().run(
+        "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE disk_full; END'",
+        "CREATE TRIGGER fail BEFORE INSERT ON judgements EXECUTE FUNCTION fail()",
+        database=url.rpartition("/")[2],
+    )
+    try:
+        with pytest.raises(InventoryError, match="no space left") as error:
+            writer.record(scan, [LOOK])
+        assert error.value.kind == "full"
+        assert reader.counts().certificates == 0
+    finally:
+        postgresql_inventories.server().run("DROP FUNCTION fail CASCADE", database=url.rpartition("/")[2])
+    assert writer.record(scan, [LOOK]).changed == 1
+    reader.close()
+    writer.close()
+
+
+def test_a_database_of_others_is_left_alone() -> None:
+    server = postgresql_inventories.server()
+    server.run("CREATE TABLE locations (id integer)", database="ca")
+    try:
+        with pytest.raises(InventoryError, match="it has tables of the same names") as error:
+            open_inventory(postgresql_inventories.url("ca"))
+        assert error.value.kind == "not-inventory"
+        with pytest.raises(InventoryError) as error:
+            open_inventory(postgresql_inventories.url("ca"), create=False)
+        assert error.value.kind == "not-found"
+        with pytest.raises(InventoryError, match="does not exist") as error:
+            open_inventory(postgresql_inventories.url("nowhere"))
+        assert error.value.kind == "unreachable"
+    finally:
+        server.run("DROP TABLE locations", database="ca")
+
+
+def test_a_newer_schema_is_refused(url: str) -> None:
+    database = url.rpartition("/")[2]
+    postgresql_inventories.server().run(
+        "INSERT INTO certwatch_migrations VALUES (4711, 'from_the_future')", database=database
+    )
+    try:
+        with pytest.raises(InventoryError, match="its schema is 4711") as error:
+            open_inventory(url)
+        assert error.value.kind == "newer"
+    finally:
+        postgresql_inventories.server().run(
+            "DELETE FROM certwatch_migrations WHERE number = 4711", database=database
+        )
+
+
+def test_a_reader_is_told_when_it_takes_too_long(url: str) -> None:
+    reader = open_inventory(url).reader()
+    reader.limit_time(0)
+    with pytest.raises(InventoryError) as error:
+        reader.counts()
+    assert error.value.kind == "too-long"
+    reader.limit_time(None)
+    assert reader.counts().locations == 0
+    reader.close()
+
+
+@pytest.mark.parametrize(
+    ("sqlite", "postgresql"),
+    [
+        ("SELECT ? WHERE a LIKE '%?' AND b = ?", "SELECT %s WHERE a LIKE '%%?' AND b = %s"),
+        ("instr(uri, '?sni=') = ?1 || '''?' || ?2", "instr(uri, '?sni=') = %(p1)s || '''?' || %(p2)s"),
+        ("a < :now AND b::text = ':now' AND 7 % 2 = 1", "a < %(now)s AND b::text = ':now' AND 7 %% 2 = 1"),
+        ("FROM w INDEXED BY some CROSS JOIN k ON TRUE", "FROM w  JOIN k ON TRUE"),
+    ],
+)
+def test_parameters_are_told_from_text(sqlite: str, postgresql: str) -> None:
+    assert translated(sqlite) == postgresql
