@@ -20,6 +20,8 @@ SHORT = timedelta(days=10)
 GRACE_PART = 12
 PAGE_PART = 12
 TICK = timedelta(seconds=1)
+#: Clocks are: what begins within it has begun before anybody has looked.
+SECONDS_APART = timedelta(minutes=1)
 #: So many places of one key may be more than are named.
 MANY = 50
 RECHECK = timedelta(hours=6)
@@ -140,6 +142,8 @@ def _not_yet_valid(served: Served, config: RuleConfig, world: World) -> Iterator
         if certificate.not_before is None or certificate.not_before <= world.now:
             continue
         yield Until(instant=certificate.not_before)
+        if certificate.not_before - world.now <= SECONDS_APART:
+            continue
         start = certificate.not_before.isoformat().replace("+00:00", "Z")
         yield Problem(
             severity="ticket" if served.location.kind in FILE_KINDS else "page",
@@ -173,7 +177,7 @@ NOT_YET_VALID = Rule(
     id="not-yet-valid",
     title="Certificate is not valid yet",
     why="Before notBefore clients refuse the connection as they do after notAfter. It happens when a certificate is "
-    "put in place before its time, or when clocks disagree.",
+    "put in place before its time, or when clocks disagree. What begins within a minute is not told.",
     fix="Put the former certificate back, or wait; compare the clocks of the CA, of the server and of this host "
     "(`certwatch doctor`).",
     severity="page",

@@ -15,6 +15,9 @@ from certwatch.plugins.rule import Rule, RuleConfig, Until, World
 #: Kinds of location that the revocation collector makes.
 OCSP_KIND = "ocsp"
 CRL_KINDS = ("http", "https")
+#: What was seen before its end may have been replaced since, though nobody has looked: a page waits so long for a look.
+UNTIL_LOOKED = timedelta(minutes=30)
+TICK = timedelta(seconds=1)
 
 
 def text_of(served: Served, fact: str) -> str:
@@ -29,6 +32,12 @@ def instant_of(served: Served, fact: str) -> datetime | None:
     except ValueError:
         return None
     return said if said.tzinfo is not None else None
+
+
+def _ended(served: Served, end: datetime, now: datetime) -> bool:
+    """And seen to be: by a look after it, or by so much time that there must have been one."""
+    looked = served.last_seen is not None and served.last_seen > end
+    return now > end and (looked or now >= end + UNTIL_LOOKED)
 
 
 def about_of(served: Served) -> Fingerprint | None:
@@ -114,7 +123,7 @@ def _responder_wrong(served: Served, config: RuleConfig, world: World) -> Iterat
             "told its responder yet (minutes are usual), or did not issue it.",
         )
     end = instant_of(served, "ocsp_next_update")
-    if end is not None and end < world.now:
+    if end is not None and _ended(served, end, world.now):
         yield Problem(
             severity="page",
             fingerprint=about_of(served),
@@ -122,7 +131,7 @@ def _responder_wrong(served: Served, config: RuleConfig, world: World) -> Iterat
             text="The responder did not renew it in time.",
         )
     elif end is not None:
-        yield Until(instant=end + timedelta(seconds=1))
+        yield Until(instant=end + UNTIL_LOOKED)
 
 
 class CRLConfig(RuleConfig):
@@ -150,19 +159,16 @@ def _crl(served: Served, config: CRLConfig, world: World) -> Iterator[Problem | 
     begin, end = instant_of(served, "crl_this_update"), instant_of(served, "crl_next_update")
     if begin is not None and end is not None:
         due = end - (end - begin) * config.remaining_percent / 100
-        if world.now > end:
-            yield _ended(
-                served, issuer, "page" if served.location.kind not in FILE_KINDS else "ticket", "has ended"
-            )
-        elif world.now >= due:
-            yield _ended(served, issuer, "ticket", "ends")
-            yield Until(instant=end + timedelta(seconds=1))
-        else:
-            yield Until(instant=due)
-            yield Until(instant=end + timedelta(seconds=1))
+        if _ended(served, end, world.now):
+            in_file = served.location.kind in FILE_KINDS
+            yield _near_end(served, issuer, "ticket" if in_file else "page", "has ended")
+            return
+        if world.now >= due:
+            yield _near_end(served, issuer, "ticket", "has ended" if world.now > end else "ends")
+        yield from (Until(instant=each) for each in (due, end + TICK, end + UNTIL_LOOKED) if each > world.now)
 
 
-def _ended(served: Served, issuer: str, severity: Severity, verb: str) -> Problem:
+def _near_end(served: Served, issuer: str, severity: Severity, verb: str) -> Problem:
     return Problem(
         severity=severity,
         fingerprint=None,
@@ -229,7 +235,7 @@ def _staple(served: Served, config: RuleConfig, world: World) -> Iterator[Proble
             )
         return
     end, fault = instant_of(served, "staple_next_update"), text_of(served, "staple_fault")
-    ended = end is not None and end < world.now
+    ended = end is not None and _ended(served, end, world.now)
     if fault or ended:
         yield Problem(
             severity="page" if leaf.must_staple else "ticket",
@@ -239,7 +245,7 @@ def _staple(served: Served, config: RuleConfig, world: World) -> Iterator[Proble
             "can reach the responder, and reload it.",
         )
     elif end is not None:
-        yield Until(instant=end + timedelta(seconds=1))
+        yield Until(instant=end + UNTIL_LOOKED)
 
 
 SEE = "See what was answered: `certwatch show LOCATION`. Ask for yourself: `openssl ocsp -issuer ISSUER.pem -cert CERT.pem -url URL -resp_text`."
@@ -282,7 +288,8 @@ OCSP_WRONG = Rule(
 CRL_STALE = Rule(
     id="crl-stale",
     title="CRL ends, or cannot be believed",
-    why="A CRL past its next update revokes nothing any more, and careful clients then refuse everything of that CA.",
+    why="A CRL past its next update revokes nothing any more, and careful clients then refuse everything of that CA. A ticket with "
+    "a fifth of its validity left; a page when a look after its end has found no newer one, half an hour after it at the latest.",
     fix="See that the CA makes it on time and that every place that publishes it has the newest.",
     severity="page",
     source="RFC 5280, 5.1.2.5",

@@ -92,20 +92,15 @@ async def ask(wanted: Wanted, url: str, fetcher: Fetcher, answers: Answers, now:
     if remembered is not None and (wanted.revoked is None or remembered.answer.status == "revoked"):
         return replace(base, facts={**_facts(wanted, remembered.answer, None), **remembered.clock})
     try:
-        body, seconds, headers = await _exchange(wanted, url, fetcher)
+        answer, seconds, headers = await _asked(wanted, url, fetcher, now)
+        if answer.fault == "stale":
+            # By GET a cache on the way may have kept it; what is posted goes to the responder (RFC 5019, 6).
+            answer, seconds, headers = await _asked(wanted, url, fetcher, now, cached=False)
     except LookFailed as failed:
         OCSP_REQUESTS.labels(known_host(url), failed.kind).inc()
         return replace(base, error=failed.error)
     responder = known_host(url)
     OCSP_SECONDS.labels(responder).observe(seconds)
-    issuer = wanted.issuer
-    assert issuer is not None  # noqa: S101 - asked before
-    answer = ocsp.check(
-        body,
-        x509.load_der_x509_certificate(wanted.certificate.der),
-        x509.load_der_x509_certificate(issuer.der),
-        now,
-    )
     OCSP_REQUESTS.labels(responder, answer.fault or "ok").inc()
     clock = clock_facts(headers, now + timedelta(seconds=seconds))
     if answer.fault is None:
@@ -113,7 +108,24 @@ async def ask(wanted: Wanted, url: str, fetcher: Fetcher, answers: Answers, now:
     return replace(base, facts={**_facts(wanted, answer, seconds), **clock})
 
 
-async def _exchange(wanted: Wanted, url: str, fetcher: Fetcher) -> tuple[bytes, float, Mapping[str, str]]:
+async def _asked(
+    wanted: Wanted, url: str, fetcher: Fetcher, now: datetime, *, cached: bool = True
+) -> tuple[OCSPAnswer, float, Mapping[str, str]]:
+    """The answer, held against the certificate; what it took, and its headers. Raises LookFailed."""
+    body, seconds, headers = await _exchange(wanted, url, fetcher, cached=cached)
+    assert wanted.issuer is not None  # noqa: S101 - without it there is no question
+    answer = ocsp.check(
+        body,
+        x509.load_der_x509_certificate(wanted.certificate.der),
+        x509.load_der_x509_certificate(wanted.issuer.der),
+        now,
+    )
+    return answer, seconds, headers
+
+
+async def _exchange(
+    wanted: Wanted, url: str, fetcher: Fetcher, *, cached: bool
+) -> tuple[bytes, float, Mapping[str, str]]:
     issuer = wanted.issuer
     if issuer is None:
         raise LookFailed(
@@ -130,7 +142,7 @@ async def _exchange(wanted: Wanted, url: str, fetcher: Fetcher) -> tuple[bytes, 
             "malformed", f"{url}: no question can be made of {wanted.certificate.shown}: {str(error)[:200]}"
         ) from error
     by_get = url.rstrip("/") + "/" + quote(base64.b64encode(request), safe="")
-    if len(by_get) <= MAX_GET:
+    if cached and len(by_get) <= MAX_GET:
         fetched = await fetcher.get(by_get, max_bytes=MAX_BYTES)
     else:
         fetched = await fetcher.post(

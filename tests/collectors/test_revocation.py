@@ -534,3 +534,25 @@ async def test_a_list_of_a_version_that_there_is_not_is_said(tmp_path: Path) -> 
         view = View([served((leaf(server.port, by_crl=True), INTERMEDIATE))])
         (only,) = (await said(collector(view, FakeClock()))).values()
     assert only.error is not None and "no CRL" in only.error.message
+
+
+async def test_an_answer_that_a_cache_has_kept_too_long_is_asked_for_anew_past_the_cache() -> None:
+    fresh = [True]
+
+    async def give(head: bytes, writer: asyncio.StreamWriter) -> None:
+        posted = head.startswith(b"POST") and fresh[0]
+        end = EPOCH + 10 * HOUR if posted else EPOCH + HOUR
+        writer.write(answer("200 OK", ocsp_answer(certificate, next_update=end)))
+
+    async with raw_http(give) as server:
+        certificate = leaf(server.port, by_ocsp=True)
+        clock = FakeClock()
+        clock.advance(hours=2)
+        view = View([served((certificate, INTERMEDIATE))])
+        (good,) = (await said(collector(view, clock))).values()
+        fresh[0] = False
+        (stale,) = (await said(collector(view, clock))).values()
+    assert good.facts["revocation_status"] == "good"
+    assert "ocsp_fault" not in good.facts
+    assert stale.facts["ocsp_fault"] == "stale"
+    assert [each.split(b" ")[0] for each in server.requests] == [b"GET", b"POST"] * 2

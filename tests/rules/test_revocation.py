@@ -1,5 +1,6 @@
 """What is said of responders, CRLs and staples, and when."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -65,9 +66,12 @@ def test_a_revoked_certificate_is_a_page_of_that_certificate(uri: LocationURI) -
 
 def test_a_good_answer_is_nothing_until_it_ends() -> None:
     place = statement(revocation_status="good", ocsp_next_update=iso(EPOCH + HOUR))
-    assert said(place) == {"ocsp-wrong": [Until(instant=EPOCH + HOUR + timedelta(seconds=1))]}
-    assert severities(place, EPOCH + HOUR) == {}
-    assert severities(place, EPOCH + HOUR + timedelta(seconds=1)) == {"ocsp-wrong": "page"}
+    assert said(place) == {"ocsp-wrong": [Until(instant=EPOCH + 1.5 * HOUR)]}
+    # The last look was before its end: there may be a newer one by now.
+    assert severities(place, EPOCH + HOUR + timedelta(seconds=1)) == {}
+    assert severities(place, EPOCH + 1.5 * HOUR) == {"ocsp-wrong": "page"}
+    looked = replace(place, last_seen=EPOCH + HOUR + timedelta(seconds=1))
+    assert severities(looked, EPOCH + HOUR + timedelta(seconds=2)) == {"ocsp-wrong": "page"}
 
 
 @pytest.mark.parametrize(
@@ -107,7 +111,13 @@ def test_a_crl_is_a_ticket_when_little_of_it_is_left_and_a_page_when_nothing_is(
     assert severities(crl(), EPOCH + 79 * HOUR) == {}
     assert severities(crl(), EPOCH + 80 * HOUR) == {"crl-stale": "ticket"}
     assert severities(crl(), EPOCH + 100 * HOUR) == {"crl-stale": "ticket"}
-    assert severities(crl(), EPOCH + 100 * HOUR + timedelta(seconds=1)) == {"crl-stale": "page"}
+    # Published at the last moment, after the last look: nobody is woken for that.
+    second = timedelta(seconds=1)
+    assert severities(crl(), EPOCH + 100 * HOUR + second) == {"crl-stale": "ticket"}
+    assert said(crl(), EPOCH + 100 * HOUR + second)["crl-stale"][-1] == Until(instant=EPOCH + 100.5 * HOUR)
+    assert severities(crl(), EPOCH + 100.5 * HOUR) == {"crl-stale": "page"}
+    looked = replace(crl(), last_seen=EPOCH + 100 * HOUR + second)
+    assert severities(looked, EPOCH + 100 * HOUR + 2 * second) == {"crl-stale": "page"}
 
 
 def test_a_crl_that_nobody_known_signed_and_one_that_is_huge_are_told() -> None:
@@ -142,9 +152,8 @@ def test_a_staple_now_and_then_is_one_matter_with_and_without(stapled: bool) -> 
 def test_a_staple_that_has_ended_or_is_wrong_is_told_whoever_demands_it() -> None:
     end: dict[str, Fact] = {"ocsp_stapled": True, "staple_next_update": iso(EPOCH)}
     assert severities(tls(must_staple=False, **end), EPOCH) == {}
-    assert severities(tls(must_staple=False, **end), EPOCH + timedelta(seconds=1)) == {
-        "ocsp-staple": "ticket"
-    }
+    assert severities(tls(must_staple=False, **end), EPOCH + timedelta(seconds=1)) == {}
+    assert severities(tls(must_staple=False, **end), EPOCH + HOUR / 2) == {"ocsp-staple": "ticket"}
     wrong: dict[str, Fact] = {"ocsp_stapled": True, "staple_fault": "signature"}
     assert severities(tls(must_staple=True, **wrong)) == {"ocsp-staple": "page"}
 

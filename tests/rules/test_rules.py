@@ -137,6 +137,10 @@ def test_a_certificate_before_its_time_is_told_until_it_comes() -> None:
     place = served((make_certificate(issuer=INTERMEDIATE, not_before=start), INTERMEDIATE))
     assert found(place) == {"not-yet-valid": "page"}
     assert found(place, start) == {}
+    # A CA whose clock is some seconds ahead wakes nobody: it is over before anybody has looked.
+    assert found(place, start - timedelta(seconds=61)) == {"not-yet-valid": "page"}
+    assert found(place, start - timedelta(seconds=60)) == {}
+    assert Until(instant=start) in said("not-yet-valid", place, start - timedelta(seconds=60))
 
 
 @pytest.mark.parametrize(
