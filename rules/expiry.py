@@ -44,15 +44,7 @@ def concerned(served: Served, world: World) -> Iterator[tuple[int, Certificate]]
         return
     if not served.chain:
         return
-    needed = {
-        each.fingerprint_sha256
-        for each in assess(served.chain, world.trust, world.now, purpose_of(served)).needed
-    }
-    said: set[bytes] = set()
-    for index, each in enumerate(served.chain):
-        if each.fingerprint_sha256 in needed and each.fingerprint_sha256 not in said:
-            said.add(each.fingerprint_sha256)
-            yield index, each
+    yield from assess(served.chain, world.trust, world.now, purpose_of(served)).needed_of(served.chain)
 
 
 def purpose_of(served: Served) -> Purpose:

@@ -1,9 +1,10 @@
 """What is known of locations now, from their rows."""
 
-import json
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Any
+
+import msgspec
 
 from certwatch.inventory.instants import from_micros
 from certwatch.inventory.scans import look_error
@@ -11,6 +12,8 @@ from certwatch.inventory.session import Session
 from certwatch.model.certificate import Certificate
 from certwatch.model.location import Location, LocationURI
 from certwatch.model.sighting import Served
+
+_decode = msgspec.json.Decoder().decode
 
 
 class CertificateCache:
@@ -67,7 +70,7 @@ FROM locations l WHERE l.id IN ({})
 def load_served(connection: Session, cache: CertificateCache, ids: Sequence[int]) -> list[Served]:
     """Locations by id, in that order; those that exist. The caller holds a snapshot."""
     rows = {row[0]: row for row in in_chunks(connection, _LOCATIONS, ids)}
-    chains: dict[int, list[int]] = {id: json.loads(row[2]) for id, row in rows.items()}
+    chains: dict[int, list[int]] = {id: _decode(row[2]) for id, row in rows.items()}
     certificates = cache.get(connection, {each for chain in chains.values() for each in chain})
     watched = load_watchers(connection, ids)
     result = []
@@ -84,7 +87,7 @@ def load_served(connection: Session, cache: CertificateCache, ids: Sequence[int]
                 location=Location(uri=LocationURI(uri), labels=labels),
                 collectors=collectors,
                 chain=tuple([certificates[each] for each in chains[id]]),
-                facts=json.loads(facts),
+                facts=_decode(facts),
                 error=look_error(kind, message),
                 failing_since=from_micros(failing_since),
                 first_seen=from_micros(first_seen),
@@ -119,6 +122,6 @@ def load_watchers(
         present = [watch for watch in each if watch[2]]
         merged: dict[str, str] = {}
         for _, labels, _ in present or each:
-            merged |= json.loads(labels)
+            merged |= _decode(labels)
         result[id] = tuple([name for name, _, _ in reversed(present)]), merged
     return result

@@ -1,7 +1,7 @@
 """A chain as it was presented: what of it leads where, without building anything that was not presented."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 
@@ -30,6 +30,10 @@ class Assessment:
     superfluous: tuple[Certificate, ...]
     #: The path stands at the beginning of what was presented, in order.
     in_order: bool
+    # See `needed_of`; threads may race, both find the same.
+    _needed_of: list[tuple[tuple[int, Certificate], ...]] = field(
+        default_factory=list, init=False, repr=False, compare=False
+    )
 
     @property
     def needed(self) -> tuple[Certificate, ...]:
@@ -40,6 +44,19 @@ class Assessment:
         if len(self.path) > 1 and self.path[-1].is_self_issued:
             return self.path[:-1]
         return self.path
+
+    def needed_of(self, chain: Sequence[Certificate]) -> tuple[tuple[int, Certificate], ...]:
+        """Position and certificate of what is needed, each once. `chain`: as it was presented, the same at each call: ten rules
+        ask for it, one after the other."""
+        known = self._needed_of
+        if not known:
+            needed = {each.fingerprint_sha256 for each in self.needed}
+            first: dict[bytes, tuple[int, Certificate]] = {}
+            for index, each in enumerate(chain):
+                if each.fingerprint_sha256 in needed:
+                    first.setdefault(each.fingerprint_sha256, (index, each))
+            known.append(tuple(first.values()))
+        return known[0]
 
     @property
     def end(self) -> Certificate:

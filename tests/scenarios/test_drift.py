@@ -8,7 +8,8 @@ import pytest
 from certwatch.plugins.testing import EPOCH, Issued, make_certificate
 from tests.scenarios.play import ISSUER, OTHER, PLACE, Play
 
-pytestmark = pytest.mark.anyio
+#: Hundreds of scans each, on whatever machine.
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(90)]
 FILE = "file:///etc/letsencrypt/live/www/fullchain.pem"
 HOUR = timedelta(hours=1)
 

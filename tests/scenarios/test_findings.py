@@ -10,7 +10,8 @@ from certwatch.plugins.collector import CollectError
 from certwatch.plugins.testing import EPOCH, Issued, make_certificate
 from tests.scenarios.play import ISSUER, OTHER, PLACE, Play
 
-pytestmark = pytest.mark.anyio
+#: Hundreds of scans each, on whatever machine.
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(90)]
 
 HOUR = timedelta(hours=1)
 
