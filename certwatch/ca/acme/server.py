@@ -5,7 +5,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-import msgspec
 from cryptography import x509
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,6 +13,14 @@ from starlette.routing import Route
 from certwatch.ca import crl
 from certwatch.ca.acme import accounts, challenges, finalize, identifiers, jws, orders, renewal
 from certwatch.ca.acme.accounts import Account
+from certwatch.ca.acme.answers import (
+    account_reply,
+    challenge,
+    json_reply,
+    order_reply,
+    problem_reply,
+    shown_types,
+)
 from certwatch.ca.acme.nonces import Nonces
 from certwatch.ca.acme.orders import AcmeOrder, Authorization
 from certwatch.ca.acme.problem import Problem, of_ca
@@ -33,7 +40,6 @@ ORDERS_A_PAGE = 100
 log = get_logger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
-_encode = msgspec.json.encode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,13 +136,13 @@ class AcmeServer:
             try:
                 response = await handler(await self._believe(request, base, by_key=by_key))
             except Problem as problem:
-                response = _problem(problem)
+                response = problem_reply(problem)
             except CAError as error:
                 log.error(
                     "acme_failed",
                     extra={"path": request.url.path, "kind": error.kind, "error": error.message},
                 )
-                response = _problem(of_ca(error, "malformed"))
+                response = problem_reply(of_ca(error, "malformed"))
             response.headers["Replay-Nonce"] = self._nonces.make()
             response.headers["Cache-Control"] = "no-store"
             response.headers.append("Link", f'<{base}/directory>;rel="index"')
@@ -192,7 +198,7 @@ class AcmeServer:
             meta["termsOfService"] = settings.terms
         if settings.website is not None:
             meta["website"] = settings.website
-        return _json(
+        return json_reply(
             {
                 "newNonce": f"{base}/nonce",
                 "newAccount": f"{base}/new-account",
@@ -219,13 +225,13 @@ class AcmeServer:
         try:
             window = await self._service.act(lambda _: self._window(request.path_params["id"]))
         except Problem as problem:
-            return _problem(problem)
+            return problem_reply(problem)
         except CAError as error:
-            return _problem(of_ca(error, "malformed"))
+            return problem_reply(of_ca(error, "malformed"))
         said: dict[str, Any] = {"suggestedWindow": {"start": iso(window.start), "end": iso(window.end)}}
         if window.why is not None and self._settings.website is not None:
             said["explanationURL"] = self._settings.website
-        return _json(said, headers={"Retry-After": str(int(renewal.ASK_AGAIN.total_seconds()))})
+        return json_reply(said, headers={"Retry-After": str(int(renewal.ASK_AGAIN.total_seconds()))})
 
     def _window(self, id: str) -> renewal.Window:
         return renewal.window(self._authority, renewal.serial_of(self._authority, id))
@@ -241,7 +247,7 @@ class AcmeServer:
         if known is not None:
             if known.status != "valid":
                 raise Problem("unauthorized", f"the account of this key is {known.status}")
-            return _account(known, asked.base, status=200)
+            return account_reply(known, asked.base, status=200)
         if payload.get("onlyReturnExisting") is True:
             raise Problem("accountDoesNotExist", "there is no account of this key")
         if self._settings.terms is not None and payload.get("termsOfServiceAgreed") is not True:
@@ -259,7 +265,7 @@ class AcmeServer:
                 "accounts are made with an external binding: ask the CA's people for a kid and an HMAC key",
             )
         account, added = await self._do(accounts.create, key, contacts, kid)
-        return _account(account, asked.base, status=201 if added else 200)
+        return account_reply(account, asked.base, status=201 if added else 200)
 
     async def _one_account(self, asked: _Asked) -> Response:
         account = _own(asked)
@@ -272,7 +278,7 @@ class AcmeServer:
             elif (contacts := accounts.contacts_of(payload)) is not None:
                 await self._do(accounts.set_contacts, account, contacts)
             account = await self._again(account)
-        return _account(account, asked.base, status=200)
+        return account_reply(account, asked.base, status=200)
 
     async def _again(self, account: Account) -> Account:
         now = await self._do(accounts.by_id, account.id)
@@ -284,7 +290,7 @@ class AcmeServer:
         found = await self._service.act(
             lambda authority: orders.of_account(authority, account, after="", limit=ORDERS_A_PAGE)
         )
-        return _json({"orders": [f"{asked.base}/order/{each}" for each in found]})
+        return json_reply({"orders": [f"{asked.base}/order/{each}" for each in found]})
 
     async def _key_change(self, asked: _Asked) -> Response:
         account = asked.known
@@ -308,7 +314,7 @@ class AcmeServer:
                 status=409,
                 headers={"Location": f"{asked.base}/account/{taken.account}"},
             ) from taken
-        return _account(await self._again(account), asked.base, status=200)
+        return account_reply(await self._again(account), asked.base, status=200)
 
     # Orders.
 
@@ -327,7 +333,7 @@ class AcmeServer:
         order = await self._service.act(
             lambda _: self._create(account, wanted, profile, payload.get("replaces"))
         )
-        return self._show(order, asked.base, status=201)
+        return order_reply(order, asked.base, status=201)
 
     def _create(
         self, account: Account, wanted: tuple[identifiers.Identifier, ...], profile: str, replaces: object
@@ -346,7 +352,7 @@ class AcmeServer:
 
     async def _order(self, asked: _Asked) -> Response:
         asked.must_be_read()
-        return self._show(await self._own_order(asked), asked.base, status=200)
+        return order_reply(await self._own_order(asked), asked.base, status=200)
 
     async def _finalize(self, asked: _Asked) -> Response:
         order = await self._own_order(asked)
@@ -354,25 +360,7 @@ class AcmeServer:
         if order.status != "ready":
             raise Problem("orderNotReady", f"the order is {order.status}, not ready")
         await self._do(finalize.finalize, order, asked.known, csr)
-        return self._show(await self._own_order(asked), asked.base, status=200)
-
-    def _show(self, order: AcmeOrder, base: str, *, status: int) -> Response:
-        said: dict[str, Any] = {
-            "status": order.status,
-            "expires": iso(instant(order.expires)),
-            "identifiers": [{"type": each.kind, "value": each.value} for each in order.identifiers],
-            "profile": order.profile,
-            "authorizations": [f"{base}/authorization/{each.id}" for each in order.authorizations],
-            "finalize": f"{base}/order/{order.id}/finalize",
-        }
-        if order.error is not None:
-            said["error"] = order.error
-        if order.serial is not None:
-            said["certificate"] = f"{base}/certificate/{order.serial.hex()}"
-        headers = {"Location": f"{base}/order/{order.id}"}
-        if order.status == "processing":
-            headers["Retry-After"] = "5"
-        return _json(said, status=status, headers=headers)
+        return order_reply(await self._own_order(asked), asked.base, status=200)
 
     # What must be shown.
 
@@ -394,12 +382,12 @@ class AcmeServer:
             "status": "pending" if part.status == "processing" else part.status,
             "expires": iso(instant(part.expires)),
             "identifier": {"type": identifier.kind, "value": identifier.base},
-            "challenges": [_challenge(part, each, asked.base) for each in _shown_types(part)],
+            "challenges": [challenge(part, each, asked.base) for each in shown_types(part)],
         }
         if identifier.is_wildcard:
             said["wildcard"] = True
         headers = {"Retry-After": "2"} if part.status == "processing" else {}
-        return _json(said, headers=headers)
+        return json_reply(said, headers=headers)
 
     async def _challenge(self, asked: _Asked) -> Response:
         part, type = await self._own_authorization(asked), asked.path["type"]
@@ -412,8 +400,8 @@ class AcmeServer:
                 if self._validations is None:
                     raise Problem("serverInternal", "the server is stopping")
                 self._validations.begin(part)
-        response = _json(
-            _challenge(part, type, asked.base),
+        response = json_reply(
+            challenge(part, type, asked.base),
             headers={"Retry-After": "2"} if part.status == "processing" else {},
         )
         response.headers.append("Link", f'<{asked.base}/authorization/{part.id}>;rel="up"')
@@ -502,48 +490,3 @@ async def _body(request: Request) -> bytes:
         if len(body) > jws.MAX_BODY:
             raise Problem("malformed", f"the request is larger than {jws.MAX_BODY} bytes", status=413)
     return body
-
-
-def _json(said: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    return Response(
-        _encode(said), status_code=status, media_type="application/json", headers=dict(headers or {})
-    )
-
-
-def _problem(problem: Problem) -> Response:
-    return Response(
-        _encode(problem.document()),
-        status_code=problem.status,
-        media_type="application/problem+json",
-        headers=problem.headers,
-    )
-
-
-def _account(account: Account, base: str, *, status: int) -> Response:
-    url = f"{base}/account/{account.id}"
-    said = {"status": account.status, "contact": list(account.contacts), "orders": f"{url}/orders"}
-    return _json(said, status=status, headers={"Location": url})
-
-
-def _shown_types(part: Authorization) -> tuple[str, ...]:
-    """Once a challenge decided, it alone is shown (RFC 8555, 7.1.4)."""
-    if part.status in ("valid", "invalid") and part.tried is not None:
-        return (part.tried,)
-    return challenges.types(part.identifier)
-
-
-def _challenge(part: Authorization, type: str, base: str) -> dict[str, Any]:
-    said: dict[str, Any] = {
-        "type": type,
-        "url": f"{base}/challenge/{part.id}/{type}",
-        "token": part.token,
-        "status": "pending",
-    }
-    if part.tried == type:
-        if part.status in ("processing", "valid", "invalid"):
-            said["status"] = part.status
-        if part.status == "valid" and part.at is not None:
-            said["validated"] = iso(instant(part.at))
-        if part.error is not None:
-            said["error"] = part.error
-    return said
