@@ -1,8 +1,7 @@
 """Several looks at once, whose results come out of one bounded stream."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 
 from certwatch.model.observation import Incomplete, Observation, Unchanged
 
@@ -15,7 +14,7 @@ Work = Callable[[Put], Awaitable[None]]
 _PARTS = 8
 
 
-async def several(works: Iterable[Work], *, at_once: int) -> AsyncIterator[Said]:
+async def several(works: Iterable[Work], *, at_once: int) -> AsyncGenerator[Said, None]:
     """What they put, in any order. Raises what one of them raises. Closed: all of them are cancelled."""
     parts: asyncio.Queue[Sequence[Said] | None] = asyncio.Queue(_PARTS)
     turn = asyncio.Semaphore(at_once)
@@ -25,16 +24,18 @@ async def several(works: Iterable[Work], *, at_once: int) -> AsyncIterator[Said]
             await work(parts.put)
 
     async def all_of_them() -> None:
+        failed: BaseException | None = None
         try:
             async with asyncio.TaskGroup() as group:
                 for work in works:
                     group.create_task(in_turn(work))
         except* Exception as raised:
             # One error is as good as several, and is told without the group around it.
-            raise _first(raised) from None
-        finally:
-            with suppress(asyncio.CancelledError):
-                await parts.put(None)
+            failed = _first(raised)
+        # Not when it is cancelled: nobody takes anything then.
+        await parts.put(None)
+        if failed is not None:
+            raise failed
 
     running = asyncio.create_task(all_of_them())
     try:

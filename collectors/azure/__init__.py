@@ -1,9 +1,8 @@
 """Azure: Key Vault, App Service, application gateways and Front Door, over many subscriptions."""
 
 import asyncio
-import traceback
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from functools import partial
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
@@ -11,17 +10,15 @@ from urllib.parse import urlsplit
 from certwatch.doors.json_api import Limits, RestClient, RestError
 from certwatch.model.observation import Incomplete, LookError, Observation
 from certwatch.plugins.collector import CollectError, CollectorConfig, CollectorContext
-from certwatch.telemetry.logs import get_logger
 from collectors.azure import key_vault, resources
 from collectors.azure.config import AzureConfig, ServiceName
 from collectors.azure.credentials import Tokens
 from collectors.azure.subscription import Subscription, listed, scope, scope_of
+from collectors.guarded import FAILURES, told
 from collectors.scopes import known_scopes
 from collectors.several import Put, Said, several
 
 __all__ = ["AzureCollector", "AzureConfig"]
-
-log = get_logger(__name__)
 
 SUBSCRIPTIONS = "2022-12-01"
 #: Resource Manager, and how vaults' names end.
@@ -91,14 +88,16 @@ class AzureCollector:
 
             try:
                 found = await self._subscriptions(manager)
-            except RestError as error:
-                raise CollectError(error.kind, f"{self._name}: {error.message}") from error
+            except FAILURES as failure:
+                error = told(failure, where=self._name)
+                raise CollectError(error.kind, error.message) from failure
             works = [partial(self._subscription, manager, vault, id, name) for id, name in found]
             done = 0
-            async for each in several(works, at_once=config.concurrency):
-                done += 1
-                self._context.progress(done, None)
-                yield each
+            async with aclosing(several(works, at_once=config.concurrency)) as stream:
+                async for each in stream:
+                    done += 1
+                    self._context.progress(done, None)
+                    yield each
 
     def _check(self, uri: str, suffix: str) -> None:
         """A token for vaults goes to vaults only. Raises RestError."""
@@ -142,12 +141,12 @@ class AzureCollector:
 
     async def _vaults(self, subscription: Subscription, put: Put) -> None:
         try:
-            found = [each async for each in key_vault.vaults(subscription)]
-        except RestError as error:
-            await self._failed(subscription, ("keyvault",), self._told(subscription, "keyvault", error), put)
+            found = [(str(each["name"]), each) async for each in key_vault.vaults(subscription)]
+        except FAILURES as failure:
+            error = self._told(subscription, "keyvault", failure)
+            await self._failed(subscription, ("keyvault",), error, put)
             return
-        for each in found:
-            name = str(each.get("name"))
+        for name, each in found:
             await self._looked(subscription, ("keyvault", name), key_vault.look(subscription, each), put)
 
     async def _looked(
@@ -165,29 +164,15 @@ class AzureCollector:
                 if len(part) >= _PART:
                     await put(part)
                     part = []
-        except RestError as error:
-            failed = self._told(subscription, "/".join(where), error)
-        except (AttributeError, KeyError, TypeError, ValueError) as odd:
-            log.warning(
-                "azure_answer_unexpected",
-                subscription=subscription.id,
-                service="/".join(where),
-                frames="".join(traceback.format_tb(odd.__traceback__)[-3:]),
-            )
-            message = f"{self._name}: subscription {subscription.name}: {'/'.join(where)}: answers in an unexpected form ({odd!r:.100})"
-            failed = LookError(kind="malformed", message=message)
+        except FAILURES as failure:
+            failed = self._told(subscription, "/".join(where), failure)
         await put(part)
         if failed is not None:
             await self._failed(subscription, where, failed, put)
 
-    def _told(self, subscription: Subscription, where: str, error: RestError) -> LookError:
-        what = (
-            " Grant it (deploy/azure/), or leave it out of `services`." if error.kind == "permission" else ""
-        )
-        return LookError(
-            kind=error.kind,
-            message=f"{self._name}: subscription {subscription.name}: {where}: {error.message}{what}",
-        )
+    def _told(self, subscription: Subscription, where: str, failure: Exception) -> LookError:
+        grant = "Grant it (deploy/azure/), or leave it out of `services`."
+        return told(failure, where=f"{self._name}: subscription {subscription.name}: {where}", grant=grant)
 
     async def _failed(
         self, subscription: Subscription, where: tuple[str, ...], error: LookError, put: Put

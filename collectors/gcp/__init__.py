@@ -1,26 +1,23 @@
 """Google Cloud: Certificate Manager, classic SSL certificates, CA Service, and who uses them, over many projects."""
 
 import asyncio
-import traceback
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from functools import partial
 from typing import ClassVar
 
-from certwatch.doors.json_api import Limits, RestClient, RestError
+from certwatch.doors.json_api import Limits, RestClient
 from certwatch.model.observation import Incomplete, LookError, Observation
 from certwatch.plugins.collector import CollectError, CollectorConfig, CollectorContext
-from certwatch.telemetry.logs import get_logger
 from collectors.gcp import certificate_manager, compute, private_ca
 from collectors.gcp.config import GCPConfig, ServiceName
 from collectors.gcp.credentials import Tokens
 from collectors.gcp.project import Project, scope_of
+from collectors.guarded import FAILURES, told
 from collectors.scopes import known_scopes
 from collectors.several import Put, Said, several
 
 __all__ = ["GCPCollector", "GCPConfig"]
-
-log = get_logger(__name__)
 
 _ORIGINS = {
     "certificate-manager": "https://certificatemanager.googleapis.com",
@@ -75,14 +72,16 @@ class GCPCollector:
             try:
                 await tokens(False)
                 ids = await self._projects(clients["projects"])
-            except RestError as error:
-                raise CollectError(error.kind, f"{self._name}: {error.message}") from error
+            except FAILURES as failure:
+                error = told(failure, where=self._name)
+                raise CollectError(error.kind, error.message) from failure
             done = 0
             works = [partial(self._project, clients, each) for each in ids]
-            async for each in several(works, at_once=config.concurrency):
-                done += 1
-                self._context.progress(done, None)
-                yield each
+            async with aclosing(several(works, at_once=config.concurrency)) as stream:
+                async for each in stream:
+                    done += 1
+                    self._context.progress(done, None)
+                    yield each
 
     async def _projects(self, client: RestClient) -> list[str]:
         named = [each for each in self._config.projects if each != "*"]
@@ -111,12 +110,11 @@ class GCPCollector:
             if service in uses:
                 try:
                     await uses[service](project)
-                except RestError as error:
+                except FAILURES as failure:
                     # Nothing is missing but who uses them: unknown is not unused.
                     project.uses_incomplete = True
-                    await put(
-                        [Incomplete(scope=f"{id}/uses/{service}", error=self._told(id, service, error))]
-                    )
+                    error = self._told(id, service, failure)
+                    await put([Incomplete(scope=f"{id}/uses/{service}", error=error)])
         for service in self._config.services:
             part: list[Said] = []
             try:
@@ -125,29 +123,15 @@ class GCPCollector:
                     if len(part) >= _PART:
                         await put(part)
                         part = []
-            except RestError as error:
+            except FAILURES as failure:
                 await put(part)
-                await self._failed(id, service, self._told(id, service, error), put)
-            except (AttributeError, KeyError, TypeError, ValueError) as odd:
-                await put(part)
-                log.warning(
-                    "gcp_answer_unexpected",
-                    project=id,
-                    service=service,
-                    frames="".join(traceback.format_tb(odd.__traceback__)[-3:]),
-                )
-                message = (
-                    f"{self._name}: project {id}: {service}: answers in an unexpected form ({odd!r:.100})"
-                )
-                await self._failed(id, service, LookError(kind="malformed", message=message), put)
+                await self._failed(id, service, self._told(id, service, failure), put)
             else:
                 await put(part)
 
-    def _told(self, project: str, service: str, error: RestError) -> LookError:
-        what = " Grant it (deploy/gcp/), or leave it out of `services`." if error.kind == "permission" else ""
-        return LookError(
-            kind=error.kind, message=f"{self._name}: project {project}: {service}: {error.message}{what}"
-        )
+    def _told(self, project: str, service: str, failure: Exception) -> LookError:
+        grant = "Grant it (deploy/gcp/), or leave it out of `services`."
+        return told(failure, where=f"{self._name}: project {project}: {service}", grant=grant)
 
     async def _failed(self, project: str, service: str, error: LookError, put: Put) -> None:
         known = await asyncio.to_thread(known_scopes, self._context.view, self._name, scope_of, f"{project}/")

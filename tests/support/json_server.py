@@ -39,6 +39,8 @@ def json_server(answer: Callable[[Asked], Answer]) -> Iterator[JSONServer]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # Head and body in one segment: a second one would wait for the client's delayed acknowledgement.
+        wbufsize = -1
 
         def _handle(self) -> None:
             parts = urlsplit(self.path)

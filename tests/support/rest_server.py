@@ -54,6 +54,8 @@ def rest_server(answer: Callable[["RestServer"], Answer]) -> Iterator[RestServer
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # Head and body in one segment: a second one would wait for the client's delayed acknowledgement.
+        wbufsize = -1
 
         def handle_one(self) -> None:
             parts = urlsplit(self.path)
