@@ -53,14 +53,23 @@ def submit(authority: Authority, order: Order) -> Certified | Waiting:
         return Waiting(request=request, needed=profile.approvals)
 
 
-def requests(authority: Authority, *, state: str | None = "waiting", most: int = 10_000) -> list[Request]:
-    """Oldest first. `state` None: in any."""
-    where = "WHERE state = ?" if state is not None else "WHERE ?1 IS NULL"
+def requests(
+    authority: Authority,
+    *,
+    state: str | None = "waiting",
+    requester: str | None = None,
+    submitter: str | None = None,
+    most: int = 10_000,
+) -> list[Request]:
+    """Oldest first. `state`, `requester`, `submitter` None: any."""
     return [
         _request(authority, *row)
         for row in authority.rows(
-            f"SELECT id, at, wanted, state, needed FROM requests {where} ORDER BY id LIMIT ?",  # noqa: S608
+            "SELECT id, at, wanted, state, needed FROM requests WHERE (?1 IS NULL OR state = ?1)"
+            " AND (?2 IS NULL OR requester = ?2) AND (?3 IS NULL OR submitter = ?3) ORDER BY id LIMIT ?4",
             state,
+            requester,
+            submitter,
             most,
         )
     ]

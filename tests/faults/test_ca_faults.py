@@ -1,14 +1,17 @@
 """The embedded CA, killed at every statement of issuance, revocation and CRL: no certificate that left is unrecorded, no serial number
 is given twice, no revocation is lost."""
 
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 
 from certwatch.ca import audit, crl
+from certwatch.ca.failure import CAError
 from certwatch.plugins.testing import FakeClock
 from tests.support.cas import authority, issued
 
@@ -65,3 +68,37 @@ def test_killed_at_any_statement_nothing_that_left_is_unrecorded_and_no_revocati
             seen.add((len(left), sum(state == "lost" for state, _ in rows.values())))
     # It was killed in each of the places that differ.
     assert {(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (3, 0)} <= seen
+
+
+def test_a_full_disk_keeps_nothing_of_the_step_and_it_goes_on_when_there_is_room(tmp_path: Path) -> None:
+    with authority(tmp_path) as ca:
+        (pages,) = ca.connection.execute("PRAGMA page_count").fetchone()
+        ca.connection.execute(f"PRAGMA max_page_count = {pages}")
+        before = ca.ledger.size
+        with pytest.raises(CAError) as raised:
+            for number in range(100):
+                issued(ca, f"dns:h{number}.example.com")
+        assert raised.value.kind == "full"
+        assert audit.verify(ca.settings.directory).wrong == []
+        ca.connection.execute("PRAGMA max_page_count = 1000000")
+        assert issued(ca).serial
+        assert ca.ledger.size > before
+    with authority(tmp_path) as ca:
+        # What was interrupted between signature and entry is settled now.
+        assert ca.rows("SELECT count(*) FROM certificates WHERE state = 'intended'") == [(0,)]
+        assert audit.verify(ca.settings.directory).wrong == []
+
+
+def test_a_database_that_another_program_holds_is_said_and_signs_nothing(tmp_path: Path) -> None:
+    with authority(tmp_path) as ca:
+        ca.connection.execute("PRAGMA busy_timeout = 0")
+        before = ca.ledger.size
+        with closing(sqlite3.connect(tmp_path / "ca" / "ca.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(CAError) as raised:
+                issued(ca)
+            assert raised.value.kind == "locked"
+            other.execute("ROLLBACK")
+        assert ca.ledger.size == before
+        assert issued(ca).serial
+        assert audit.verify(ca.settings.directory).wrong == []

@@ -128,10 +128,16 @@ class _RA:
         caller = await self._caller(request)
         state = request.query_params.get("state")
         found = await self._service.act(
-            lambda authority: approvals.requests(authority, state=state, most=LISTED)
+            lambda authority: approvals.requests(
+                authority,
+                state=state,
+                requester=None if caller.is_admin else caller.requester,
+                # Of a token: what was asked with it, not what others of its requester's name asked.
+                submitter=caller.submitter if caller.enrolment is not None else None,
+                most=LISTED,
+            )
         )
-        shown = [_said(each) for each in found if caller.is_admin or each.order.requester == caller.requester]
-        return json_reply({"requests": shown})
+        return json_reply({"requests": [_said(each) for each in found]})
 
     async def show(self, request: Request) -> Response:
         caller = await self._caller(request)

@@ -4,6 +4,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import HealthCheck, given, settings
@@ -67,6 +68,19 @@ def test_who_has_a_certificate_is_given_another_for_what_is_theirs(tmp_path: Pat
         assert other.post("/ra/requests", json=wanted("dns:www.example.com")).status_code == 403
         assert other.get(f"/ra/requests/{body['request']}").status_code == 404
         assert other.get("/ra/requests").json() == {"requests": []}
+
+
+def test_ones_own_requests_are_listed_however_many_others_came_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bound was taken of all requests before those of others were left out."""
+    monkeypatch.setattr("certwatch.ca.http.ra.LISTED", 2)
+    with serving(tmp_path) as (ca, client):
+        for number in range(4):
+            issued(ca, f"dns:h{number}.example.com", requester="web-7")
+        web = client("dns:web-7.example.com")
+        mine = web.post("/ra/requests", json=wanted("dns:www.example.com")).json()["request"]
+        assert [each["request"] for each in web.get("/ra/requests").json()["requests"]] == [mine]
 
 
 def test_nobody_asks_without_saying_who(tmp_path: Path) -> None:
@@ -164,7 +178,10 @@ def test_an_enrolment_token_is_good_for_one_request_for_what_it_names(tmp_path: 
         assert "was used already" in again.json()["detail"]
         # What it asked for may still be fetched with it.
         assert client().get(f"/ra/requests/{answer.json()['request']}", headers=headers).status_code == 200
+        [listed] = client().get("/ra/requests", headers=headers).json()["requests"]
+        assert listed["request"] == answer.json()["request"]
         other = token_for(ca, "dns:www.example.com")
+        assert client().get("/ra/requests", headers=other).json() == {"requests": []}
         assert client().get(f"/ra/requests/{answer.json()['request']}", headers=other).status_code == 404
 
 
