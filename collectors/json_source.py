@@ -5,6 +5,7 @@ import base64
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Annotated, Any, ClassVar, Self
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -24,6 +25,8 @@ from collectors import stored_value
 _LONGEST = 200
 _MOST_TARGETS = 20
 _MOST_CERTIFICATES = 50
+#: Entries that are looked at in one go.
+_PART = 500
 #: Entries of one listing.
 MOST_ENTRIES = 1_000_000
 
@@ -180,8 +183,10 @@ class JSONCollector:
         raise RestError("malformed", f"{_plain(url)}: more than {MAX_PAGES} pages.")
 
     async def _page(self, page: Any, before: int) -> AsyncIterator[Observation]:
-        for part in await asyncio.to_thread(lambda: list(self._observed(page, before))):
-            yield part
+        looks = self._observed(page, before)
+        while part := await asyncio.to_thread(lambda: list(islice(looks, _PART))):
+            for each in part:
+                yield each
 
     def _observed(self, page: Any, before: int) -> Iterator[Observation]:
         """Raises RestError. Blocking."""

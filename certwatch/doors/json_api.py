@@ -23,7 +23,8 @@ from certwatch.model.clock import Clock
 from certwatch.model.observation import ErrorKind
 from certwatch.telemetry.metrics import REST_REQUESTS
 
-MAX_BYTES = 64 << 20
+#: Of one page. As objects it may take twenty times as much.
+MAX_BYTES = 32 << 20
 #: Pages of one listing.
 MAX_PAGES = 100_000
 _AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})

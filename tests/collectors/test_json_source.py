@@ -13,7 +13,7 @@ from certwatch.model.location import standing_of
 from certwatch.model.observation import Incomplete, Observation
 from certwatch.plugins.collector import CollectError, CollectorContext
 from certwatch.plugins.testing import FakeClock, collect, make_ca, make_certificate
-from collectors import stored_value
+from collectors import json_source, stored_value
 from collectors.json_source import JSONCollector, JSONConfig
 from tests.support.rest_server import Answer, Asked, Reply, RestServer, rest_server
 
@@ -204,6 +204,17 @@ async def test_what_is_no_json_fails_the_scan(server: RestServer, settings: Sett
     server.instead["/certificates"] = Reply(body=b"<html>")
     with pytest.raises(CollectError, match="answers no JSON"):
         await collect(JSONCollector, settings())
+
+
+async def test_a_listing_without_end_is_given_up(
+    server: RestServer, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(json_source, "MOST_ENTRIES", 1000)
+    server.instead["/certificates"] = Reply(body={"data": {"certificates": list(range(1700))}})
+    said = await collect(JSONCollector, settings())
+    (failed,) = [each for each in said if isinstance(each, Incomplete)]
+    assert "more than 1000 entries" in failed.error.message
+    assert len(said) == 1001
 
 
 async def test_throttling_is_waited_out(server: RestServer, settings: Settings) -> None:
