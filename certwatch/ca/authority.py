@@ -71,7 +71,7 @@ class Authority:
                 with database.translate(database.file_of(directory)):
                     database.upgrade(self.connection)
                 self.ledger = ledger.Ledger(directory, self.connection)
-                self._settle_interrupted()
+                self.settle_interrupted()
                 self._count_waiting()
             except BaseException:
                 self.connection.close()
@@ -102,8 +102,8 @@ class Authority:
         with self.turn, database.translate(self.ledger.path):
             return self.connection.execute(sql, values).fetchall()
 
-    def _settle_interrupted(self) -> None:
-        """A crash between intent and entry: the certificate may have been signed, and left nobody's hands. It counts as
+    def settle_interrupted(self) -> None:
+        """A crash, or a full disk, between intent and entry: the certificate may have been signed, and left nobody's hands. It counts as
         issued and revoked, so that nothing unrecorded can ever be trusted."""
         interrupted = self.rows("SELECT serial FROM certificates WHERE state = 'intended'")
         if not interrupted:

@@ -61,6 +61,8 @@ def issue(authority: Authority, orders: Sequence[tuple[Order, int | None]]) -> l
     """Orders that nobody has to approve any more, each with its request's id (None: it has none yet, and gets one).
     Answers in the same order; one that is refused stops no other. Raises CAError when nothing could be written."""
     with authority.turn:
+        # Whose entry could not be written: nobody else has intents now.
+        authority.settle_interrupted()
         prepared: list[_Prepared | CAError] = []
         issuers: dict[tuple[str | None, str], Issuer] = {}
         for order, request in orders:

@@ -72,6 +72,7 @@ def test_killed_at_any_statement_nothing_that_left_is_unrecorded_and_no_revocati
 
 def test_a_full_disk_keeps_nothing_of_the_step_and_it_goes_on_when_there_is_room(tmp_path: Path) -> None:
     with authority(tmp_path) as ca:
+        kept = issued(ca)
         (pages,) = ca.connection.execute("PRAGMA page_count").fetchone()
         ca.connection.execute(f"PRAGMA max_page_count = {pages}")
         before = ca.ledger.size
@@ -81,12 +82,19 @@ def test_a_full_disk_keeps_nothing_of_the_step_and_it_goes_on_when_there_is_room
         assert raised.value.kind == "full"
         assert audit.verify(ca.settings.directory).wrong == []
         ca.connection.execute("PRAGMA max_page_count = 1000000")
+        # One whose entry could not be written, as if the disk had been full then.
+        with ca.act() as act:
+            act.connection.execute(
+                "UPDATE certificates SET state = 'intended', der = NULL WHERE serial = ?",
+                (bytes.fromhex(kept.serial),),
+            )
         assert issued(ca).serial
         assert ca.ledger.size > before
-    with authority(tmp_path) as ca:
-        # What was interrupted between signature and entry is settled now.
-        assert ca.rows("SELECT count(*) FROM certificates WHERE state = 'intended'") == [(0,)]
-        assert audit.verify(ca.settings.directory).wrong == []
+        # It may have been signed, and is revoked without a restart.
+        [(state, revoked)] = ca.rows(
+            "SELECT state, revoked FROM certificates WHERE serial = ?", bytes.fromhex(kept.serial)
+        )
+        assert (state, revoked is not None) == ("lost", True)
 
 
 def test_a_database_that_another_program_holds_is_said_and_signs_nothing(tmp_path: Path) -> None:

@@ -60,20 +60,47 @@ def test_from_an_empty_token_to_a_revocation_that_everybody_sees(tmp_path: Path)
         leaf, above = x509.load_pem_x509_certificates(chain)
         (tmp_path / "above.pem").write_bytes(above.public_bytes(Encoding.PEM))
 
-        server = NginxServer(chain_pem=chain, key_pem=(tmp_path / "www.key").read_bytes())
-        with nginx(tmp_path, [server]) as served:
-            fetched = subprocess.run(
-                [curl, "-sS", "--cacert", tmp_path / "root.pem", "-w", "%{ssl_verify_result}", "-o", "/dev/null",
-                 f"https://localhost:{served.port}/"],
-                capture_output=True, text=True, timeout=30, check=False,
-            )  # fmt: skip
-            assert (fetched.returncode, fetched.stdout) == (0, "0"), fetched.stderr
-
+        done(
+            running,
+            "issue",
+            "--name",
+            "email:ann@example.com",
+            "--profile",
+            "client",
+            "--out",
+            f"{tmp_path}/ann.pem",
+        )
         [url] = [
             each.access_location.value
             for each in leaf.extensions.get_extension_for_class(x509.AuthorityInformationAccess).value
             if each.access_method._name == "OCSP"
         ]
+        root_pem = (tmp_path / "root.pem").read_bytes()
+        server = NginxServer(
+            chain_pem=chain,
+            key_pem=(tmp_path / "www.key").read_bytes(),
+            directives=f"ssl_client_certificate {tmp_path}/nginx/root.pem; ssl_verify_client on; ssl_verify_depth 2;"
+            f" ssl_stapling on; ssl_stapling_verify on; ssl_trusted_certificate {tmp_path}/nginx/all.pem;"
+            f" ssl_stapling_responder {url};",
+            files={"root.pem": root_pem, "all.pem": root_pem + above.public_bytes(Encoding.PEM)},
+        )
+        with nginx(tmp_path, [server]) as served:
+            fetched = subprocess.run(
+                [curl, "-sS", "--cacert", tmp_path / "root.pem", "--cert", tmp_path / "ann.pem", "--key", tmp_path / "ann.key",
+                 "-w", "%{ssl_verify_result} %{http_code}", "-o", "/dev/null", f"https://localhost:{served.port}/"],
+                capture_output=True, text=True, timeout=30, check=False,
+            )  # fmt: skip
+            assert (fetched.returncode, fetched.stdout) == (0, "0 200"), fetched.stderr
+
+            def stapled() -> bool:
+                shown = subprocess.run(
+                    ["openssl", "s_client", "-connect", f"127.0.0.1:{served.port}", "-status", "-CAfile", tmp_path / "root.pem"],
+                    input="", capture_output=True, text=True, timeout=30, check=False,
+                )  # fmt: skip
+                return "Cert Status: good" in shown.stdout
+
+            # nginx asks the responder beside the first handshake.
+            running.wait(stapled, what="the staple")
 
         def said() -> str:
             ran = subprocess.run(
