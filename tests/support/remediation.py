@@ -58,7 +58,7 @@ class Visitor:
             thread.join(15)
 
     def _visit(self) -> None:
-        while not self._stop.wait(0.01):
+        while not self._stop.wait(0.03):
             der = presented(self.port, name=self.name)
             self.visits += 1
             if not der:

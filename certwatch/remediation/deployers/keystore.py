@@ -1,0 +1,169 @@
+"""A PKCS#12 keystore with one key and its chain: written anew under the same passphrase and name."""
+
+import asyncio
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+from urllib.parse import unquote, urlsplit
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.serialization import pkcs12
+from cryptography.hazmat.primitives.serialization.pkcs12 import PKCS12KeyAndCertificates
+
+from certwatch.plugins.deployer import DeployerConfig, DeployerContext, DeployFailed, Material, Target
+from certwatch.remediation.deployers.replaced import (
+    FilesOfServer,
+    Replaced,
+    TakingUp,
+    kept_beside,
+    pattern,
+    read_file,
+    replace_files,
+    told,
+)
+from certwatch.remediation.material import split_pem
+from certwatch.x509.der import read
+
+
+class KeystoreConfig(FilesOfServer):
+    #: File with the passphrase of the keystores, in its first line.
+    passphrase_file: str
+
+
+class KeystoreDeployer:
+    Config: ClassVar[type[DeployerConfig]] = KeystoreConfig
+
+    def __init__(self, config: KeystoreConfig, context: DeployerContext) -> None:
+        self._config = config
+        self._patterns = [pattern(each) for each in config.paths]
+        self._taking_up = TakingUp(config)
+
+    def takes(self, target: Target) -> bool:
+        path = _path_of(target)
+        return path is not None and any(each.fullmatch(str(path)) for each in self._patterns)
+
+    async def deploy(self, target: Target, material: Material) -> None:
+        async with self._taking_up.gate.writing():
+            await asyncio.to_thread(self._deploy, target, material)
+
+    async def present(self, target: Target) -> tuple[bytes, ...]:
+        return await asyncio.to_thread(self._present, target)
+
+    async def activate(self, targets: Sequence[Target]) -> None:
+        await self._taking_up.run()
+
+    async def undo(self, target: Target) -> None:
+        async with self._taking_up.gate.writing():
+            await asyncio.to_thread(self._undo, target)
+
+    async def forget(self, target: Target) -> None:
+        path = _resolved(target)
+        with told(path):
+            await asyncio.to_thread(lambda: kept_beside(path).unlink(missing_ok=True))
+
+    def _deploy(self, target: Target, material: Material) -> None:
+        path = _resolved(target)
+        with told(path):
+            kept = kept_beside(path)
+            former = self._read(kept) if kept.exists() else None
+            if former is None or not _is_former(former, target):
+                former = self._read(path)
+                _check(former, target)
+                replace_files(Replaced(kept, read_file(path), like=path, secret=True))
+            data = self._made(former, material)
+            replace_files(Replaced(path, data, like=path, secret=True))
+
+    def _made(self, former: PKCS12KeyAndCertificates, material: Material) -> bytes:
+        leaf, *above = (x509.load_der_x509_certificate(each) for each in split_pem(material.chain_pem))
+        key = serialization.load_pem_private_key(material.key_pem, None)
+        passphrase = self._passphrase()
+        protection: serialization.KeySerializationEncryption = (
+            serialization.BestAvailableEncryption(passphrase) if passphrase else serialization.NoEncryption()
+        )
+        name = former.cert.friendly_name if former.cert is not None else None
+        return pkcs12.serialize_key_and_certificates(name, key, leaf, above, protection)  # type: ignore[arg-type]
+
+    def _present(self, target: Target) -> tuple[bytes, ...]:
+        path = _resolved(target)
+        with told(path):
+            found = self._read(path)
+        return tuple(
+            each.certificate.public_bytes(serialization.Encoding.DER)
+            for each in (found.cert, *_above(found))
+            if each is not None
+        )
+
+    def _undo(self, target: Target) -> None:
+        path = _resolved(target)
+        with told(path):
+            if kept_beside(path).exists():
+                former = kept_beside(path).read_bytes()
+                replace_files(Replaced(path, former, like=path, secret=True))
+
+    def _passphrase(self) -> bytes:
+        try:
+            lines = Path(self._config.passphrase_file).read_bytes().splitlines()
+        except OSError as error:
+            raise DeployFailed(
+                "permission", f"{self._config.passphrase_file}: cannot be read: {error.strerror}"
+            ) from error
+        return lines[0] if lines else b""
+
+    def _read(self, path: Path) -> PKCS12KeyAndCertificates:
+        data = read_file(path)
+        try:
+            return pkcs12.load_pkcs12(data, self._passphrase())
+        except ValueError as error:
+            raise DeployFailed(
+                "other", f"{path}: is no PKCS#12 that the passphrase of the config opens: {error}"
+            ) from error
+
+
+def _path_of(target: Target) -> Path | None:
+    parts = urlsplit(target.uri)
+    if parts.scheme != "file" or parts.query or not parts.path.endswith((".p12", ".pfx")):
+        return None
+    return Path(unquote(parts.path))
+
+
+def _resolved(target: Target) -> Path:
+    path = _path_of(target)
+    if path is None:
+        raise DeployFailed("other", "is not a PKCS#12 keystore")
+    return Path(os.path.realpath(path))
+
+
+def _above(found: PKCS12KeyAndCertificates) -> list[pkcs12.PKCS12Certificate]:
+    """What is above the certificate, in order, whatever the order in the file."""
+    chain: list[pkcs12.PKCS12Certificate] = []
+    rest = list(found.additional_certs)
+    last = found.cert
+    while last is not None:
+        above = next((each for each in rest if each.certificate.subject == last.certificate.issuer), None)
+        if above is not None:
+            rest.remove(above)
+            chain.append(above)
+        last = above
+    return chain
+
+
+def _is_former(found: PKCS12KeyAndCertificates, target: Target) -> bool:
+    return (
+        found.cert is not None
+        and read(found.cert.certificate.public_bytes(serialization.Encoding.DER)).fingerprint_sha256
+        == target.former.fingerprint_sha256
+    )
+
+
+def _check(found: PKCS12KeyAndCertificates, target: Target) -> None:
+    """Raises DeployFailed: it is not as it was planned, or has more than would be written."""
+    if not _is_former(found, target):
+        raise DeployFailed(
+            "changed", "holds another certificate than the one that was planned to go. Plan it anew"
+        )
+    if len(_above(found)) != len(found.additional_certs):
+        raise DeployFailed(
+            "other", "holds more than one key with its chain, which would be lost. Have a command write it"
+        )
