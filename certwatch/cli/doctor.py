@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from certwatch.cli.failure import FAILED, OK
+from certwatch.cli.failure import ACTION, FAILED, OK
 from certwatch.cli.options import config_option, current_clock, json_option
 from certwatch.cli.shapes import write_json
 from certwatch.cli.table import write_table
@@ -48,13 +48,21 @@ def _fail(what: str, said: str) -> Check:
 
 
 @click.command(name="doctor")
+@click.option(
+    "--readiness", is_flag=True, help="Walk the production checklist instead: what is proven, what is not."
+)
 @json_option
 @config_option
-def command(as_json: bool, config: Path | None) -> int:
-    """Find out why it does not work. Exit status 3: something fails."""
+def command(readiness: bool, as_json: bool, config: Path | None) -> int:
+    """Find out why it does not work. Exit status 3: something fails.
+
+    With --readiness: 1: something is not proven, or disproven.
+    """
     from certwatch.telemetry import logs
 
     logs.set_up(level="critical")
+    if readiness:
+        return _readiness(config, as_json=as_json)
     checks = list(examine(config, current_clock()()))
     if as_json:
         write_json(
@@ -63,6 +71,19 @@ def command(as_json: bool, config: Path | None) -> int:
     else:
         write_table(("result", "what", "said"), [(each.result, each.what, each.said) for each in checks])
     return FAILED if any(each.result == "fail" for each in checks) else OK
+
+
+def _readiness(config: Path | None, *, as_json: bool) -> int:
+    from certwatch.cli.readiness import walk
+
+    found = list(walk(config, current_clock()()))
+    if as_json:
+        write_json(
+            {"proofs": [{"what": each.what, "verdict": each.verdict, "said": each.said} for each in found]}
+        )
+    else:
+        write_table(("verdict", "what", "said"), [(each.verdict, each.what, each.said) for each in found])
+    return OK if all(each.verdict == "proven" for each in found) else ACTION
 
 
 def examine(path: Path | None, now: datetime) -> Iterator[Check]:

@@ -50,5 +50,7 @@ def test_a_drill_replaces_all_of_staging_and_prints_its_m10(tmp_path: Path) -> N
             ),
             "the metric",
         )
+        proofs = it.proofs()
+        assert (proofs["compromise drill"], proofs["CA key Test Issuing"]) == ("proven", "disproven")
         # An exercise: nothing is marked, and nothing of the kind is found.
         assert it.findings("compromised") == []

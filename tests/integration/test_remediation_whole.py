@@ -41,7 +41,7 @@ def test_from_a_page_to_a_certificate_that_is_served_and_a_page_that_is_over(tmp
     ):
         targets = ", ".join(f'"tls://127.0.0.1:{port}/?sni={NAME}"' for port in (web.port, proxy.port))
         collectors = f"""
-  - {{name: edge, kind: tls, every: 1h, targets: [{targets}]}}
+  - {{name: edge, kind: tls, every: 1h, targets: [{targets}], labels: {{environment: prod}}}}
   - {{name: hosts, kind: file, every: 1h, paths: ["{web.folder}/*.chain.pem", "{proxy.certificate}"]}}"""
         reload = f"[nginx, -p, {web.folder}, -c, {web.folder}/nginx.conf, -s, reload]"
         # The health check waits until somebody was told, so that the page surely fires before it is over.
@@ -75,6 +75,13 @@ def test_from_a_page_to_a_certificate_that_is_served_and_a_page_that_is_over(tmp
                 "verify",
             ]
             assert daemon.command("ca", "audit", "verify").returncode == 0
+            proofs = it.proofs()
+            # A root in a file would be another matter: all keys are in the token.
+            assert {"CA key Test Root", "CA key Test Issuing", "ledger", "production renews by itself"} <= {
+                what for what, verdict in proofs.items() if verdict == "proven"
+            }
+            # Nobody has exercised, asked a responder, or been paged by hand.
+            assert proofs["compromise drill"] == proofs["pages arrive"] == "not proven"
         for visitor in visitors:
             assert (visitor.failed, len(set(visitor.seen))) == (0, 2)
         [new] = {presented(port, name=NAME) for port in (web.port, proxy.port)}

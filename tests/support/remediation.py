@@ -142,6 +142,12 @@ class Renewing:
         self.daemon.wait(lambda: any(each["state"] == "verified" for each in self.plans()), "a verified plan")
         self.daemon.wait(lambda: not self.findings("expiry"), "the finding to be resolved")
 
+    def proofs(self) -> dict[str, str]:
+        """What `doctor --readiness` says, by what it is about."""
+        done = self.daemon.command("doctor", "--readiness", "--json")
+        assert done.returncode in (0, 1), done.stderr
+        return {each["what"]: each["verdict"] for each in json.loads(done.stdout)["proofs"]}
+
     def plans(self) -> list[dict[str, Any]]:
         done = self.daemon.command("remediate", "status", "--all", "--json")
         assert done.returncode == 0, done.stderr
