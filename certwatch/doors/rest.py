@@ -26,6 +26,8 @@ _MAX_ERROR_BYTES = 1 << 16
 #: Requests that the server cannot answer just now are repeated so often; the longest wait that it may ask for.
 _ATTEMPTS = 4
 _LONGEST_WAIT = 30.0
+#: Timeouts that all of an answer may take: each piece of it has one.
+_LONGEST_ANSWER = 4
 _KINDS: Mapping[int, ErrorKind] = {401: "permission", 403: "permission", 404: "not-found", 408: "timeout"}
 
 
@@ -89,6 +91,7 @@ class Client:
         self._base = address.url.rstrip("/")
         self._headers = headers
         self._sleep = sleep
+        self._timeout = timeout
         self._http = httpx.Client(
             # Neither proxies nor credentials out of the environment.
             trust_env=False,
@@ -158,8 +161,11 @@ class Client:
     def _body(self, response: httpx.Response, most: int, *, cut: bool = False) -> bytes:
         parts: list[bytes] = []
         size = 0
+        until = time.monotonic() + _LONGEST_ANSWER * self._timeout
         for part in response.iter_bytes():
             size += len(part)
+            if time.monotonic() > until:
+                raise RequestFailed("timeout", f"{self.where}: an answer that does not end")
             if size > most:
                 if cut:
                     break
@@ -225,7 +231,7 @@ def decoded_as(answer: bytes, kind: type[T], where: str) -> T:
     """From JSON. Raises RequestFailed."""
     try:
         return msgspec.json.decode(answer, type=kind)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise RequestFailed(
             "malformed", f"{where}: the answer is not one of this API: {shown(str(error)[:200])}. See the URL"
         ) from error

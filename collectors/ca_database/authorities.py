@@ -18,8 +18,8 @@ def read_authorities(config: CADatabaseConfig) -> tuple[bytes, ...]:
     for path in config.authorities:
         expanded = os.path.expanduser(path)
         try:
-            with open(expanded, "rb") as file:
-                data = file.read(MAX_BYTES)
+            with open(expanded, "rb", opener=_opener) as file:
+                data = file.read(MAX_BYTES) or b""
         except OSError as error:
             raise ReadFailed(
                 "not-found" if isinstance(error, FileNotFoundError) else "permission",
@@ -34,11 +34,16 @@ def read_authorities(config: CADatabaseConfig) -> tuple[bytes, ...]:
         folder = path if os.path.isdir(path) else os.path.dirname(path)
         for name in USUAL:
             try:
-                with open(os.path.join(folder, name), "rb") as file:
-                    found += _certificates(file.read(MAX_BYTES))
+                with open(os.path.join(folder, name), "rb", opener=_opener) as file:
+                    found += _certificates(file.read(MAX_BYTES) or b"")
             except OSError:
                 continue
     return tuple(dict.fromkeys(found))[:MOST]
+
+
+def _opener(path: str, flags: int) -> int:
+    # A pipe that nobody writes to would wait for ever.
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _certificates(data: bytes) -> list[bytes]:

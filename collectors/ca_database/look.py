@@ -29,7 +29,7 @@ def look(location: LocationURI, record: Record, at: datetime, collision: str) ->
         facts["ca_collision"] = collision
     if record.der is None:
         if record.serial:
-            facts["ca_serial"] = record.serial
+            facts["ca_serial"] = record.serial[:LONGEST]
         if record.subject:
             facts["ca_subject"] = record.subject[:LONGEST]
         if record.not_after is not None:

@@ -5,6 +5,7 @@ serial number, file, subject. OpenSSL writes the file anew with every change and
 """
 
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
@@ -92,8 +93,8 @@ class OpenSSLReading:
         for folder in self._folders:
             path = os.path.join(folder, name)
             try:
-                with open(path, "rb") as file:
-                    data = file.read(MAX_BYTES)
+                with open(path, "rb", opener=_opener) as file:
+                    data = file.read(MAX_BYTES) or b""
             except FileNotFoundError:
                 continue
             except OSError as error:
@@ -168,14 +169,31 @@ def _with(found: Record, der: bytes | None, problem: LookError | None) -> Record
     )
 
 
+def _opener(path: str, flags: int) -> int:
+    # A pipe that nobody writes to would wait for ever.
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
 def _lines(path: str) -> Iterator[bytes]:
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=_opener) as file:
+            before = os.fstat(file.fileno())
+            if not stat.S_ISREG(before.st_mode):
+                raise ReadFailed(
+                    "malformed", f"{path}: is no file. Name the CA's folder or its index.txt in `path`"
+                )
             for _ in range(MAX_LINES):
                 line = file.readline(MAX_LINE)
                 if not line:
-                    return
+                    break
                 yield line
+            after = os.fstat(file.fileno())
+            if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+                # OpenSSL puts a new file into place, others write into this one: half of it would be read, and the
+                # other half taken for gone.
+                raise ReadFailed(
+                    "other", f"{path}: was written while it was read. The next round reads it again"
+                )
     except OSError as error:
         raise _unreadable(path, error) from error
 

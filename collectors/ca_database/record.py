@@ -146,7 +146,8 @@ def serial_of_hex(text: str) -> str:
     """From any way to write hex: "0A:1F", "0x0a1f", "00 0A 1F". Empty: it is none."""
     bare = "".join(text.split()).replace(":", "").lower().removeprefix("0x")
     try:
-        return serial_of_number(int(bare, 16)) if bare.isascii() and bare.isalnum() else ""
+        # Below zero as OpenSSL writes it ("-0A").
+        return serial_of_number(int(bare, 16)) if bare.isascii() and bare.removeprefix("-").isalnum() else ""
     except ValueError:
         return ""
 

@@ -11,7 +11,7 @@ from certwatch.x509.der import read
 from collectors.ca_database.issuance import count
 from collectors.ca_database.look import look
 from collectors.ca_database.places import lineage_location, record_location, record_prefix
-from collectors.ca_database.record import Reading, Record, Source, serial_of_number
+from collectors.ca_database.record import ReadFailed, Reading, Record, Source, serial_of_number
 from collectors.ca_database.serials import Serials
 from collectors.ca_database.skim import Skimmed, skim
 from collectors.ca_database.tally import Tally
@@ -20,6 +20,8 @@ from collectors.ca_database.tally import Tally
 RECENT = timedelta(days=2)
 #: New records that are held against the inventory one by one; of more, none is.
 MOST_ASKED = 20_000
+#: Records of one reading: a source that has no end is not read for ever.
+MOST = 50_000_000
 
 
 class Telling:
@@ -57,7 +59,9 @@ class Telling:
 
     def records(self, reading: Reading) -> Iterator[Observation]:
         """Raises ReadFailed."""
-        for record in reading.records():
+        for number, record in enumerate(reading.records()):
+            if number >= MOST:
+                raise ReadFailed("other", f"more than {MOST} records. See what its tables or pages hold")
             skimmed = skim(record.der) if record.der is not None else None
             not_after = record.not_after if skimmed is None else skimmed.not_after
             if record.lineage:

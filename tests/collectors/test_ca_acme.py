@@ -258,3 +258,90 @@ def test_no_settings_break_the_reading(text: str) -> None:
         traefik.parse(text.encode("utf-8", "surrogatepass"), "acme.json")
     except ReadFailed:
         pass
+
+
+# Folders and files as nobody should have them.
+
+
+@pytest.fixture
+def strange(tmp_path: Path) -> Path:
+    """Links that lead in a circle, names that are no UTF-8."""
+    for folder in ("renewal", "live", "certificates"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "circle").symlink_to("circle")
+    (tmp_path / "circle").symlink_to("circle")
+    (tmp_path / "certificates/circle.crt").symlink_to("circle.crt")
+    root = os.fsencode(tmp_path)
+    for made in (b"\xff", b"certificates/acme/\xff"):
+        os.makedirs(root + b"/" + made)
+    for made in (
+        b"renewal/\xff.conf",
+        b"\xff/\xff.conf",
+        b"certificates/\xff.crt",
+        b"certificates/acme/\xff/\xff.json",
+    ):
+        os.close(os.open(root + b"/" + made, os.O_CREAT))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("preset", "named"),
+    [
+        ("certbot", ["%5Cxff"]),
+        ("acme.sh", ["%5Cxff"]),
+        ("lego", ["%5Cxff", "circle"]),
+        ("caddy", ["acme/%5Cxff"]),
+    ],
+)
+def test_links_in_a_circle_and_names_of_any_bytes_end_no_reading(
+    strange: Path, preset: str, named: list[str]
+) -> None:
+    found = looks(preset, strange)
+    assert sorted(found) == named
+    assert all(each.error is not None for each in found.values())
+
+
+def test_a_path_in_the_settings_that_is_none_is_told_of_that_one_alone(tmp_path: Path) -> None:
+    (tmp_path / "renewal").mkdir()
+    (tmp_path / "renewal/a.conf").write_text("fullchain = /etc/\0/x.pem\n")
+    (tmp_path / "renewal/b.conf").write_text("fullchain = /dev/zero\n")
+    found = looks("certbot", tmp_path)
+    assert [(name, each.error and each.error.kind) for name, each in sorted(found.items())] == [
+        ("a", "malformed"),
+        ("b", "malformed"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"\xff": {}}',
+        b"[" * 100_000,
+        b'{"r": {"Certificates": ' + b"[" * 100_000,
+        b'{"r": {"Certificates": [1]}}',
+    ],
+)
+def test_json_of_any_bytes_and_depth_is_told(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "acme.json"
+    path.write_bytes(data)
+    with pytest.raises(ReadFailed, match=r"is no acme\.json"):
+        looks("traefik", path)
+
+
+def test_a_name_of_any_length_becomes_a_place_of_some_length(tmp_path: Path) -> None:
+    path = tmp_path / "acme.json"
+    body = base64.b64encode(chain("www.example.com")).decode()
+    path.write_text(
+        json.dumps(
+            {
+                "r": {
+                    "Certificates": [
+                        {"domain": {"main": each * 100_000}, "certificate": body} for each in "ab"
+                    ]
+                }
+            }
+        )
+    )
+    found = looks("traefik", path)
+    assert len(found) == 2
+    assert all(len(each) < 600 for each in found)

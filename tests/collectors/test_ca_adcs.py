@@ -16,6 +16,7 @@ from certwatch.model.observation import Observation
 from certwatch.plugins.collector import CollectorContext
 from certwatch.plugins.testing import EPOCH, FakeClock, Issued, make_ca, make_certificate
 from collectors.ca_database import CADatabaseCollector
+from collectors.ca_database.adcs import source
 from collectors.ca_database.adcs.dates import Dates
 from collectors.ca_database.adcs.export import NoExport, encoding_of, rows
 from collectors.ca_database.adcs.source import ADCSReading, ADCSSource
@@ -251,3 +252,29 @@ def test_no_bytes_break_the_reading(data: bytes) -> None:
     dates = Dates()
     dates.learn(text, WHEN)
     dates.read(text)
+
+
+def test_a_link_in_a_circle_among_the_exports_ends_no_reading(tmp_path: Path) -> None:
+    (tmp_path / "circle.csv").symlink_to("circle.csv")
+    (tmp_path / "a.csv").write_text(ENGLISH + "\n" + line(7, "20 -- Issued", issued(7)))
+    reading = ADCSSource(str(tmp_path)).open("")
+    assert reading is not None
+    assert [each.serial for each in reading.records()] == ["07"]
+
+
+def test_a_line_without_an_end_is_told_and_not_kept_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "MAX_LINE", 1000)
+    path = tmp_path / "a.csv"
+    path.write_text(ENGLISH + "\n" + "x" * 5000)
+    with pytest.raises(ReadFailed, match="a line of more than 1000 characters"):
+        list(ADCSReading([str(path)], "", 0).records())
+
+
+def test_a_pipe_in_place_of_an_export_holds_nobody_up(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.csv")
+    reading = ADCSSource(str(tmp_path / "a.csv")).open("")
+    assert reading is not None
+    with pytest.raises(ReadFailed, match="is no file"):
+        list(reading.records())

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from certwatch.model.observation import FACTS, Incomplete, Observation
 from certwatch.plugins.testing import EPOCH, collect, make_ca, make_certificate
 from certwatch.x509.der import read
-from collectors.ca_database import CADatabaseCollector
+from collectors.ca_database import CADatabaseCollector, openssl_index
 from collectors.ca_database.openssl_index import parse_line
+from collectors.ca_database.record import Record
 from collectors.ca_database.skim import issuer_tag
 from tests.support.ca_rounds import Rounds
 from tests.support.inventories import opened
@@ -242,3 +243,50 @@ async def test_a_ca_that_is_not_there_fails_the_scan_and_retires_nothing(ca: CA,
     assert (scan.status, scan.error and scan.error.kind) == ("failed", "not-found")
     assert rounds.live() == ["cadb://corp/01"]
     assert not any(isinstance(each, Incomplete) for each in rounds.said)
+
+
+async def test_an_index_that_is_written_while_it_is_read_retires_nothing(
+    ca: CA, rounds: Rounds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for serial in (0x0A, 0x0B, 0x0C):
+        ca.issue(serial)
+    await rounds.round()
+    assert len(rounds.live()) == 3
+    index = ca.folder / "index.txt"
+    ca.issue(0x0D)
+    whole, half = index.read_text(), "".join(ca.lines[:3])
+    index.write_text(half)
+    read_line = openssl_index.parse_line
+
+    def written_meanwhile(line: str, where: str, number: int) -> Record:
+        if number == 1:
+            # Into the same file, as `openssl ca` does not, and a script may.
+            with index.open("a") as file:
+                file.write(ca.lines[3][:10])
+        return read_line(line, where, number)
+
+    monkeypatch.setattr(openssl_index, "parse_line", written_meanwhile)
+    scan = await rounds.round()
+    assert scan.status == "partial"
+    assert "was written while it was read" in rounds.database.error.message  # type: ignore[union-attr]
+    assert len(rounds.live()) >= 3
+
+    monkeypatch.undo()
+    index.write_text(whole)
+    scan = await rounds.round()
+    assert scan.status == "complete"
+    assert len(rounds.live()) == 4
+
+
+@pytest.mark.parametrize("name", ["index.txt", "newcerts/0A.pem", "ca.crt"])
+async def test_a_pipe_in_place_of_a_file_holds_nobody_up(ca: CA, rounds: Rounds, name: str) -> None:
+    ca.issue(0x0A)
+    (ca.folder / name).unlink()
+    os.mkfifo(ca.folder / name)
+    scan = await rounds.round()
+    assert scan.status == {"index.txt": "partial"}.get(name, "complete")
+    assert (rounds.live() == []) == (name == "index.txt")
+
+
+def test_a_serial_number_below_zero_is_one() -> None:
+    assert parse_line(line("-0A"), "index.txt:1", 1).serial == "-0a"

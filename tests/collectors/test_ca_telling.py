@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from hashlib import sha256
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,10 +13,13 @@ from certwatch.model.observation import Observation
 from certwatch.plugins.collector import CollectorContext
 from certwatch.plugins.testing import EPOCH, FakeClock, Issued, make_ca, make_certificate
 from certwatch.x509.der import read
+from collectors.ca_database import telling
+from collectors.ca_database.places import record_location
 from collectors.ca_database.record import (
     NO_FACTS,
     REASONS,
     Outcome,
+    ReadFailed,
     Record,
     instant,
     of_epoch,
@@ -186,3 +190,16 @@ def test_what_is_counted_has_a_bound() -> None:
     facts = tally.facts()
     assert len(str(facts["ca_issuers"]).split()) == MAX_ISSUERS
     assert len(str(facts["ca_issued_by_day"]).split()) == DAYS
+
+
+def test_a_serial_number_of_any_length_becomes_a_place_of_some_length() -> None:
+    first, second = (record_location("cadb://corp/", digit * 600_000, "", "") for digit in "ab")
+    assert first != second
+    assert len(first) < 200
+    assert record_location("cadb://corp/", "0a" * 20, "", "") == "cadb://corp/" + "0a" * 20
+
+
+def test_a_source_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(telling, "MOST", 3)
+    with pytest.raises(ReadFailed, match="more than 3 records"):
+        told(*[Record(der=None, serial=f"{number:02x}") for number in range(5)])

@@ -235,3 +235,29 @@ async def test_dogtag_is_read_by_pages_and_then_by_what_was_issued_and_revoked(
         await rounds.round()
         assert "ca_went_back_at" in rounds.database.facts
         assert "cadb://corp/30" not in rounds.live()
+
+
+async def test_pages_without_end_are_given_up(tried: Tried, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (dogtag, ejbca):
+        monkeypatch.setattr(module, "MOST_PAGES", 3)
+        monkeypatch.setattr(module, "PAGE", 2)
+    fake = FakeDogtag()
+    fake.add(10, issued=-600)
+
+    def endless(asked: Asked) -> Answer:
+        if asked.path.endswith("/v1/ca"):
+            return 200, {}
+        if asked.path.endswith("/v2/certificate/search"):
+            number = asked.body["pagination"]["current_page"]
+            return 200, {"certificates": [], "pagination_summary": {"total_certs": number * 2}}
+        if asked.path == "/ca/v2/certs/search":
+            return 200, {"total": 1, "entries": [fake.records["0xa"]]}
+        return fake.answer(asked)
+
+    with json_server(endless) as server:
+        for preset in ("dogtag", "ejbca-rest"):
+            scan = await Rounds(tried, preset=preset, url=server.url).round()
+            assert scan.status == "partial"
+            error = tried.served("ca-database://corp").error
+            assert error is not None
+            assert "more than 3 pages" in error.message

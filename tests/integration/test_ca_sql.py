@@ -1,6 +1,8 @@
 """CA databases behind SQL: real PostgreSQL and MariaDB, the account that the docs describe, what can go wrong."""
 
 import json
+import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -286,6 +288,57 @@ async def test_a_connection_lost_in_the_middle_keeps_what_was_read_and_retires_n
             pass
     assert failed.value.kind in ("reset", "other")
     reading.close()
+
+
+async def test_a_server_that_has_stopped_is_not_waited_for(
+    postgres: DatabaseServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server's own limit on statements does not help there, and its kernel goes on answering."""
+    from collectors.ca_database.record import ReadFailed
+    from collectors.ca_database.sql import database
+
+    monkeypatch.setattr(database, "GRACE_SECONDS", 1.0)
+    opened = database.Database(postgres.url(), timedelta(seconds=1))
+    (row,) = opened.rows(sa.text("SELECT pg_backend_pid() AS pid"))
+    backend = int(row["pid"])
+    os.kill(backend, signal.SIGSTOP)
+    try:
+        with pytest.raises(ReadFailed, match="no answer within 2 s") as failed:
+            opened.rows(sa.text("SELECT 1"))
+        assert failed.value.kind == "timeout"
+        opened.close()
+    finally:
+        os.kill(backend, signal.SIGCONT)
+
+
+async def test_a_cursor_of_bytes_is_followed(maria: DatabaseServer, tried: Tried) -> None:
+    maria.run(
+        "DROP TABLE IF EXISTS versions",
+        "CREATE TABLE versions (version binary(8), body mediumblob, number decimal(49))",
+    )
+    grant(maria, "versions")
+
+    def add(version: int, certificate: bytes) -> None:
+        with maria.administrator() as connection:
+            connection.execute(
+                sa.text("INSERT INTO versions VALUES (:version, :body, 10)"),
+                {"version": version.to_bytes(8, "big"), "body": certificate},
+            )
+
+    add(0x80, issued(0x0A).der)
+    add(0x81, b"broken")
+    query = "SELECT version, body AS certificate, number AS serial FROM versions"
+    rounds = Rounds(tried, preset="sql", url=maria.url(), query=query, cursor="version")
+    await rounds.round()
+    # A number is decimal, of whatever type.
+    assert set(rounds.live()) == {"cadb://corp/0a", at(0x0A)}
+    await rounds.round()
+    assert rounds.told == []
+    add(0xFF00, issued(0x0C).der)
+    await rounds.round()
+    assert at(0x0C) in rounds.told
+    assert at(0x0A) not in rounds.told
+    assert "ca_went_back_at" not in rounds.database.facts
 
 
 # cfssl, by cfssl itself.

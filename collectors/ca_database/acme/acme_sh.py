@@ -5,7 +5,15 @@ import re
 from collections.abc import Iterator, Mapping
 
 from certwatch.model.observation import Fact
-from collectors.ca_database.acme.lineage import Lineage, Unreadable, kept, lineage, listed, read_text
+from collectors.ca_database.acme.lineage import (
+    Lineage,
+    Unreadable,
+    is_folder,
+    kept,
+    lineage,
+    listed,
+    read_text,
+)
 from collectors.ca_database.record import of_epoch, rfc3339
 
 NEEDED = "Name acme.sh's --cert-home (~/.acme.sh) in `path`"
@@ -17,7 +25,7 @@ _REMOVED = ".conf.removed"
 def read_acme_sh(path: str) -> Iterator[Lineage]:
     """Raises ReadFailed."""
     for entry in listed(path, NEEDED):
-        if not entry.is_dir():
+        if not is_folder(entry):
             continue
         # Certificates with EC keys lie in a folder of their own, their files without the ending.
         domain = entry.name.removesuffix("_ecc")

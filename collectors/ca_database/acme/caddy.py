@@ -7,7 +7,15 @@ from collections.abc import Iterator
 import msgspec
 
 from certwatch.model.observation import Fact
-from collectors.ca_database.acme.lineage import Lineage, Unreadable, kept, lineage, listed, read_bytes
+from collectors.ca_database.acme.lineage import (
+    Lineage,
+    Unreadable,
+    is_folder,
+    kept,
+    lineage,
+    listed,
+    read_bytes,
+)
 from collectors.ca_database.record import instant, rfc3339
 
 NEEDED = "Name Caddy's data folder (/var/lib/caddy/.local/share/caddy) in `path`"
@@ -34,10 +42,10 @@ def read_caddy(path: str) -> Iterator[Lineage]:
     inside = os.path.join(path, "certificates")
     root = inside if os.path.isdir(inside) else path
     for issuer in listed(root, NEEDED):
-        if not issuer.is_dir():
+        if not is_folder(issuer):
             continue
         for site in listed(issuer.path, NEEDED):
-            if site.is_dir() and os.path.exists(os.path.join(site.path, f"{site.name}.json")):
+            if is_folder(site) and os.path.exists(os.path.join(site.path, f"{site.name}.json")):
                 name = f"{issuer.name}/{site.name}"
                 chain = os.path.join(site.path, f"{site.name}.crt")
                 try:
@@ -52,7 +60,7 @@ def facts_of(resource: bytes) -> dict[str, Fact]:
     try:
         raw = msgspec.json.decode(resource, type=_Resource).issuer_data
         said = msgspec.json.decode(raw, type=_IssuerData | None) or _IssuerData()
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         return {}
     facts: dict[str, Fact] = {}
     if said.ca:

@@ -5,7 +5,15 @@ import re
 from collections.abc import Iterator, Mapping
 
 from certwatch.model.observation import Fact
-from collectors.ca_database.acme.lineage import Lineage, Unreadable, kept, lineage, listed, read_text
+from collectors.ca_database.acme.lineage import (
+    Lineage,
+    Unreadable,
+    is_folder,
+    kept,
+    lineage,
+    listed,
+    read_text,
+)
 
 NEEDED = "Name certbot's --config-dir (/etc/letsencrypt) in `path`"
 _ASSIGNED = re.compile(r"\s*([A-Za-z0-9_]+)\s*=\s*(.*)")
@@ -32,7 +40,7 @@ def read_certbot(path: str) -> Iterator[Lineage]:
         yield lineage(name, tuple(each for each in places if each), facts_of(said))
     if os.path.isdir(os.path.join(path, "live")):
         for entry in listed(os.path.join(path, "live"), NEEDED):
-            if entry.name not in names and entry.is_dir():
+            if entry.name not in names and is_folder(entry):
                 # certbot renews nothing that it has no settings for.
                 chain = os.path.join(path, "live", entry.name, "fullchain.pem")
                 if os.path.exists(chain):

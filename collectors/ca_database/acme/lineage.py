@@ -4,6 +4,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from itertools import chain, islice
 
 from certwatch.model.observation import ErrorKind, Fact, LookError
@@ -17,6 +18,8 @@ MAX_BYTES = 1 << 20
 MAX_CHAIN = 20
 #: Lineages of one client.
 MOST = 100_000
+#: As long as a file's name can be, twice: issuer and domain.
+LONGEST_NAME = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +76,7 @@ class ACMEReading:
             yield Record(
                 der=each.chain[0] if each.chain else None,
                 issuers=each.chain[1:],
-                lineage=each.name,
+                lineage=_named(each.name),
                 facts={"renewal_client": self._client, **each.facts},
                 problem=each.problem,
             )
@@ -91,6 +94,22 @@ class ACMEReading:
         """Nothing is held open."""
 
 
+def _named(name: str) -> str:
+    """Files' names may be any bytes, and those in JSON of any length."""
+    name = os.fsencode(name).decode("utf-8", "backslashreplace")
+    if len(name) <= LONGEST_NAME:
+        return name
+    return f"{name[: LONGEST_NAME - 17]}-{sha256(name.encode()).hexdigest()[:16]}"
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """False as well for a link that leads in a circle, or to where nobody may look."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
 def read_bytes(path: str, most: int = MAX_BYTES) -> bytes:
     """Raises Unreadable, and FileNotFoundError for what is not there."""
     try:
@@ -101,6 +120,8 @@ def read_bytes(path: str, most: int = MAX_BYTES) -> bytes:
             data = file.read(most + 1)
     except FileNotFoundError:
         raise
+    except ValueError as error:
+        raise Unreadable("malformed", f"{path}: is no path. See the client's settings") from error
     except OSError as error:
         raise Unreadable(
             "permission" if isinstance(error, PermissionError) else "other",

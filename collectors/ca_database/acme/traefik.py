@@ -83,7 +83,7 @@ def parse(data: bytes, where: str) -> list[tuple[str, list[str], str]]:
                 for each in old.certificates or ()
             ]
         resolvers = {name: msgspec.json.decode(each, type=_Resolver | None) for name, each in parts.items()}
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise ReadFailed("malformed", f"{where}: is no acme.json: {error}. {NEEDED}") from error
     return [
         (f"{name}/{each.domain.main}", each.domain.sans or [], each.certificate)

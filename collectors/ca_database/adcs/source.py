@@ -1,9 +1,12 @@
 """Exports of AD CS in a folder, or one file: the newest row of each request counts."""
 
+import io
 import os
+import stat
 from collections.abc import Iterator
 from datetime import datetime
 from itertools import islice
+from typing import TextIO
 
 from certwatch.model.observation import LookError
 from certwatch.model.shown import shown
@@ -24,6 +27,8 @@ from collectors.ca_database.values import to_der
 #: Bytes by which the encoding is told, and exports of one folder.
 HEAD = 1 << 16
 MOST_FILES = 1000
+#: Characters: certutil's columns are some ten thousand at most, and a certificate is many lines.
+MAX_LINE = 16 << 20
 
 #: Request.Disposition (certsrv.h).
 PENDING = 9
@@ -148,15 +153,24 @@ def _files(path: str) -> "list[os.DirEntry[str] | _File]":
         if not os.path.isdir(path):
             return [_File(path)]
         with os.scandir(path) as entries:
-            found = [each for each in entries if each.name.lower().endswith(".csv") and each.is_file()]
+            found = [each for each in entries if each.name.lower().endswith(".csv") and _is_file(each)]
+        # Asked for here, and kept by each entry: a file may be gone a moment later.
+        found.sort(key=lambda each: (each.stat().st_mtime_ns, each.name), reverse=True)
     except FileNotFoundError as error:
         raise ReadFailed("not-found", f"{path}: is not there. {NEEDED}") from error
     except OSError as error:
         raise _unreadable(path, error) from error
     if not found:
         raise ReadFailed("not-found", f"{path}: has no *.csv in it. {NEEDED}")
-    found.sort(key=lambda each: (each.stat().st_mtime_ns, each.name), reverse=True)
     return [*found[:MOST_FILES]]
+
+
+def _is_file(entry: "os.DirEntry[str]") -> bool:
+    """False as well for a link that leads in a circle."""
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
 
 
 class _File:
@@ -173,13 +187,29 @@ class _File:
         return self._stat
 
 
+def _opener(path: str, flags: int) -> int:
+    # A pipe that nobody writes to would wait for ever.
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _bounded(lines: TextIO) -> Iterator[str]:
+    """Raises NoExport."""
+    while line := lines.readline(MAX_LINE):
+        if len(line) == MAX_LINE:
+            raise NoExport(f"has a line of more than {MAX_LINE} characters: certutil writes none")
+        yield line
+
+
 def _rows(path: str) -> Iterator[Row]:
     """Raises ReadFailed."""
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=_opener) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ReadFailed("malformed", f"{path}: is no file. {NEEDED}")
             encoding = encoding_of(file.read(HEAD))
-        with open(path, encoding=encoding, errors="replace", newline="") as lines:
-            yield from rows(lines)
+            file.seek(0)
+            with io.TextIOWrapper(file, encoding, "replace", newline="") as lines:
+                yield from rows(_bounded(lines))
     except NoExport as error:
         raise ReadFailed("malformed", shown(f"{path}: {error}")) from error
     except OSError as error:

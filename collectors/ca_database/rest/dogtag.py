@@ -25,7 +25,7 @@ from collectors.ca_database.record import (
     reason_of,
     serial_of_hex,
 )
-from collectors.ca_database.rest.fetching import fetched
+from collectors.ca_database.rest.fetching import MOST_PAGES, fetched
 from collectors.ca_database.values import to_der, to_instant
 
 PAGE = 500
@@ -109,8 +109,7 @@ class DogtagReading:
     def _found(self) -> Iterator[Fields]:
         told: set[str] = set()
         for search in self._searches:
-            start = 0
-            while True:
+            for start in range(0, MOST_PAGES * PAGE, PAGE):
                 page = decoded_as(
                     self._client.post(
                         "/ca/v2/certs/search", search, {"start": str(start), "size": str(PAGE)}
@@ -131,7 +130,8 @@ class DogtagReading:
                 # What cannot be read is left out of a page: a short one need not be the last.
                 if not entries:
                     break
-                start += PAGE
+            else:
+                raise RequestFailed("malformed", f"{self._client.where}: more than {MOST_PAGES} pages")
 
     def _fetch(self, found: Fields) -> Fields:
         id = str(found.get("id", ""))

@@ -29,6 +29,7 @@ from collectors.ca_database.record import (
     rfc3339,
     serial_of_hex,
 )
+from collectors.ca_database.rest.fetching import MOST_PAGES
 from collectors.ca_database.values import to_der, to_instant
 
 PAGE = 500
@@ -141,6 +142,8 @@ class EJBCARestReading:
                 if page.summary is None or page.summary.total != number * PAGE:
                     return
                 number += 1
+                if number > MOST_PAGES:
+                    raise RequestFailed("malformed", f"{self._client.where}: more than {MOST_PAGES} pages")
                 page = self._page(number)
         except RequestFailed as failed:
             raise _failed(failed) from failed

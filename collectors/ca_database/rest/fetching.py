@@ -11,6 +11,8 @@ V = TypeVar("V")
 #: Requests at once, and answers that wait for their turn.
 AT_ONCE = 8
 WAITING = 64
+#: A server whose pages have no end is not asked for ever: twenty million certificates.
+MOST_PAGES = 40_000
 
 
 def fetched(wanted: Iterable[K], fetch: Callable[[K], V]) -> Iterator[tuple[K, V]]:

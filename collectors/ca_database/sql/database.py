@@ -1,6 +1,9 @@
 """The door to a database: one connection, one transaction that only reads, limits on every statement."""
 
+import os
+import socket
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -20,6 +23,8 @@ from collectors.ca_database.record import ReadFailed
 #: Rows of one page, and of what a server sends ahead.
 PAGE = 2000
 CONNECT_SECONDS = 10
+#: Beyond the limit that the server is given, until it counts as stopped.
+GRACE_SECONDS = 10.0
 #: SQLite's steps between two looks at the clock.
 _STEPS = 100_000
 
@@ -80,10 +85,16 @@ class Database:
         """Connects. `url` may hold a password: no message does."""
         try:
             parsed = sa.make_url(url)
-        except ArgumentError:
+        except (ArgumentError, ValueError):
             raise ReadFailed(
                 "other", "url: not a database's URL. Write it as postgresql://user@host/name"
             ) from None
+        if not url.isprintable() or "@" in f"{parsed.host or ''}{parsed.database or ''}".replace("%40", ""):
+            # What stands behind the first @ of a password would be told as the host.
+            raise ReadFailed(
+                "other",
+                "url: a password has characters that a URL gives a meaning to. Write @ as %40, % as %25, / as %2F",
+            )
         if parsed.get_backend_name() not in _DRIVERS:
             raise ReadFailed(
                 "other",
@@ -93,11 +104,21 @@ class Database:
         self._timeout = timeout.total_seconds()
         self._deadline = 0.0
         self._streaming = False
+        self._hung = False
         if "+" not in parsed.drivername:
             parsed = parsed.set(drivername=_DRIVERS[parsed.drivername])
         with self._translated():
-            self._engine = self._made(parsed)
-            self._connection = self._engine.connect()
+            try:
+                self._engine = self._made(parsed)
+                self._connection = self._engine.connect()
+            except UnicodeError:
+                raise
+            except (TypeError, ValueError, AttributeError, LookupError) as error:
+                # So drivers answer an option that they do not know; its value may be secret.
+                raise ReadFailed(
+                    "other",
+                    f"{self.where}: its driver does not take what stands behind ? in `url`. See the driver's options",
+                ) from error
         try:
             self._restrict()
         except ReadFailed:
@@ -122,7 +143,7 @@ class Database:
         arguments: dict[str, Any] = {"connect_timeout": CONNECT_SECONDS}
         if url.get_backend_name() in ("mysql", "mariadb"):
             # The server's own limit comes first; this one is for a server that is gone.
-            arguments["read_timeout"] = int(self._timeout) + CONNECT_SECONDS
+            arguments["read_timeout"] = int(self._timeout + GRACE_SECONDS)
         return sa.create_engine(
             url,
             poolclass=NullPool,
@@ -158,8 +179,30 @@ class Database:
                 # The transaction that SET has begun was not of that kind yet.
                 self._connection.rollback()
 
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """The server's own limit comes first; this one is for a server that has stopped, which libpq waits for as long as
+        its kernel answers. PyMySQL and SQLite have limits of their own."""
+        if self._engine.dialect.name != "postgresql":
+            yield
+            return
+        descriptor = self._connection.connection.driver_connection.pgconn.socket  # type: ignore[union-attr]
+        timer = threading.Timer(self._timeout + GRACE_SECONDS, self._hang_up, (descriptor,))
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _hang_up(self, descriptor: int) -> None:
+        """In a thread of its own. What waits for an answer hears that the connection has ended."""
+        self._hung = True
+        with suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as twin:
+            twin.shutdown(socket.SHUT_RDWR)
+
     def _run(self, *statements: str) -> None:
-        with self._translated():
+        with self._translated(), self._watched():
             for each in statements:
                 self._connection.execute(sa.text(each))
 
@@ -167,7 +210,7 @@ class Database:
         self, statement: sa.Executable, values: Mapping[str, object] | None = None
     ) -> list[sa.RowMapping]:
         """All rows: for what is limited to a page."""
-        with self._translated():
+        with self._translated(), self._watched():
             self._deadline = time.monotonic() + self._timeout
             return list(self._connection.execute(statement, dict(values or {})).mappings())
 
@@ -178,13 +221,19 @@ class Database:
         with self._translated():
             self._deadline = time.monotonic() + self._timeout
             self._streaming = True
-            result = self._connection.execution_options(stream_results=True, yield_per=PAGE).execute(
-                statement, dict(values or {})
-            )
+            with self._watched():
+                result = self._connection.execution_options(stream_results=True, yield_per=PAGE).execute(
+                    statement, dict(values or {})
+                )
             # `result` lets go of it when it fails, and then nobody could.
             cursor = result.cursor
             try:
-                for part in result.mappings().partitions():
+                parts = result.mappings().partitions()
+                while True:
+                    with self._watched():
+                        part = next(parts, None)
+                    if part is None:
+                        break
                     yield from part
                     self._deadline = time.monotonic() + self._timeout
                 self._streaming = False
@@ -265,6 +314,12 @@ class Database:
         number = original.args[0] if original is not None and original.args else None
         code = str(number if isinstance(number, int) else getattr(original, "sqlstate", None) or "")
         text = _short(original if original is not None else error)
+        if self._hung:
+            seconds = self._timeout + GRACE_SECONDS
+            return ReadFailed(
+                "timeout",
+                f"{self.where}: no answer within {seconds:g} s. See that the server works, and its log",
+            )
         kind: ErrorKind = "other"
         for length in (5, 4, 3, 2):
             if code[:length] in _KINDS and (len(code) == 5 or length == 4):

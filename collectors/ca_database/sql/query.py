@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from decimal import Decimal
 from hashlib import sha256
 from typing import Any
 
@@ -25,7 +26,7 @@ _REVOKED = frozenset(("revoked", "r", "true", "t", "1", "yes"))
 #: Rows with the mark's own value that are compared with what was there.
 _MOST_WITNESSES = 100
 
-Cursor = int | str | datetime
+Cursor = int | str | bytes | datetime
 
 
 class QueryTables:
@@ -54,7 +55,7 @@ class QueryTables:
         )
         last = _cursor(row["last"])
         if last is None or type(last) is not type(known) or last < known:  # type: ignore[operator]
-            raise WentBack(f"{self._database.where} ends at {last}, and ended at {known}")
+            raise WentBack(f"{self._database.where} ends at {last!r}, and ended at {known!r}")
         there = self._database.rows(
             sa.select(sa.text("*"))
             .select_from(self._query)
@@ -62,7 +63,7 @@ class QueryTables:
             .limit(_MOST_WITNESSES)
         )
         if there and witness and all(_digest(row.get("certificate")) != witness for row in there):
-            raise WentBack(f"{self._database.where} has another certificate at {known} than it had")
+            raise WentBack(f"{self._database.where} has another certificate at {known!r} than it had")
         return last != known
 
     def can_go_on(self, mark: str) -> bool:
@@ -104,7 +105,9 @@ class QueryTables:
         written = row.get("serial")
         # A number is decimal; digits alone in a text may be either, and the certificate knows.
         serial = (
-            serial_of_decimal(written) if isinstance(written, int) else serial_of_hex(to_text(written) or "")
+            serial_of_decimal(written)
+            if isinstance(written, int | Decimal)
+            else serial_of_hex(to_text(written) or "")
         )
         der, problem = to_der(row["certificate"], f"{self._database.where}: serial number {serial or '?'}")
         revoked_at = to_instant(row.get("revoked_at"))
@@ -126,7 +129,11 @@ class QueryTables:
         if self._last is None:
             return ""
         last = self._last
-        value = ["time", last.isoformat()] if isinstance(last, datetime) else ["value", last]
+        value: list[object] = ["value", last]
+        if isinstance(last, datetime):
+            value = ["time", last.isoformat()]
+        elif isinstance(last, bytes):
+            value = ["bytes", last.hex()]
         return json.dumps([*value, self._witness])
 
     def pending(self) -> Pending | None:
@@ -156,7 +163,9 @@ def _cursor(value: object) -> Cursor | None:
     if isinstance(value, datetime):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
     if isinstance(value, bytes | bytearray | memoryview):
-        return bytes(value).hex()
+        return bytes(value)
+    if isinstance(value, Decimal) and value == value.to_integral_value():
+        return int(value)
     return value if isinstance(value, int | str) else None
 
 
@@ -175,10 +184,14 @@ def _before(known: Cursor) -> Cursor:
 def _read_mark(mark: str) -> tuple[Cursor | None, str]:
     try:
         kind, value, witness = json.loads(mark)
-        found = datetime.fromisoformat(value) if kind == "time" else value
+        found: object = value
+        if kind == "time":
+            found = datetime.fromisoformat(value)
+        elif kind == "bytes":
+            found = bytes.fromhex(value)
     except (ValueError, TypeError):
         return None, ""
-    return (found if isinstance(found, int | str | datetime) else None), str(witness)
+    return (found if isinstance(found, int | str | bytes | datetime) else None), str(witness)
 
 
 def _digest(certificate: object) -> str:
