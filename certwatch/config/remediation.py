@@ -39,6 +39,7 @@ class PolicyKeys(Keys):
     rules: Annotated[list[str], BeforeValidator(_listed), Field(min_length=1)] = Field(
         default_factory=lambda: [
             "expiry",
+            "renewal-window",
             "revoked",
             "compromised",
             "key-broken",
@@ -58,6 +59,9 @@ class PolicyKeys(Keys):
     verify: VerifyKeys = VerifyKeys()
     #: Revoke the former certificate when the new one is served everywhere. One whose key is compromised always is.
     revoke: bool = False
+    #: A renewal for its nearing end alone begins at some instant within this time, each certificate at its own, so that
+    #: what was issued together is not renewed together. One that has less than twice of it left begins at once.
+    spread: Duration = timedelta(0)
     #: Roll-outs that this policy begins within an hour.
     most_per_hour: Annotated[int, Field(ge=1, le=100_000)] = 20
     #: Tries of one certificate within a day; then a person must look.

@@ -173,12 +173,20 @@ class Book:
 
     # Plans.
 
-    def add(self, draft: Draft, now: datetime, *, by: str, incident: int | None = None) -> Plan | None:
-        """None: something is being done about that certificate already."""
+    def add(
+        self,
+        draft: Draft,
+        now: datetime,
+        *,
+        by: str,
+        incident: int | None = None,
+        later: datetime | None = None,
+    ) -> Plan | None:
+        """`later`: it is not begun before that. None: something is being done about that certificate already."""
         with self._act() as connection:
             cursor = connection.execute(
-                "INSERT INTO plans (created, policy, cause, former, title, names, served, by, needed, drill, incident, state, why)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                "INSERT INTO plans (created, policy, cause, former, title, names, served, by, needed, drill, incident, state, why,"
+                " not_before_try) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
                 (
                     to_micros(now),
                     draft.policy,
@@ -193,6 +201,7 @@ class Book:
                     incident,
                     "waiting" if draft.needed else "approved",
                     draft.why,
+                    None if later is None else to_micros(later),
                 ),
             )
             if not cursor.rowcount:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Literal
 
 from certwatch.model.certificate import Fingerprint
@@ -41,6 +42,8 @@ class Draft:
     served: tuple[str, ...] = ()
     why: str = ""
     drill: bool = False
+    #: End of the former certificate. None: unreadable.
+    not_after: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +105,17 @@ def draft(affected: Affected, policy: Policy, *, drill: bool = False) -> Draft |
         served=tuple(each.location.uri for each in affected.served),
         why=why,
         drill=drill,
+        not_after=certificate.not_after,
     )
+
+
+def begins(draft: Draft, spread: timedelta, now: datetime) -> datetime | None:
+    """Not before then. None: at once. The same for the same certificate, however often it is asked."""
+    if not spread or draft.drill or set(draft.cause) != {"expiry"} or draft.not_after is None:
+        return None
+    if draft.not_after - now < 2 * spread:
+        return None
+    return now + spread * (int.from_bytes(draft.former[:8], "big") / 2**64)
 
 
 def placed(affected: Affected, deployers: Sequence[Deployer]) -> tuple[list[tuple[str, int]], list[str]]:

@@ -8,7 +8,7 @@ from typing import Protocol
 from certwatch.inventory.store import Reader
 from certwatch.remediation.affected import Affected, affected_by_findings
 from certwatch.remediation.book import Book
-from certwatch.remediation.plan import Draft, Unplannable, draft, urgency
+from certwatch.remediation.plan import Draft, Unplannable, begins, draft, urgency
 from certwatch.remediation.policy import Policy, first_fitting
 
 DAY = timedelta(days=1)
@@ -45,10 +45,13 @@ def take_up(
 ) -> Iterator[int]:
     """Write down what nobody does yet: numbers of the new plans. One that has come to nothing too often within a day waits
     for a person."""
-    tries = {each.name: each.keys.most_tries for each in policies}
+    keys = {each.name: each.keys for each in policies}
     for each in drafts:
-        if isinstance(each, Unplannable) or book.tried_since(each.former, now - DAY) >= tries[each.policy]:
+        if (
+            isinstance(each, Unplannable)
+            or book.tried_since(each.former, now - DAY) >= keys[each.policy].most_tries
+        ):
             continue
-        plan = book.add(each, now, by="certwatch")
+        plan = book.add(each, now, by="certwatch", later=begins(each, keys[each.policy].spread, now))
         if plan is not None:
             yield plan.id

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from certwatch.config.remediation import FreezeKeys
+from certwatch.model.certificate import Fingerprint
 from certwatch.remediation.compromise import open_incident, scope_of
 from certwatch.remediation.failure import RemediationError
-from certwatch.remediation.plan import Draft, Unplannable
+from certwatch.remediation.plan import Draft, Unplannable, begins
 from certwatch.remediation.propose import propose, propose_one, take_up
 from certwatch.x509.der import read
 from tests.remediation.stage import CA, Stage, stage, with_keys
@@ -144,3 +145,21 @@ def test_an_incident_that_affects_nothing_is_over_at_once(tmp_path: Path) -> Non
         open_incident(it.book, scope, [it.policy], it.clock(), by="alice", why="drill", drill=True)
         [incident] = it.book.incidents()
         assert (incident.drill, incident.ended) == (True, it.clock())
+
+
+def test_what_was_issued_together_is_not_renewed_together(tmp_path: Path) -> None:
+    spread = timedelta(hours=24)
+    with stage(tmp_path, spread="24h") as it:
+        now = it.clock()
+        one = replace(drafted(it), cause=("expiry",))
+        drafts = [replace(one, former=Fingerprint(bytes([number]) * 32)) for number in range(0, 250, 10)]
+        times = [begins(each, spread, now) for each in drafts]
+        assert all(each is not None and now <= each < now + spread for each in times)
+        assert len(set(times)) == len(times)
+        assert times == [begins(each, spread, now) for each in drafts]
+        # What cannot wait does not.
+        assert begins(replace(one, cause=("compromised", "expiry")), spread, now) is None
+        assert begins(replace(one, drill=True), spread, now) is None
+        assert begins(replace(one, not_after=now + timedelta(hours=47)), spread, now) is None
+        [id] = take_up(it.book, [one], [it.policy], now)
+        assert it.book.plan(id).not_before_try == begins(one, spread, now)
