@@ -41,7 +41,7 @@ def test_the_files_are_those_that_the_table_makes() -> None:
 
 
 def test_the_role_has_the_policy_that_the_file_has() -> None:
-    (path,) = [each for each in files() if each.name == "role.yaml"]
+    (path,) = [each for each in files() if each.parts[-2:] == ("aws", "role.yaml")]
     made = yaml.safe_load(path.read_text())["Resources"]["Role"]["Properties"]
     assert made["Policies"][0]["PolicyDocument"] == policy.policies()["policy.json"]
     assert made["AssumeRolePolicyDocument"]["Statement"][0]["Condition"]
