@@ -21,7 +21,8 @@ class Room:
 
 
 class Blocks:
-    """From `start` up to `end`, of the tree of `size`. `async with` it: what is fetched ahead ends with it."""
+    """From `start` up to `end`, of the tree of `size`. `async with` it: what is fetched ahead ends with it. A block in which
+    nothing was found comes without its entries."""
 
     def __init__(self, source: LogSource, sieve: Sieve, start: int, end: int, size: int, room: Room) -> None:
         self._source = source
@@ -61,7 +62,7 @@ class Blocks:
                 self._coming.popleft()
                 raise
             self._coming.popleft()
-            got = start + len(block.leaves)
+            got = start + len(sifted.hashes)
             if got < until:
                 # Less than asked for: the rest comes next, and those behind it stay.
                 self._coming.appendleft((got, until, asyncio.create_task(self._fetch(got, until))))
@@ -70,4 +71,6 @@ class Blocks:
     async def _fetch(self, start: int, until: int) -> tuple[Block, Sifted]:
         async with self._room.places:
             block = await self._source.block(start, until, self._size)
-            return block, await asyncio.to_thread(sift, block.leaves, self._sieve)
+            sifted = await asyncio.to_thread(sift, block.leaves, self._sieve)
+        # What waits its turn is hashes; of fifty logs read ahead, the entries would fill the memory.
+        return block if sifted.hits else Block(first=block.first, leaves=(), rest=()), sifted

@@ -42,7 +42,7 @@ from collectors.ct.state import Fault, FaultKind, LogState, Rescan, log_location
 log = get_logger(__name__)
 
 #: Entries between two proofs, which are a request each; their hashes are kept until then.
-STRETCH = 16_384
+STRETCH = 8_192
 #: Matches that wait for the proof; more, and it is asked for at once.
 MOST_WAITING = 500
 #: Scope of logs' own locations.
