@@ -33,6 +33,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "export": ("export", "Write the inventory for other tools."),
     "backup": ("backup", "Copy the inventory, also while it is written."),
     "restore": ("restore", "Put a copy of the inventory back."),
+    "inventory": ("inventory", "Move the inventory into another database."),
     "config": ("config", "Check the config, or print its schema."),
     "ct": ("ct", "CT logs: how far they are read, what is expected, and proof."),
     "ca": ("ca", "The embedded CA: make, revoke and prove certificates."),

@@ -166,7 +166,7 @@ def _stop_watching(
     """Collectors stop watching what they did not see; what nobody watches then is retired: how many."""
     scopes = sorted(except_scopes)
     connection.scratch("stopped", "location BIGINT, collector BIGINT")
-    connection.execute(
+    stopped = connection.execute(
         f"""
         INSERT INTO stopped
         SELECT w.location, w.collector FROM watches w
@@ -175,7 +175,9 @@ def _stop_watching(
             {f"AND w.scope NOT IN ({','.join('?' * len(scopes))})" if scopes else ""}
         """,
         [*parameters, except_scan, *scopes],
-    )
+    ).rowcount
+    if not stopped:
+        return 0
     connection.execute(
         "UPDATE watches SET stopped_at = ? WHERE (location, collector) IN (SELECT g.location, g.collector FROM stopped g)",
         (now,),

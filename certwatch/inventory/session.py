@@ -51,6 +51,18 @@ class Session(Protocol):
         """Ids for as many new rows, never used before."""
         ...
 
+    def last_id(self, table: str) -> int:
+        """The highest that was ever given; 0: none."""
+        ...
+
+    def set_last_id(self, table: str, last: int) -> None:
+        """Of a table that was filled with ids of its own."""
+        ...
+
+    def stream(self, sql: str, /) -> Iterator[Sequence[Any]]:
+        """Rows of any number, a few at a time in memory."""
+        ...
+
     def scratch(self, table: str, columns: str) -> None:
         """An empty temporary table, of this transaction."""
         ...

@@ -134,6 +134,24 @@ class SQLiteStore:
             return marks.end(connection, id, now)
 
     @contextmanager
+    def snapshot(self) -> Iterator[Session]:
+        from certwatch.inventory.reader import SQLiteReader
+
+        with translate(self._path):
+            reader = SQLiteReader(self._path, connect_reading(self._path))
+        with closing(reader), reader._snapshot() as session:
+            yield session
+
+    @contextmanager
+    def filling(self) -> Iterator[Session]:
+        from certwatch.inventory.writer import SQLiteWriter
+
+        writer = self.writer()
+        assert isinstance(writer, SQLiteWriter)  # noqa: S101
+        with closing(writer), writer._transaction("durable") as session:
+            yield session
+
+    @contextmanager
     def _beside(self) -> Iterator[Session]:
         """A short transaction beside the writer, on disk when it is over. Raises InventoryError."""
         with translate(self._path), closing(connect_writing(self._path)) as connection:
@@ -168,6 +186,21 @@ class SQLiteSession(sqlite3.Connection):
             "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = ?", (table,)
         ).fetchone()
         return range(last + 1, last + 1 + count)
+
+    def last_id(self, table: str) -> int:
+        (last,) = self.execute(
+            f"SELECT max((SELECT coalesce(max(id), 0) FROM {table}),"
+            " coalesce((SELECT seq FROM sqlite_sequence WHERE name = ?), 0))",
+            (table,),
+        ).fetchone()
+        return int(last)
+
+    def set_last_id(self, table: str, last: int) -> None:
+        # A table without AUTOINCREMENT has no row there, and needs none.
+        self.execute("UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?", (last, table))
+
+    def stream(self, sql: str, /) -> Iterator[Sequence[Any]]:
+        yield from self.execute(sql)
 
     def scratch(self, table: str, columns: str) -> None:
         self.execute(f"CREATE TEMP TABLE IF NOT EXISTS {table} ({columns})")

@@ -5,10 +5,12 @@ calls `Reader`, sees a consistent snapshot, and never waits for the writer.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, Protocol
 
+from certwatch.inventory.session import Session
 from certwatch.model.books import Books
 from certwatch.model.certificate import Certificate, Fingerprint
 from certwatch.model.finding import Finding, FindingID, Problem, Severity
@@ -399,6 +401,14 @@ class Store(Protocol):
 
     def reader(self) -> Reader:
         """A reader of its own for the calling thread."""
+        ...
+
+    def snapshot(self) -> AbstractContextManager[Session]:
+        """All tables as of one instant, to be copied."""
+        ...
+
+    def filling(self) -> AbstractContextManager[Session]:
+        """One transaction of the writer, on disk when it is over. Raises InventoryError as `writer`."""
         ...
 
     def silence(self, new: Silence) -> Silence:

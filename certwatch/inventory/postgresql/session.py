@@ -5,7 +5,7 @@ in transaction mode (PgBouncer), and a literal has the type that its place asks 
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, cast
 
@@ -19,6 +19,9 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 
 #: From how many rows on COPY is faster than INSERT.
 _COPY = 20
+
+#: Rows of a stream that are in memory at once.
+_FETCH = 5_000
 
 _WORDS = re.compile(r"('(?:[^']|'')*')|\?(\d*)|(?<!:):([a-z_]+)|(%)|(\bINDEXED BY \w+)|(\bCROSS JOIN\b)")
 
@@ -79,7 +82,7 @@ class PostgreSQLSession:
             return
         with cursor.copy(query_of(f"COPY {table} FROM STDIN")) as copy:
             for row in rows:
-                copy.write_row(row)
+                copy.write_row([_plain(value) for value in row])
 
     def touch(self, rows: Sequence[tuple[int, bool, int, int | None, int, int]]) -> None:
         if not rows:
@@ -102,6 +105,24 @@ class PostgreSQLSession:
                 "SELECT nextval(pg_get_serial_sequence(?, 'id')) FROM generate_series(1, ?)", (table, count)
             )
         ]
+
+    def last_id(self, table: str) -> int:
+        (last,) = self.execute(
+            f"SELECT max((SELECT coalesce(pg_sequence_last_value(pg_get_serial_sequence(?, 'id')), 0)),"
+            f" (SELECT coalesce(max(id), 0) FROM {table}))",
+            (table,),
+        ).fetchone()
+        return int(last)
+
+    def set_last_id(self, table: str, last: int) -> None:
+        if last:
+            self.execute("SELECT setval(pg_get_serial_sequence(?, 'id'), ?)", (table, last))
+
+    def stream(self, statement: str, /) -> Iterator[Sequence[Any]]:
+        self.execute(f"DECLARE streamed NO SCROLL CURSOR FOR {statement}")
+        while rows := self.execute(f"FETCH {_FETCH} FROM streamed").fetchall():
+            yield from rows
+        self.execute("CLOSE streamed")
 
     def scratch(self, table: str, columns: str) -> None:
         self.execute(f"DROP TABLE IF EXISTS pg_temp.{table}")

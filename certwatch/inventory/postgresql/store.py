@@ -13,7 +13,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -101,6 +101,18 @@ class PostgreSQLStore:
     def end_mark(self, id: MarkID, now: datetime) -> Mark | None:
         with self._beside() as session:
             return marks.end(session, id, now)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Session]:
+        reader = PostgreSQLReader(self._url)
+        with closing(reader), reader._snapshot() as session:
+            yield session
+
+    @contextmanager
+    def filling(self) -> Iterator[Session]:
+        writer = PostgreSQLWriter(self._url)
+        with closing(writer), writer._transaction("durable") as session:
+            yield session
 
     @contextmanager
     def _beside(self) -> Iterator[Session]:
