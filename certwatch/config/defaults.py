@@ -67,11 +67,11 @@ def ca_folder(env: Mapping[str, str], *, uid: int) -> Path:
 
 
 def state_folder(inventory: str, env: Mapping[str, str], *, uid: int) -> Path:
-    """Where exporters keep what must outlive the process: beside the inventory if it is a file, else in the data
-    folder. Raises ConfigError."""
+    """Where plug-ins keep what must outlive the process, each in a folder of its own below it: that of the inventory if
+    it is a file, else the data folder. Raises ConfigError."""
     if inventory.startswith("sqlite://"):
-        return Path(inventory.removeprefix("sqlite://")).parent / "exporters"
-    return data_folder(env, uid=uid) / "exporters"
+        return Path(inventory.removeprefix("sqlite://")).parent
+    return data_folder(env, uid=uid)
 
 
 def collectors() -> list[dict[str, Any]]:

@@ -65,7 +65,7 @@ def collector_job(settings: CollectorSettings, context: CollectorContext) -> Col
 
 
 def collector_folder(folder: Path | None, name: str) -> Path | None:
-    """Of one collector, beside the exporters'."""
+    """Of one collector. `folder`: `state_folder`."""
     return None if folder is None else folder / "collectors" / name
 
 
@@ -73,7 +73,7 @@ def state_folder(config: Config) -> Path | None:
     try:
         return defaults.state_folder(config.inventory, os.environ, uid=os.getuid())
     except ConfigError:
-        # An inventory elsewhere and no home: exporters that need a folder say so.
+        # An inventory elsewhere and no home: plug-ins that need a folder say so.
         return None
 
 
@@ -91,7 +91,7 @@ def _exporter_job(
             clock=clock,
             view=view,
             external_url=external_url,
-            state_folder=folder / settings.name if folder is not None else None,
+            state_folder=folder / "exporters" / settings.name if folder is not None else None,
             pages=pages,
         )
         return plugin(settings.name, settings.config, context)

@@ -28,6 +28,10 @@ def backup(source: Path, target: Path) -> Copied:
     InventoryError."""
     if target.exists():
         raise InventoryError("other", f"{target}: is there already. Name a file that is not")
+    if not target.parent.is_dir():
+        raise InventoryError(
+            "other", f"{target.parent}: there is no such folder. Make it, or name another file"
+        )
     with translate(source), closing(connect_reading(source)) as reading:
         copied = _copy(reading, target, source)
     return copied

@@ -133,16 +133,18 @@ def _with_headers(send: Send, headers: Mapping[str, str]) -> Send:
 
 
 class OnlyTelemetry:
-    """For a server that strangers can reach and that nobody gave a web config."""
+    """For a server that strangers can reach, while its web config has neither TLS nor users. `config` is asked anew at
+    each request: a file that is being written may be empty for a moment."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, config: Callable[[], WebConfig] = WebConfig) -> None:
         self._app = app
+        self._config = config
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
+        if scope["type"] == "http" and scope["path"] not in OPEN_PATHS and self._config().is_open:
             refusal = PlainTextResponse(
-                "This server listens on an address that others can reach, and has no web_config: only /metrics,"
-                " /-/healthy and /-/ready are answered. Give its exporter a web_config (TLS, users), listen on loopback,"
+                "This server listens on an address that others can reach, and has no web_config with TLS or users:"
+                " only /metrics, /-/healthy and /-/ready are answered. Give its exporter a web_config, listen on loopback,"
                 " or start certwatch with --insecure-listen\n",
                 403,
             )

@@ -83,10 +83,10 @@ class Port:
             else HTTPServer(bound)
         )
         self._outer: ASGIApp = self._answer
+        if not insecure and not is_loopback(address):
+            self._outer = OnlyTelemetry(self._answer, lambda: self._web_config)
         if loaded is not None:
-            self._outer = WebGuard(self._answer, lambda: self._web_config)
-        elif not insecure and not is_loopback(address):
-            self._outer = OnlyTelemetry(self._answer)
+            self._outer = WebGuard(self._outer, lambda: self._web_config)
 
     @property
     def _web_config(self) -> WebConfig:

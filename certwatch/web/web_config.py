@@ -167,6 +167,11 @@ class WebConfig:
     #: Every file that it was read from.
     files: tuple[Path, ...] = ()
 
+    @property
+    def is_open(self) -> bool:
+        """It is as good as none: neither TLS nor users."""
+        return self.tls is None and not self.users
+
 
 def read(path: Path) -> WebConfig:
     """Blocking. Paths in the file are relative to its own folder. Raises ConfigError with all that is wrong."""

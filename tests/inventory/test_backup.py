@@ -65,6 +65,11 @@ def test_it_writes_over_nothing(tmp_path: Path) -> None:
     assert (tmp_path / "copy.db").read_text() == "mine"
 
 
+def test_a_folder_that_is_not_there_is_named_as_such(tmp_path: Path) -> None:
+    with opened("sqlite", tmp_path), pytest.raises(InventoryError, match=r"backups: there is no such folder"):
+        backup(tmp_path / "inventory.db", tmp_path / "backups" / "copy.db")
+
+
 def test_a_damaged_inventory_makes_no_copy(tmp_path: Path) -> None:
     path = tmp_path / "inventory.db"
     with opened("sqlite", tmp_path) as tried:

@@ -332,6 +332,28 @@ async def test_strangers_get_metrics_and_health_and_nothing_else() -> None:
         assert (await http.post("/-/reload")).status_code == 403
 
 
+@anyio
+async def test_a_web_config_that_keeps_nobody_out_opens_nothing(tmp_path: Path) -> None:
+    # An editor that empties the file before it writes it opened the port to everybody for that moment.
+    async def status(text: str, **more: Any) -> int:
+        port = Port("0.0.0.0:0", load_web_config(written(tmp_path, text)), **more)
+        port.server._socket.close()
+        port.answer(make_app(site()))
+        transport = httpx.ASGITransport(port._outer)
+        async with httpx.AsyncClient(transport=transport, base_url="http://certwatch.test") as http:
+            assert (await http.get("/-/healthy")).status_code in (200, 401)
+            return (await http.get("/api/v1/status")).status_code
+
+    user = "basic_auth_users: {alice: $2y$10$pTkhU/IEI9yWE/p/l1fTg.YSn0NxclNKSQZhMUFgwfTXekx4qLhvK}\n"
+    assert await status("") == 403
+    assert await status("rate_limit: {interval: 1ms, burst: 10}\n") == 403
+    assert await status(user) == 401
+    issued(tmp_path, "certwatch.test", "server")
+    # It is let through, to a site that has no inventory.
+    assert await status("", insecure=True) == 503
+    assert await status(tls_text()) == 503
+
+
 def test_who_is_behind_what_follows_from_the_address() -> None:
     def outer(address: str, **more: Any) -> object:
         port = Port(address, None, **more)
