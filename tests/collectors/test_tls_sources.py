@@ -232,3 +232,9 @@ async def test_a_list_at_a_url_is_fetched_as_prometheus_fetches_it(tls: Any) -> 
         (told,) = incomplete(await collect(Collector, {"http_sd": [f"{web.url}/targets"]}))
         assert (told.scope, told.error.kind) == ("", "permission")
     assert metric("certwatch_targets", "http_sd") == 0
+
+
+def test_a_list_of_a_hundred_thousand_levels_is_refused() -> None:
+    for text in (b"[" * 100_000 + b"]" * 100_000, b"- " * 100_000):
+        with pytest.raises(groups.NotAList, match="nested deeper than 64 levels"):
+            groups.read(text, trusted=True)

@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from certwatch.doors import yaml_tree
+
 #: What the kubelet mounts into every pod that has a service account.
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 #: A kubeconfig of a thousand clusters has some 6 MB.
@@ -194,9 +196,8 @@ def _line(text: str) -> str:
 
 def _load(path: Path) -> dict[str, Any]:
     data = _read(path, str(path), MAX_KUBECONFIG_BYTES)
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        config = yaml.load(data, Loader=loader)  # noqa: S506 - a safe one
+        config = yaml_tree.load(data)
     except (yaml.YAMLError, UnicodeError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         at = f" at line {mark.line + 1}" if mark is not None else ""
