@@ -5,11 +5,11 @@ Blocking, for threads; one client may be used by several at once. Paths and fiel
 
 import ssl
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -38,6 +38,14 @@ class Issued:
     certificate: str
     #: Aware UTC. None: it is not revoked.
     revoked_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signed:
+    #: PEM.
+    certificate: str
+    #: PEM each: its issuer, and what is above that.
+    above: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +144,12 @@ class _Login(msgspec.Struct):
     auth: _Auth
 
 
+class _Signed(msgspec.Struct):
+    certificate: str
+    issuing_ca: str = ""
+    ca_chain: list[str] | None = None
+
+
 class _Envelope(msgspec.Struct):
     data: msgspec.Raw
 
@@ -187,17 +201,20 @@ class Vault:
         return headers
 
     def _get(self, path: str, params: Mapping[str, str] | None = None, *, max_bytes: int = 16 << 20) -> bytes:
+        return self._with_token(lambda: self._client.get(path, params, max_bytes=max_bytes))
+
+    def _with_token(self, ask: Callable[[], bytes]) -> bytes:
         if self._role is not None and self._token is None:
             self._get_token(None)
         token = self._token
         try:
-            return self._client.get(path, params, max_bytes=max_bytes)
+            return ask()
         except RequestFailed as failed:
             if failed.status != 403 or self._role is None:
                 raise
         # The token may have come to its end.
         self._get_token(token)
-        return self._client.get(path, params, max_bytes=max_bytes)
+        return ask()
 
     def _get_token(self, ended: str | None) -> None:
         role = self._role
@@ -263,6 +280,33 @@ class Vault:
             except (ValueError, OverflowError, OSError):
                 at = datetime.fromtimestamp(0, UTC)
         return Issued(certificate=said.certificate, revoked_at=at)
+
+    def sign(self, mount: str, role: str, csr: str, *, names: Sequence[str], seconds: int | None) -> Signed:
+        """`csr`: PEM; `names` as the model writes them ("dns:…", "ip:…"). `seconds` None: the role's."""
+        by_kind = {
+            kind: [value for each, _, value in (name.partition(":") for name in names) if each == kind]
+            for kind in ("dns", "email", "ip", "uri")
+        }
+        body: dict[str, Any] = {
+            "csr": csr,
+            "alt_names": ",".join(by_kind["dns"] + by_kind["email"]),
+            "ip_sans": ",".join(by_kind["ip"]),
+            "uri_sans": ",".join(by_kind["uri"]),
+            "format": "pem",
+        }
+        if by_kind["dns"]:
+            body["common_name"] = by_kind["dns"][0]
+        if seconds is not None:
+            body["ttl"] = f"{seconds}s"
+        path = f"{_path(mount)}/sign/{quote(role, safe='')}"
+        said = self._with_token(lambda: self._client.post(path, body))
+        found = _in_data(said, _Signed, self.where)
+        above = found.ca_chain or ([found.issuing_ca] if found.issuing_ca else [])
+        return Signed(certificate=found.certificate, above=tuple(above))
+
+    def revoke(self, mount: str, serial: str) -> None:
+        """`serial`: hex with colons. One that is revoked stays so."""
+        self._with_token(lambda: self._client.post(f"{_path(mount)}/revoke", {"serial_number": serial}))
 
     def distribution(self, mount: str) -> Distribution:
         said = self._data(f"{_path(mount)}/config/urls", _URLs)
