@@ -55,6 +55,8 @@ def test_what_holds_on_stays_as_it_is(tried: Tried) -> None:
 def test_what_is_said_otherwise_alters_the_finding(tried: Tried, altered: dict[str, str]) -> None:
     (finding,) = tried.settle(problem(), uri=URI, owner="payments", due_at=tried.clock()).opened
     tried.clock.advance(hours=2)
+    # A copy: each store gets the same parameters.
+    altered = dict(altered)
     owner = altered.pop("owner", "payments")
     settled = tried.settle(problem(**altered), uri=URI, owner=owner)  # type: ignore[arg-type]
     (after,) = settled.altered
