@@ -102,6 +102,9 @@ class Mount:
             )
             error = LookError(kind="malformed", message=message)
         facts: dict[str, Fact] = {"vault_default": issuer.is_default, "vault_has_key": issuer.has_key}
+        if not issuer.has_key:
+            # It is there for chains alone: nothing is issued by it any more, or here.
+            facts["in_use"] = False
         if issuer.name:
             facts["vault_issuer"] = issuer.name[:_LONGEST]
         return self._look(("issuer", issuer.id), chain, facts, error)

@@ -15,7 +15,7 @@ from collectors.vault import VaultCollector, VaultConfig
 from tests.support.ca_rounds import Rounds
 from tests.support.inventories import Tried, opened
 from tests.support.json_server import Answer, Asked, JSONServer, json_server
-from tests.support.vault import FakeVault, RealVault, VaultServer, built, fake_vault, real_vault
+from tests.support.vault import ISSUER_INFO, FakeVault, RealVault, VaultServer, built, fake_vault, real_vault
 
 pytestmark = [pytest.mark.integration, pytest.mark.anyio, pytest.mark.timeout(90)]
 
@@ -100,6 +100,17 @@ async def test_mounts_show_their_issuers_their_set_up_and_what_they_issued(
     assert tried.served(place(first)).chain[0].names == ("dns:one.example",)
     assert tried.served(place(second)).facts["ca_status"] == "revoked"
     assert "revoked_at" in tried.served(place(second)).facts
+
+
+async def test_an_issuer_without_a_key_is_not_in_use(
+    vault: tuple[FakeVault, JSONServer], tried: Tried, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rounds = VaultRounds(tried, vault[0])
+    await rounds.round()
+    assert "in_use" not in tried.served("vault://corp/pki/issuer/1-2").facts
+    monkeypatch.setitem(ISSUER_INFO, "key_id", "")
+    await rounds.round()
+    assert tried.served("vault://corp/pki/issuer/1-2").facts["in_use"] is False
 
 
 async def test_what_is_revoked_later_and_what_tidy_removed_is_followed(

@@ -18,7 +18,12 @@ from certwatch.plugins.testing import EPOCH, Issued, make_ca, make_certificate
 from tests.support.json_server import Answer, Asked, JSONServer, json_server
 from tests.support.servers import accepts, free_port, running
 
-ISSUER_INFO = {"issuer_name": "root", "is_default": True, "key_id": "3-4", "serial_number": "01"}
+ISSUER_INFO: dict[str, object] = {
+    "issuer_name": "root",
+    "is_default": True,
+    "key_id": "3-4",
+    "serial_number": "01",
+}
 
 
 def built() -> Path:
