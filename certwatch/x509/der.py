@@ -167,19 +167,18 @@ def _validity(raw: bytes) -> tuple[datetime | None, datetime | None]:
 
 def instant(tag: int, value: bytes) -> datetime:
     """UTCTime or GeneralizedTime (RFC 5280, 4.1.2.5); with seconds left out or an offset as well, as X.680 has it."""
-    if tag == _UTC_TIME and len(value) == 13 and value[12] == 0x5A and value[:12].isdigit():
-        year = int(value[:2])
+    # Nearly all there are, a fifth of the time that taking them apart needs. An hour of 24 some versions of Python take.
+    if (
+        tag == _UTC_TIME
+        and len(value) == 13
+        and value[12] == 0x5A
+        and value[:12].isdigit()
+        and value[6:8] < b"24"
+    ):
+        # Two-digit years: 50 and above are of the last century (4.1.2.5.1).
+        century = "19" if value[0] >= 0x35 else "20"
         try:
-            # Two-digit years: 50 and above are of the last century (4.1.2.5.1).
-            return datetime(
-                year + (1900 if year >= 50 else 2000),
-                int(value[2:4]),
-                int(value[4:6]),
-                int(value[6:8]),
-                int(value[8:10]),
-                int(value[10:12]),
-                tzinfo=UTC,
-            )
+            return datetime.fromisoformat(f"{century}{value[:6].decode()}T{value[6:].decode()}")
         except ValueError:
             pass  # a leap second, or no time at all: below
     text = value.decode("ascii", "replace")

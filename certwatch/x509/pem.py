@@ -18,7 +18,6 @@ _KEY_LABELS = frozenset(
 _PIECE = 1 << 20
 #: Base64 that is padded or broken across lines oddly is taken; what is no base64 at all is not.
 _BLANKS = b" \t\r\n\v\f"
-_SPACE = re.compile(rb"\s+")
 _HEADER_LINE = re.compile(rb"\s*[A-Za-z0-9-]+:[^\n]*\n(?:[ \t][^\n]*\n)*")
 
 
@@ -109,7 +108,7 @@ def _block(label: str, line: int, body: bytes, pem: bytes) -> Block:
     inside = body.lstrip(b"\r\n")
     while (found := _HEADER_LINE.match(inside)) is not None:
         inside = inside[found.end() :]
-    packed = _SPACE.sub(b"", inside)
+    packed = inside.translate(None, _BLANKS)
     try:
         # Padding that was lost in a copy is put back.
         data = base64.b64decode(packed + b"=" * (-len(packed) % 4), validate=True)

@@ -91,3 +91,20 @@ def test_no_value_is_too_strange(value: object) -> None:
     assert found is None or found.tzinfo is not None
     to_der(value, "ca: row 7")
     to_text(value)
+
+
+@given(st.binary(max_size=400))
+def test_a_certificate_alone_is_what_any_pem_has(inside: bytes) -> None:
+    der = b"\x30" + inside
+    body = base64.encodebytes(der)
+    alone = b"-----BEGIN CERTIFICATE-----\n" + body + b"-----END CERTIFICATE-----\n"
+    for written in (
+        alone,
+        alone.replace(b"\n", b"\r\n"),
+        b"\n\n" + alone,
+        b"Certificate:\n" + alone,
+        alone + alone,
+    ):
+        assert to_der(written, "here") == (der, None)
+    # Padding that was lost in a copy is put back, whichever way is taken.
+    assert to_der(alone.replace(b"=", b""), "here") == (der, None)
