@@ -72,9 +72,14 @@ def finish(
 
 
 def _stop_unseen_since(connection: Session, collector: int, scope: str, since: int, now: int) -> None:
-    """Of a scope: what no scan saw from the one on that was running then. That one is forgotten: nothing."""
+    """Of a scope: what no scan saw from the one on that was running then. That one is forgotten, or was never here (a
+    backup from before it was restored): nothing."""
     (first,) = connection.execute(
-        "SELECT coalesce(max(id), 0) FROM scans WHERE collector = ? AND started_at <= ?", (collector, since)
+        """
+        SELECT coalesce(max(id), 0) FROM scans
+        WHERE collector = ? AND started_at <= ? AND (finished_at IS NULL OR finished_at >= ?)
+        """,
+        (collector, since, since),
     ).fetchone()
     _stop_watching(connection, "collector = ? AND w.scope = ? AND k.scan < ?", [collector, scope, first], now)
 

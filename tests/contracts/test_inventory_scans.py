@@ -319,3 +319,16 @@ def test_a_way_over_several_scans_retires_what_none_of_them_saw(tried: Tried) ->
     tried.writer.finish_scan(scan, [], tried.clock.advance(seconds=1), continued={"net": began})
     retired = {each: tried.served(each).retired_at is not None for each in (URI, OTHER, third)}
     assert retired == {URI: False, OTHER: False, third: True}
+
+
+def test_a_way_whose_beginning_the_inventory_does_not_know_retires_nothing(tried: Tried) -> None:
+    # A backup was restored that is older than the way's beginning: what the way saw before is in no scan, and was retired.
+    third = "tls://203.0.113.9:443/"
+    tried.scan(*(tried.look(each, FIRST, scope="net") for each in (URI, OTHER, third)))
+    tried.clock.advance(hours=1)
+    tried.scan(tried.look(URI, FIRST, scope="net"), failed=TIMEOUT)
+    began = tried.clock.advance(hours=1)
+    scan = tried.writer.begin_scan("edge", tried.clock.advance(hours=1))
+    tried.writer.record(scan, [tried.look(OTHER, FIRST, scope="net")], {})
+    tried.writer.finish_scan(scan, [], tried.clock.advance(seconds=1), continued={"net": began})
+    assert [tried.served(each).retired_at for each in (URI, OTHER, third)] == [None, None, None]
