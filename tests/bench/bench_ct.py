@@ -3,6 +3,8 @@
 import gzip
 import time
 
+from isal import isal_zlib
+
 from certwatch.ct.leaves import split_tile
 from certwatch.ct.merkle import Tree
 from certwatch.ct.watch import WatchList, parse_item
@@ -13,6 +15,7 @@ from tests.support.certspotter import certspotter
 
 ENTRIES = 30_000
 TILES = 120
+REPEATS = 6
 LOGS = 50
 
 
@@ -45,7 +48,7 @@ def _pipeline(packed: list[bytes], sieve: Sieve) -> float:
     """Entries a second of CPU: gunzip, framing, leaf hashes, prefilter, tree."""
     tree, began = Tree(), time.process_time()
     for each in packed:
-        leaves, _ = split_tile(gzip.decompress(each))
+        leaves, _ = split_tile(isal_zlib.decompress(each, wbits=31))
         tree.extend(sift(leaves, sieve).hashes)
     return tree.size / (time.process_time() - began)
 
@@ -56,7 +59,7 @@ def _tiles() -> list[Result]:
     rates = {}
     for count in (1, 1000, 100_000):
         sieve = Sieve.make(WatchList.make(map(parse_item, names(count))))
-        rates[count] = max(_pipeline(packed, sieve) for _ in range(3))
+        rates[count] = max(_pipeline(packed, sieve) for _ in range(REPEATS))
     with served(TILES * 256, static=True) as logs:
         whole = read(logs, static=True, domains=names(1000))
     over_http = whole["entries"] / whole["cpu"]
@@ -67,7 +70,7 @@ def _tiles() -> list[Result]:
             unit="/s",
             target=100_000,
             at_least=True,
-            how=f"gunzip, framing, hashes, tree, prefilter; the best of 3 over {TILES} tiles; whole collector, with HTTP: {over_http:,.0f}/s",
+            how=f"gunzip (ISA-L), framing, hashes, tree, prefilter; the best of {REPEATS} over {TILES} tiles; whole collector, with HTTP: {over_http:,.0f}/s",
         ),
         Result(
             what="ct: the same with 100,000 names, against one",
