@@ -21,7 +21,26 @@ class LintConfig(RuleConfig):
     ignore: tuple[str, ...] = ()
 
 
+def _statement(served: Served, config: LintConfig) -> Iterator[Problem]:
+    """Of a CRL or an OCSP answer: what its collector has had linted."""
+    for fact, what, standard in (("crl_lints", "CRL", "RFC 5280"), ("ocsp_lints", "OCSP answer", "RFC 6960")):
+        codes = [each for each in str(served.facts.get(fact) or "").split(", ") if each]
+        told = [each for each in codes if each not in config.ignore]
+        if told:
+            whose = served.facts.get("crl_issuer") or served.location.uri.partition("?")[0]
+            yield Problem(
+                severity=config.severity,
+                fingerprint=None,
+                summary=f"{what} of {whose} breaks {standard}: {', '.join(told)}",
+                text="Strict clients may refuse it, and then take what it is about for revoked or for unknown. It is the CA's to "
+                "mend, in the profile of what it signs.",
+            )
+
+
 def _lint(served: Served, config: LintConfig, world: World) -> Iterator[Problem | Until]:
+    if not served.chain:
+        yield from _statement(served, config)
+        return
     if not world.lints or served.facts.get("arrangement", "chain") != "chain":
         return
     found = assess(served.chain, world.trust, world.now, purpose_of(served))
@@ -70,12 +89,12 @@ def _codes(told: list[Lint]) -> str:
 
 RULE = Rule(
     id="lint",
-    title="Certificate breaks a rule of the format",
+    title="Certificate, CRL or OCSP answer breaks a rule of the format",
     why="A linter (pkilint) holds each certificate against RFC 5280, and what browsers trust against the CA/Browser Forum's "
-    "Baseline Requirements. What it finds is rarely an outage today; strict clients, and audits, look at the same. Linting "
+    "Baseline Requirements; CRLs against RFC 5280, and one OCSP answer of each responder against RFC 6960. What it finds is rarely an outage today; strict clients, and audits, look at the same. Linting "
     "is done by the daemon, in the background: a new certificate's lints come a moment after it.",
     fix="Tell the CA, or mend the profile of your own. What is of no interest: `ignore` its code. See it: "
-    "`lint_pkix_cert lint FILE`, `lint_cabf_serverauth_cert lint -d FILE`.",
+    "`lint_pkix_cert lint FILE`, `lint_cabf_serverauth_cert lint -d FILE`, `lint_crl lint -t CRL -p PKIX FILE`, `lint_ocsp_response lint FILE`.",
     severity="info",
     source="RFC 5280; CA/Browser Forum Baseline Requirements, 7.1",
     evaluate=_lint,

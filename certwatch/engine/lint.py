@@ -131,7 +131,7 @@ class Linter:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
-                "certwatch.engine.lint_worker",
+                "certwatch.pki.lint_worker",
                 stdin=PIPE,
                 stdout=PIPE,
                 stderr=DEVNULL,
@@ -147,7 +147,7 @@ class Linter:
         if not self._version:
             await self._end()
             raise LinterFailed(
-                "the linter does not start. Try: python -m certwatch.engine.lint_worker </dev/null"
+                "the linter does not start. Try: python -m certwatch.pki.lint_worker </dev/null"
             )
 
     async def _end(self) -> None:

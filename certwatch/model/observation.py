@@ -55,6 +55,8 @@ FACTS: Mapping[str, str] = {
     "revocation_status": '"good", "revoked" or "unknown", as the source says',
     "revocation_reason": "CRLReason by RFC 5280 name; absent: none is given",
     "revoked_at": "when it was revoked, RFC 3339",
+    "crl_lints": "what of the format a CRL breaks, by the linter's codes",
+    "ocsp_lints": "what of the format a responder's answers break, by the linter's codes",
     "ocsp_fault": "why an OCSP answer must not be believed; absent: it may",
     "ocsp_fault_text": "the same, in words",
     "ocsp_produced_at": "when the answer was signed, RFC 3339",

@@ -11,7 +11,7 @@ from typing import Any
 
 from pkilint import finding_filter, loader
 from pkilint.cabf import serverauth
-from pkilint.pkix import certificate, extension, name
+from pkilint.pkix import certificate, crl, extension, name, ocsp
 from pkilint.validation import ValidationFindingSeverity as Severity
 
 from certwatch.model.lint import Lint, Profile
@@ -46,6 +46,44 @@ def lint(der: bytes, profiles: Collection[Profile] = EVERY) -> list[Lint]:
         found += [each for each in _said("cabf-tls", results) if (each.code, each.message) not in known]
     found.sort(key=lambda each: each.severity != "error")
     return found[:MOST]
+
+
+def lint_crl(der: bytes) -> list[str]:
+    """Codes of what RFC 5280 (5) does not allow in a revocation list. Raises ValueError: it cannot be parsed."""
+    document = loader.RFC5280CertificateListDocumentLoader().load_document(der, "crl")
+    return _codes(_rfc5280_crl().validate(document.root))
+
+
+def lint_ocsp(der: bytes) -> list[str]:
+    """Codes of what RFC 6960 does not allow in an answer. Raises ValueError: it cannot be parsed."""
+    document = loader.RFC6960OCSPResponseDocumentLoader().load_document(der, "ocsp")
+    return _codes(_rfc6960().validate(document.root))
+
+
+def _codes(results: Any) -> list[str]:
+    said = _said("rfc5280", results)
+    return list(dict.fromkeys(each.code for each in said if each.severity == "error"))[:MOST]
+
+
+@cache
+def _rfc5280_crl() -> Any:
+    return crl.create_pkix_crl_validator_container(
+        certificate.create_decoding_validators(name.ATTRIBUTE_TYPE_MAPPINGS, extension.EXTENSION_MAPPINGS),
+        [
+            crl.create_issuer_validator_container([]),
+            crl.create_validity_validator_container([]),
+            crl.create_extensions_validator_container([]),
+        ],
+    )
+
+
+@cache
+def _rfc6960() -> Any:
+    decoders = [
+        ocsp.create_response_decoder(),
+        *certificate.create_decoding_validators(name.ATTRIBUTE_TYPE_MAPPINGS, extension.EXTENSION_MAPPINGS),
+    ]
+    return ocsp.create_pkix_ocsp_response_validator_container(decoders, [])
 
 
 def _is_for_tls(document: Any) -> bool:

@@ -27,6 +27,7 @@ from collectors.revocation.issuers import issuer_among, published
 from collectors.revocation.kept import KeptLists
 from collectors.revocation.list_source import ListSource
 from collectors.revocation.lists import Listed
+from collectors.revocation.profiles import Profiles
 from collectors.revocation.propagation import measure
 from collectors.revocation.responders import MAX_SHOWN, Answers, ask, known_host
 from collectors.revocation.statement import about, instant
@@ -57,6 +58,8 @@ class RevocationConfig(CollectorConfig):
     crl: bool = True
     #: Fetch the certificates of issuers that are seen nowhere.
     issuers: bool = True
+    #: Have CRLs, and an answer of each responder, linted.
+    lint: bool = True
     #: Private networks whose responders and CRLs may be asked; the public internet may be without.
     allowed_networks: tuple[Network, ...] = ()
     #: Seconds for one request.
@@ -83,6 +86,7 @@ class RevocationCollector:
         folder = context.state_folder
         self._kept = KeptLists(folder / "crls" if folder is not None else None)
         self._indexes: dict[str, CRLIndex] = {}
+        self._profiles = Profiles(wanted=config.lint)
 
     async def collect(self) -> AsyncIterator[Observation | Incomplete]:
         view = self._context.view
@@ -101,9 +105,14 @@ class RevocationCollector:
             Fetcher(policy, cache=self._kept, connections=self._config.concurrency) as list_fetcher,
         ):
             source = ListSource(list_fetcher, self._kept, self._indexes)
-            run = _Run(self._config, self._context, view, known, fetcher, self._answers, source)
-            async for each in run.collect():
-                yield each
+            run = _Run(
+                self._config, self._context, view, known, fetcher, self._answers, source, self._profiles
+            )
+            try:
+                async for each in run.collect():
+                    yield each
+            finally:
+                await self._profiles.scan_ended()
         self._indexes = source.indexes
         if self._config.crl:
             await asyncio.to_thread(self._kept.prune, run.lists_asked)
@@ -121,6 +130,7 @@ class _Run:
         fetcher: Fetcher,
         answers: Answers,
         source: ListSource,
+        profiles: Profiles,
     ) -> None:
         self._config = config
         self._context = context
@@ -129,6 +139,7 @@ class _Run:
         self._fetcher = fetcher
         self._answers = answers
         self._source = source
+        self._profiles = profiles
         self._slots = asyncio.Semaphore(config.concurrency)
         self._done = 0
         #: By URL, as far as they were wanted; None: could not be had.
@@ -221,7 +232,7 @@ class _Run:
 
     async def _ask(self, each: Wanted, url: str) -> Observation:
         async with self._slots:
-            said = await ask(each, url, self._fetcher, self._answers, self._context.clock())
+            said = await ask(each, url, self._fetcher, self._answers, self._profiles, self._context.clock())
         if each.revoked is not None:
             await asyncio.to_thread(measure, "ocsp", said, self._view)
         return said
@@ -260,6 +271,9 @@ class _Run:
             self._lists[url] = listed = await self._listed(url, taken.index, each.certificate)
         now = self._context.clock()
         facts = {**lists.facts(listed, taken.seconds), **clock_facts(taken.headers, now)}
+        codes = await self._profiles.codes("crl", taken.index.sample)
+        if codes:
+            facts["crl_lints"] = codes
         return replace(seen, observed_at=now, facts=facts)
 
     async def _listed(self, url: str, index: CRLIndex, certificate: Certificate) -> Listed:

@@ -107,6 +107,16 @@ class CRLIndex:
             encode(_SEQUENCE, encode(_SEQUENCE, tbs) + der[self._tbs_end : self._end])
         )
 
+    @property
+    def sample(self) -> bytes:
+        """The list with its first entry alone, DER: what there is to say of its form. Raises ValueError."""
+        first, end = self._entries_at
+        entry = b""
+        if first < end:
+            _, _, after = header(self._der, first, end)
+            entry = self._der[first:after]
+        return self._with(entry).public_bytes(Encoding.DER)
+
     def is_of(self, body: bytes) -> bool:
         """Made of the same bytes. Blocking, for a large one."""
         return hashlib.sha256(body).digest() == self.sha256

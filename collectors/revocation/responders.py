@@ -20,6 +20,7 @@ from certwatch.pki.ocsp import OCSPAnswer
 from certwatch.telemetry.metrics import OCSP_REQUESTS, OCSP_SECONDS
 from certwatch.x509.der import read
 from collectors.revocation.clocks import clock_facts
+from collectors.revocation.profiles import Profiles
 from collectors.revocation.statement import about, instant
 from collectors.revocation.wanted import Wanted
 
@@ -38,7 +39,7 @@ WITHOUT_END = timedelta(hours=1)
 class _Kept:
     answer: OCSPAnswer
     ask_again_at: datetime
-    #: What the responder's clock said when it was asked.
+    #: What the responder's clock said when it was asked, and the linter.
     clock: Mapping[str, Fact]
 
 
@@ -47,6 +48,12 @@ class Answers:
 
     def __init__(self) -> None:
         self._kept: OrderedDict[tuple[bytes, str], _Kept] = OrderedDict()
+        # By URL, the certificate whose answers are linted: one tells for all of a responder.
+        self._linted: dict[str, bytes] = {}
+
+    def is_linted(self, wanted: Wanted, url: str) -> bool:
+        fingerprint = wanted.certificate.fingerprint_sha256
+        return len(self._linted) < MOST_KEPT and self._linted.setdefault(url, fingerprint) == fingerprint
 
     def of(self, wanted: Wanted, url: str, now: datetime) -> _Kept | None:
         """None: there is none, or it is time to ask again: at half of its validity, as servers that staple do."""
@@ -83,7 +90,9 @@ def known_host(url: str) -> str:
         return ""
 
 
-async def ask(wanted: Wanted, url: str, fetcher: Fetcher, answers: Answers, now: datetime) -> Observation:
+async def ask(
+    wanted: Wanted, url: str, fetcher: Fetcher, answers: Answers, profiles: Profiles, now: datetime
+) -> Observation:
     """From memory where it is good for long enough yet; else from the responder. Never raises for what that does."""
     location = ocsp_location(wanted.certificate, url)
     remembered = answers.of(wanted, url, now)
@@ -92,10 +101,10 @@ async def ask(wanted: Wanted, url: str, fetcher: Fetcher, answers: Answers, now:
     if remembered is not None and (wanted.revoked is None or remembered.answer.status == "revoked"):
         return replace(base, facts={**_facts(wanted, remembered.answer, None), **remembered.clock})
     try:
-        answer, seconds, headers = await _asked(wanted, url, fetcher, now)
+        body, answer, seconds, headers = await _asked(wanted, url, fetcher, now)
         if answer.fault == "stale":
             # By GET a cache on the way may have kept it; what is posted goes to the responder (RFC 5019, 6).
-            answer, seconds, headers = await _asked(wanted, url, fetcher, now, cached=False)
+            body, answer, seconds, headers = await _asked(wanted, url, fetcher, now, cached=False)
     except LookFailed as failed:
         OCSP_REQUESTS.labels(known_host(url), failed.kind).inc()
         return replace(base, error=failed.error)
@@ -104,14 +113,18 @@ async def ask(wanted: Wanted, url: str, fetcher: Fetcher, answers: Answers, now:
     OCSP_REQUESTS.labels(responder, answer.fault or "ok").inc()
     clock = clock_facts(headers, now + timedelta(seconds=seconds))
     if answer.fault is None:
+        if answers.is_linted(wanted, url):
+            codes = await profiles.codes("ocsp", body)
+            if codes:
+                clock = {**clock, "ocsp_lints": codes}
         answers.keep(wanted, url, answer, clock, now)
     return replace(base, facts={**_facts(wanted, answer, seconds), **clock})
 
 
 async def _asked(
     wanted: Wanted, url: str, fetcher: Fetcher, now: datetime, *, cached: bool = True
-) -> tuple[OCSPAnswer, float, Mapping[str, str]]:
-    """The answer, held against the certificate; what it took, and its headers. Raises LookFailed."""
+) -> tuple[bytes, OCSPAnswer, float, Mapping[str, str]]:
+    """The answer as it came, and held against the certificate; what it took, and its headers. Raises LookFailed."""
     body, seconds, headers = await _exchange(wanted, url, fetcher, cached=cached)
     assert wanted.issuer is not None  # noqa: S101 - without it there is no question
     answer = ocsp.check(
@@ -120,7 +133,7 @@ async def _asked(
         x509.load_der_x509_certificate(wanted.issuer.der),
         now,
     )
-    return answer, seconds, headers
+    return body, answer, seconds, headers
 
 
 async def _exchange(

@@ -93,7 +93,7 @@ def crl(*serials: int, signer: Issued = INTERMEDIATE, number: int = 1) -> bytes:
 
 
 def collector(view: View | None, clock: FakeClock, **config: Any) -> RevocationCollector:
-    keys = {"allowed_networks": ["127.0.0.0/8"], "timeout": 5, **config}
+    keys = {"allowed_networks": ["127.0.0.0/8"], "timeout": 5, "lint": False, **config}
     return RevocationCollector(
         "revocation", RevocationConfig.model_validate(keys), CollectorContext(clock=clock, view=view)
     )
@@ -452,7 +452,9 @@ class Lists:
 
 
 def keeping(view: View, folder: Path, clock: FakeClock) -> RevocationCollector:
-    config = RevocationConfig.model_validate({"allowed_networks": ["127.0.0.0/8"], "timeout": 5})
+    config = RevocationConfig.model_validate(
+        {"allowed_networks": ["127.0.0.0/8"], "timeout": 5, "lint": False}
+    )
     context = CollectorContext(clock=clock, view=view, state_folder=folder)
     return RevocationCollector("revocation", config, context)
 
@@ -556,3 +558,19 @@ async def test_an_answer_that_a_cache_has_kept_too_long_is_asked_for_anew_past_t
     assert "ocsp_fault" not in good.facts
     assert stale.facts["ocsp_fault"] == "stale"
     assert [each.split(b" ")[0] for each in server.requests] == [b"GET", b"POST"] * 2
+
+
+@pytest.mark.timeout(120)
+async def test_what_a_list_and_an_answer_break_of_their_format_is_told() -> None:
+    pages = Answering()
+    async with raw_http(pages) as server:
+        certificate = leaf(server.port, by_ocsp=True, by_crl=True)
+        pages.pages = {b"/ocsp": ocsp_answer(certificate), b"/ca.crl": crl(9)}
+        it = collector(View([served((certificate, INTERMEDIATE))]), FakeClock(), lint=True)
+        first, second = await said(it), await said(it)
+    url = f"http://127.0.0.1:{server.port}/ca.crl"
+    for found in (first, second):
+        assert found[url].facts["crl_lints"] == "pkix.authority_key_identifier_missing"
+        assert "ocsp_lints" not in next(each for uri, each in found.items() if uri.startswith("ocsp:")).facts
+    # The linter has ended with the scan.
+    assert it._profiles._process is None

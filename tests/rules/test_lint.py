@@ -6,6 +6,7 @@ from typing import Any
 from certwatch.model.certificate import Fingerprint
 from certwatch.model.finding import Problem
 from certwatch.model.lint import Lint
+from certwatch.model.location import LocationURI
 from certwatch.model.sighting import Served
 from certwatch.pki.trust import TrustStore
 from certwatch.plugins import registry
@@ -62,3 +63,22 @@ def test_what_is_told_is_chosen_by_the_settings() -> None:
 def test_a_bundle_has_no_lints() -> None:
     bundle = served([LEAF, INTERMEDIATE], facts={"arrangement": "bundle"})
     assert said({LEAF_ID: (FORMAT,)}, place=bundle) == []
+
+
+def test_what_a_list_or_an_answer_breaks_is_told_of_the_list_and_the_responder() -> None:
+    listed = served(
+        (),
+        uri=LocationURI("http://crl.example.com/ca.crl"),
+        facts={"crl_lints": "pkix.a, pkix.b", "crl_issuer": "CN=CA"},
+    )
+    (problem,) = said({}, listed)
+    assert problem.summary == "CRL of CN=CA breaks RFC 5280: pkix.a, pkix.b"
+    assert problem.severity == "info"
+    (left,) = said({}, listed, ignore=("pkix.a",))
+    assert left.summary.endswith("RFC 5280: pkix.b")
+    answered = served(
+        (), uri=LocationURI("ocsp://ocsp.example.com/?certificate=00"), facts={"ocsp_lints": "pkix.c"}
+    )
+    (problem,) = said({}, answered)
+    assert problem.summary == "OCSP answer of ocsp://ocsp.example.com/ breaks RFC 6960: pkix.c"
+    assert said({}, served((), facts={"crl_lints": ""})) == []
