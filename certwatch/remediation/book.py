@@ -339,6 +339,15 @@ class Book:
             ).fetchall()
         return int(count)
 
+    def verified_since(self, former: Fingerprint, since: datetime) -> bool:
+        """It was replaced everywhere, and collectors may not have seen it yet."""
+        with self._lock, self._translate():
+            found = self._connection.execute(
+                "SELECT 1 FROM plans WHERE former = ? AND ended >= ? AND state = 'verified' LIMIT 1",
+                (former, to_micros(since)),
+            ).fetchone()
+        return found is not None
+
     # Approvals.
 
     def approve(self, plan: int, person: str, why: str, now: datetime) -> Plan:

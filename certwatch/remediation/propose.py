@@ -12,6 +12,8 @@ from certwatch.remediation.plan import Draft, Unplannable, begins, draft, urgenc
 from certwatch.remediation.policy import Policy, first_fitting
 
 DAY = timedelta(days=1)
+#: Until collectors have surely looked again where something was replaced.
+SEEN_AGAIN = timedelta(hours=1)
 
 
 class Reading(Protocol):
@@ -44,13 +46,15 @@ def take_up(
     book: Book, drafts: Sequence[Draft | Unplannable], policies: Sequence[Policy], now: datetime
 ) -> Iterator[int]:
     """Write down what nobody does yet: numbers of the new plans. One that has come to nothing too often within a day waits
-    for a person."""
+    for a person; one that was replaced just now, for the collectors."""
     keys = {each.name: each.keys for each in policies}
     for each in drafts:
         if (
             isinstance(each, Unplannable)
             or book.tried_since(each.former, now - DAY) >= keys[each.policy].most_tries
         ):
+            continue
+        if book.verified_since(each.former, now - SEEN_AGAIN):
             continue
         plan = book.add(each, now, by="certwatch", later=begins(each, keys[each.policy].spread, now))
         if plan is not None:

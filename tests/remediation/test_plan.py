@@ -163,3 +163,17 @@ def test_what_was_issued_together_is_not_renewed_together(tmp_path: Path) -> Non
         assert begins(replace(one, not_after=now + timedelta(hours=47)), spread, now) is None
         [id] = take_up(it.book, [one], [it.policy], now)
         assert it.book.plan(id).not_before_try == begins(one, spread, now)
+
+
+def test_what_was_replaced_just_now_is_not_planned_again_before_collectors_have_seen_it(
+    tmp_path: Path,
+) -> None:
+    """Its finding is open until they look again: a second roll-out would find another certificate there, and page."""
+    with stage(tmp_path) as it:
+        [id] = take_up(it.book, [drafted(it)], [it.policy], it.clock())
+        it.book.turn(id, "verified", it.clock(), if_in=("approved",))
+        it.clock.advance(minutes=59)
+        assert list(take_up(it.book, [drafted(it)], [it.policy], it.clock())) == []
+        # There again later: somebody has put it back.
+        it.clock.advance(minutes=2)
+        assert len(list(take_up(it.book, [drafted(it)], [it.policy], it.clock()))) == 1
