@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from certwatch.inventory.failures import inventory_error, translate
-from certwatch.inventory.lock import WriterLock
+from certwatch.inventory.lock import WriterLock, lock_path
 from certwatch.inventory.sqlite import connect_reading
 from certwatch.inventory.store import InventoryError
 from certwatch.inventory.versions import APPLICATION_ID, VERSION
@@ -39,9 +39,11 @@ def backup(source: Path, target: Path) -> Copied:
 
 def restore(source: Path, target: Path) -> Copied:
     """Put a copy in place of an inventory, whose former content is lost. Refused while somebody writes it ("locked") and
-    for what is no inventory, is damaged or newer. Raises InventoryError."""
+    for what is no inventory, is damaged or newer. It belongs to whom the former one, or the folder, belongs. Raises
+    InventoryError."""
     with translate(target):
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        keeper = (target if target.exists() else target.parent).stat()
     lock = WriterLock(target)
     try:
         with translate(source), closing(connect_reading(source)) as reading:
@@ -53,17 +55,24 @@ def restore(source: Path, target: Path) -> Copied:
                 raise inventory_error(
                     source, "newer", f"its schema is {version}, this version knows {VERSION}"
                 )
-            return _copy(reading, target, source)
+            return _copy(reading, target, source, keeper)
     finally:
         lock.release()
 
 
-def _copy(reading: sqlite3.Connection, target: Path, source: Path) -> Copied:
-    """By SQLite's online backup, verified, then renamed into place."""
+def _copy(
+    reading: sqlite3.Connection, target: Path, source: Path, keeper: os.stat_result | None = None
+) -> Copied:
+    """By SQLite's online backup, verified, then renamed into place. `keeper`: whose it is to be, if root does it; None:
+    root's."""
     part = target.with_name(target.name + ".part")
     with translate(part):
         part.unlink(missing_ok=True)
         os.close(os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        if keeper is not None and os.geteuid() == 0:
+            # A daemon that does not run as root must open them.
+            for owned in (part, lock_path(target)):
+                os.chown(owned, keeper.st_uid, keeper.st_gid)
     try:
         with translate(part), closing(sqlite3.connect(part)) as writing:
             reading.backup(writing, pages=PAGES)

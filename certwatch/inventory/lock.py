@@ -17,7 +17,7 @@ class WriterLock:
 
     def __init__(self, inventory: Path) -> None:
         """Raises InventoryError: "locked", naming the holder; "read-only", "full" from the file system."""
-        self._path = inventory.with_name(inventory.name + ".lock")
+        self._path = lock_path(inventory)
         with translate(inventory):
             self._file: int | None = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -46,6 +46,10 @@ class WriterLock:
         if self._file is not None:
             os.close(self._file)
             self._file = None
+
+
+def lock_path(inventory: Path) -> Path:
+    return inventory.with_name(inventory.name + ".lock")
 
 
 def _holder(file: int) -> str:

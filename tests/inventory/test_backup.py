@@ -1,5 +1,6 @@
 """A copy beside the writer, and back."""
 
+import os
 import sqlite3
 import threading
 from contextlib import closing
@@ -94,6 +95,25 @@ def test_a_copy_takes_the_place_of_what_was_there(tmp_path: Path) -> None:
     assert leaves(tmp_path / "inventory.db") == [FIRST.der]
     restore(tmp_path / "copy.db", tmp_path / "new" / "inventory.db")
     assert leaves(tmp_path / "new" / "inventory.db") == [FIRST.der]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+@pytest.mark.parametrize("is_there", [True, False])
+def test_what_root_puts_back_belongs_to_who_keeps_the_inventory(tmp_path: Path, is_there: bool) -> None:
+    # The daemon of the systemd unit could not open what `sudo certwatch restore` had left to it.
+    with opened("sqlite", tmp_path):
+        backup(tmp_path / "inventory.db", tmp_path / "copy.db")
+    folder = tmp_path / "state"
+    folder.mkdir()
+    if is_there:
+        (folder / "inventory.db").touch()
+        os.chown(folder / "inventory.db", 65532, 65533)
+    else:
+        os.chown(folder, 65532, 65533)
+    restore(tmp_path / "copy.db", folder / "inventory.db")
+    for each in ("inventory.db", "inventory.db.lock"):
+        found = (folder / each).stat()
+        assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (65532, 65533, 0o600), each
 
 
 def test_nothing_is_put_back_beside_a_writer(tmp_path: Path) -> None:
