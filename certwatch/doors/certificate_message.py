@@ -1,7 +1,8 @@
 """The Certificate message of a TLS handshake, as bytes: exactly what was presented, readable or not.
 
 OpenSSL refuses a handshake with a certificate that it cannot parse and hands out nothing; the message itself
-still tells. Every function here takes any bytes and raises nothing: what is cut off is left out.
+still tells. Every function here takes any bytes and raises nothing: what is cut off is left out, and so is what comes after
+`MOST` certificates.
 """
 
 from dataclasses import dataclass
@@ -11,6 +12,9 @@ TLS13 = 0x0304
 STATUS_REQUEST = 5
 #: CertificateStatusType ocsp (RFC 6066, 8).
 OCSP = 1
+#: Certificates taken from one message. OpenSSL follows no path that is longer, nobody has one that is. A hostile server fits
+#: fifty thousand into a message, others each time, and all of them would be kept.
+MOST = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +36,7 @@ def read_certificate(message: bytes, version: int) -> Presented:
     at += 3
     chain: list[bytes] = []
     stapled: bytes | None = None
-    while at + 3 <= end:
+    while at + 3 <= end and len(chain) < MOST:
         length = int.from_bytes(message[at : at + 3], "big")
         at += 3
         if length == 0 or at + length > end:

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certwatch.doors.certificate_message import TLS13, Presented, read_certificate, read_status
+from certwatch.doors.certificate_message import MOST, TLS13, Presented, read_certificate, read_status
 
 TLS12 = 0x0303
 CHAINS = st.lists(st.binary(min_size=1, max_size=300), max_size=6)
@@ -56,3 +56,10 @@ def test_a_broken_message_gives_a_beginning_or_nothing(chain: list[bytes], junk:
     message = tls13(chain, junk)
     presented = read_certificate(message[:cut], TLS13)
     assert presented.chain == tuple(chain)[: len(presented.chain)]
+
+
+def test_no_more_are_taken_than_a_path_may_have() -> None:
+    # A server filled the inventory with 20,000 certificates a look, others each time.
+    many = [b"0\x02" + each.to_bytes(2, "big") for each in range(20_000)]
+    for message, version in ((tls12(many), TLS12), (tls13(many), TLS13)):
+        assert read_certificate(message, version).chain == tuple(many[:MOST])
