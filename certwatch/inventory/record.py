@@ -14,9 +14,6 @@ from certwatch.inventory.store import InventoryError, Recorded
 from certwatch.inventory.text import storable
 from certwatch.model.observation import ScanID
 
-#: Locations looked up by one statement.
-CHUNK = 500
-
 
 @dataclass(slots=True)
 class _Counts:
@@ -52,7 +49,7 @@ def _record(connection: Session, scan: ScanID, collector: int, looks: Sequence[L
     counts = _Counts()
     if looks:
         clock_faults.looked(connection, looks)
-    for chunk in _chunks(looks):
+    for chunk in _chunks(looks, connection.chunk):
         _record_chunk(connection, scan, collector, chunk, counts)
     return Recorded(
         unchanged=counts.unchanged,
@@ -62,11 +59,11 @@ def _record(connection: Session, scan: ScanID, collector: int, looks: Sequence[L
     )
 
 
-def _chunks(looks: Iterable[Look]) -> Iterator[dict[str, Look]]:
+def _chunks(looks: Iterable[Look], size: int) -> Iterator[dict[str, Look]]:
     """No location twice in one chunk, so that the second look at it meets what the first one did."""
     chunk: dict[str, Look] = {}
     for look in looks:
-        if look.uri in chunk or len(chunk) == CHUNK:
+        if look.uri in chunk or len(chunk) == size:
             yield chunk
             chunk = {}
         chunk[look.uri] = look

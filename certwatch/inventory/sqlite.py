@@ -170,6 +170,7 @@ class SQLiteSession(sqlite3.Connection):
 
     texts = "meta"
     unindexed = "+"
+    chunk = 500
 
     def insert(self, table: str, rows: Sequence[Sequence[Any]], conflict: str = "") -> None:
         if rows:

@@ -311,6 +311,15 @@ def test_text_from_outside_that_is_not_unicode_is_kept_as_far_as_can_be(tried: T
     assert (served.facts, served.location.labels) == ({"aws_note": kept}, {"name": kept})
 
 
+def test_names_of_any_length_are_kept_and_found(tried: Tried) -> None:
+    # A database's index has an end: a certificate with such a name must not take a whole scan with it.
+    label = "".join(sha256_hex(bytes([number])) for number in range(100))
+    der = make_certificate(names=["dns:short.example.com", f"dns:{label}.example.com"]).der
+    tried.record(tried.look(URI, der), tried.look(OTHER, SECOND))
+    assert der in tried.listed(text="*.example.com")
+    assert tried.listed(text=f"{label}.example.com") == [der]
+
+
 def test_nothing_is_recorded_for_a_scan_that_does_not_run(tried: Tried) -> None:
     ended = tried.scan(tried.look(URI, FIRST))
     for scan in (ended.id, ScanID(4711)):

@@ -52,6 +52,8 @@ class PostgreSQLSession:
 
     texts = "texts"
     unindexed = ""
+    # Each statement waits for the server's turn on the processor, and for the network.
+    chunk = 2000
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

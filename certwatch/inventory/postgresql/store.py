@@ -152,6 +152,8 @@ class Line:
             "BEGIN;"
             f" SET LOCAL synchronous_commit = {'on' if durable else 'off'};"
             f" SET LOCAL idle_in_transaction_session_timeout = '{IDLE_SECONDS}s';"
+            # Steps of milliseconds: to compile one takes longer than to do it.
+            " SET LOCAL jit = off;"
             f" SET LOCAL lock_timeout = '{LOCK_SECONDS}s';"
             f" SELECT pg_advisory_xact_lock({LOCKS}, {WRITING})"
         )
