@@ -93,6 +93,7 @@ FACTS: Mapping[str, str] = {
     "ca_short_serials": "certificates of the last 90 days whose serial number has less than 64 random bits",
     "ca_pending": "requests that wait for somebody's decision",
     "ca_pending_since": "since when the oldest of them waits, RFC 3339",
+    "ca_pending_oldest": "what the oldest of them is called, where the CA does not say since when it waits",
     "ca_publishes_revocation": "false: the CA writes neither a CRL's nor an OCSP responder's URL into what it issues",
     "ca_went_back_at": "when a CA's database was found to stand where it stood before, RFC 3339",
     "in_use": "false: the store says that nobody uses it; absent: not known",

@@ -131,6 +131,11 @@ class CADatabaseCollector:
         if pending is not None:
             facts["ca_pending"] = pending.count
             facts["ca_pending_since"] = rfc3339(pending.since)
+            if pending.oldest:
+                # Since it was first met there: it waits at least so long.
+                same = before.get("ca_pending_oldest") == pending.oldest
+                facts["ca_pending_since"] = (before.get("ca_pending_since") if same else None) or rfc3339(now)
+                facts["ca_pending_oldest"] = pending.oldest
         return {name: value for name, value in facts.items() if value is not None}
 
     def _before(self) -> Served | None:

@@ -65,6 +65,8 @@ class Pending:
     count: int
     #: Since when the oldest waits. None: not known, or none waits.
     since: datetime | None
+    #: What the oldest is called, where since when it waits is not told. Empty: that is told, or none waits.
+    oldest: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -150,11 +150,14 @@ async def test_an_ejbca_without_its_rest_protocol_is_told(tried: Tried) -> None:
 # Dogtag
 
 
+AGENT = "https://pki.example:8443/ca/rest/agent/certrequests"
+
+
 class FakeDogtag:
     def __init__(self) -> None:
         self.records: dict[str, dict[str, Any]] = {}
         self.bodies: dict[str, Issued] = {}
-        self.waiting = 0
+        self.waiting: list[int] = []
 
     def add(self, serial: int, *, issued: float, **more: Any) -> None:
         made = make_certificate(issuer=ROOT, serial_number=serial, names=(f"dns:host-{serial}.example",))
@@ -175,7 +178,13 @@ class FakeDogtag:
         if asked.path == "/ca/v2/config/cert/signing":
             return 200, {"id": "0x1", "Encoded": ROOT.pem.decode()}
         if asked.path == "/ca/v2/agent/certrequests":
-            return 200, {"total": self.waiting, "entries": []}
+            return 200, {
+                "total": len(self.waiting),
+                "entries": [
+                    {"requestType": "enrollment", "requestStatus": "pending", "requestURL": f"{AGENT}/{id}"}
+                    for id in self.waiting
+                ],
+            }
         if asked.path == "/ca/v2/certs/search":
             start, size = int(asked.query["start"]), int(asked.query["size"])
             found = [each for each in self.records.values() if self._matches(each, asked.body)]
@@ -261,3 +270,35 @@ async def test_pages_without_end_are_given_up(tried: Tried, monkeypatch: pytest.
             error = tried.served("ca-database://corp").error
             assert error is not None
             assert "more than 3 pages" in error.message
+
+
+async def test_since_when_a_request_waits_is_found_out_where_dogtag_does_not_say(
+    tried: Tried, tmp_path: Path
+) -> None:
+    fake = FakeDogtag()
+    fake.add(10, issued=-600)
+    agent = make_certificate(issuer=ROOT, names=("dns:agent",))
+    for name, data in (("agent.pem", agent.pem), ("agent.key", agent.key_pem)):
+        (tmp_path / name).write_bytes(data)
+    with json_server(fake.answer) as server:
+        rounds = Rounds(
+            tried, preset="dogtag", url=server.url, client_certificate=str(tmp_path / "agent.pem"),
+            client_key=str(tmp_path / "agent.key"),
+        )  # fmt: skip
+
+        async def waits() -> tuple[object, object]:
+            await rounds.round()
+            facts = rounds.database.facts
+            return facts.get("ca_pending"), facts.get("ca_pending_since")
+
+        assert await waits() == (0, None)
+        fake.waiting = [8, 9]
+        first = await waits()
+        assert first == (2, "2026-11-01T12:30:00Z")
+        fake.waiting = [8, 9, 11]
+        assert await waits() == (3, first[1])
+        # Somebody has decided on that one: the next has waited at least since now.
+        fake.waiting = [9, 11]
+        assert await waits() == (2, "2026-11-01T13:00:00Z")
+        fake.waiting = []
+        assert await waits() == (0, None)

@@ -184,14 +184,26 @@ class DogtagReading:
             raise _failed(failed) from failed
         page = decoded_as(answer, _Entries, self._client.where)
         entries = page.entries or []
-        # Of a request only its number is told, not since when it waits.
-        return Pending(count=max(page.total or 0, len(entries)), since=None)
+        # Of a request only its number is told, not since when it waits; numbers grow.
+        numbers = [each for each in map(_number, entries) if each is not None]
+        oldest = str(min(numbers)) if numbers else ""
+        return Pending(count=max(page.total or 0, len(entries)), since=None, oldest=oldest)
 
     def outcomes(self) -> Sequence[Outcome]:
         return ()
 
     def close(self) -> None:
         self._client.close()
+
+
+def _number(request: Fields) -> int | None:
+    """Of a request, which its URL ends with; newer versions say it by itself. None: neither can be read."""
+    said = {name.lower(): value for name, value in request.items()}
+    id = str(said.get("requestid") or str(said.get("requesturl") or "").rpartition("/")[2])[:80]
+    try:
+        return int(id, 16 if id.lower().startswith("0x") else 10)
+    except ValueError:
+        return None
 
 
 def _authorities(client: Client) -> tuple[bytes, ...]:
