@@ -15,6 +15,10 @@ settings.load_profile("any-machine")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests of Kubernetes last: their servers are built beside the others (`make test`)."""
     items.sort(key=lambda item: item.get_closest_marker("kubernetes") is not None)
+    for item in items:
+        # The first one waits until the server has been made and started.
+        if "postgresql" in item.nodeid and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(120))
 
 
 def pytest_unconfigure() -> None:

@@ -2,8 +2,12 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.cli.stage import fill, run, write_config
 from tests.support import postgresql_inventories
+
+pytestmark = pytest.mark.timeout(120)
 
 
 def test_an_inventory_is_moved_and_everything_is_found_there(tmp_path: Path) -> None:

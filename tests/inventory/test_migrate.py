@@ -20,6 +20,7 @@ from tests.support.inventories import TIMEOUT, Tried, opened, problem
 ROOT = make_ca()
 FIRST = make_certificate(issuer=ROOT)
 SECOND = make_certificate(not_after=EPOCH + timedelta(days=150))
+pytestmark = pytest.mark.timeout(120)
 URI, OTHER = "tls://203.0.113.7:443/", "tls://203.0.113.8:443/?sni=www.example.com"
 
 
