@@ -90,9 +90,9 @@ def test_every_case_ends_as_it_expects_or_the_difference_is_argued(
     differing = {}
     slow = []
     for name, case in cases().items():
-        started = time.perf_counter()
+        started = time.process_time()
         found = verdict(case)
-        if time.perf_counter() - started > 1:
+        if time.process_time() - started > 1:
             slow.append(name)
         if (not found) != (case["expected_result"] == "SUCCESS"):
             differing[name] = found or "accepted"
