@@ -68,7 +68,7 @@ def test_a_killed_pass_goes_on_and_retires_only_what_none_of_its_parts_saw(tmp_p
             daemon.wait_for_log("scan_finished")
         known = places()
         assert len(known) == 512
-        with certwatch(tmp_path, collectors(network, ", rate: 35")) as daemon:
+        with certwatch(tmp_path, collectors(network, ", rate: 20")) as daemon:
             daemon.wait(
                 lambda: note.exists() and json.loads(note.read_text())["step"] > 0, "a note of the pass"
             )
