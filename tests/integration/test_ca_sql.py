@@ -3,8 +3,10 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -355,26 +357,48 @@ CFSSL = {
         " revoked_at timestamp DEFAULT '1970-01-02', pem varbinary(4096) NOT NULL,"
         " PRIMARY KEY(serial_number, authority_key_identifier))"
     ),
+    "sqlite": (
+        "CREATE TABLE certificates (serial_number blob NOT NULL, authority_key_identifier blob NOT NULL, ca_label blob,"
+        " status blob NOT NULL, reason int, expiry timestamp, revoked_at timestamp, pem blob NOT NULL,"
+        " PRIMARY KEY(serial_number, authority_key_identifier))"
+    ),
 }
 
 
-class Cfssl:
-    """The program, with a CA and this server as its certdb."""
+class SQLiteFile:
+    """As a server is used here."""
 
-    def __init__(self, server: DatabaseServer, folder: Path) -> None:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def url(self) -> str:
+        return f"sqlite:///{self.path}"
+
+    def run(self, *statements: str) -> None:
+        with closing(sqlite3.connect(self.path)) as connection, connection:
+            for each in statements:
+                connection.execute(each)
+
+
+class Cfssl:
+    """The program, with a CA and this server or file as its certdb."""
+
+    def __init__(self, server: DatabaseServer | SQLiteFile, folder: Path) -> None:
         self.server = server
         self._folder = folder
         self._program = program("cfssl", "golang-cfssl")
         kind = server.url().partition(":")[0]
         server.run("DROP TABLE IF EXISTS certificates", CFSSL[kind])
-        grant(server, "certificates")
-        source = (
-            f"postgres://admin@127.0.0.1:{server.port}/ca?sslmode=disable"
-            if kind == "postgresql"
-            else f"admin:admin@tcp(127.0.0.1:{server.port})/ca?parseTime=true"
-        )
+        if isinstance(server, SQLiteFile):
+            driver, source = "sqlite3", str(server.path)
+        else:
+            grant(server, "certificates")
+            driver, source = (
+                ("postgres", f"postgres://admin@127.0.0.1:{server.port}/ca?sslmode=disable")
+                if kind == "postgresql"
+                else ("mysql", f"admin:admin@tcp(127.0.0.1:{server.port})/ca?parseTime=true")
+            )
         self._database = folder / "db.json"
-        driver = "postgres" if kind == "postgresql" else "mysql"
         self._database.write_text(json.dumps({"driver": driver, "data_source": source}))
         openssl(
             "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout",
@@ -414,12 +438,23 @@ class Cfssl:
         return made.serial_number, authority
 
 
-async def test_what_cfssl_writes_is_read(server: DatabaseServer, tried: Tried, tmp_path: Path) -> None:
-    cfssl = Cfssl(server, tmp_path)
+@pytest.fixture(params=["postgres", "maria", "sqlite"])
+def certdb(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    return (
+        SQLiteFile(tmp_path / "certs.db")
+        if request.param == "sqlite"
+        else request.getfixturevalue(request.param)
+    )
+
+
+async def test_what_cfssl_writes_is_read(
+    certdb: DatabaseServer | SQLiteFile, tried: Tried, tmp_path: Path
+) -> None:
+    cfssl = Cfssl(certdb, tmp_path)
     serial, _ = cfssl.issue("one.example")
     other, authority = cfssl.issue("two.example")
     tried.clock.now = datetime.now(UTC)
-    rounds = Rounds(tried, preset="cfssl", url=server.url(), authorities=[str(tmp_path / "ca.pem")])
+    rounds = Rounds(tried, preset="cfssl", url=certdb.url(), authorities=[str(tmp_path / "ca.pem")])
     scan = await rounds.round()
     assert (scan.status, scan.errors) == ("complete", 0), scan.error
     records = {
