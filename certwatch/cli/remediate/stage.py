@@ -1,0 +1,81 @@
+"""What the verbs of `certwatch remediate` work with."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from certwatch.cli.failure import FAILED, USAGE, Failed
+from certwatch.cli.options import current_clock
+from certwatch.cli.text import shown
+
+if TYPE_CHECKING:
+    from certwatch.config.settings import Config
+    from certwatch.inventory.store import Reader
+    from certwatch.model.certificate import Certificate
+    from certwatch.remediation.book import Book
+    from certwatch.remediation.policy import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    config: "Config"
+    policies: "tuple[Policy, ...]"
+    book: "Book"
+    ask_ca: Any
+
+    @contextmanager
+    def reading(self) -> "Iterator[Reader]":
+        from certwatch.inventory.open import open_inventory
+
+        reader = open_inventory(self.config.inventory, create=False).reader()
+        try:
+            yield reader
+        finally:
+            reader.close()
+
+
+@contextmanager
+def stage_of(config: Path | None) -> Iterator[Stage]:
+    from certwatch.cli.ca.opening import Opening
+    from certwatch.config.load import load
+    from certwatch.remediation.book import Book
+    from certwatch.remediation.opening import folder_of, made_policies
+
+    checked = load(config, env=os.environ)
+    if checked.remediation is None or not checked.remediation.policies:
+        raise Failed(
+            USAGE, "remediation: the config has no policy, so nothing may be done. See docs/remediation.md"
+        )
+    opening = Opening(config=config, directory=None, pkcs11=None, key_file=None)
+
+    def ask(act: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        return opening.ask(act, dict(values))
+
+    ask_ca = ask if checked.ca is not None else None
+    book = Book(folder_of(checked, os.environ))
+    try:
+        policies = made_policies(checked, os.environ, current_clock(), ask_ca)
+        yield Stage(checked, policies, book, ask_ca)
+    finally:
+        book.close()
+
+
+def certificate_of(reader: "Reader", prefix: str) -> "Certificate":
+    digits = prefix.replace(":", "").lower()
+    if len(digits) < 8 or any(each not in "0123456789abcdef" for each in digits):
+        raise Failed(USAGE, f"{shown(prefix)}: not a fingerprint (8 hex digits or more)")
+    found = reader.certificate(digits, current_clock()())
+    if not found:
+        raise Failed(FAILED, f"{shown(prefix)}: no such certificate. Search with: certwatch list")
+    if len(found) > 1:
+        raise Failed(USAGE, f"{shown(prefix)}: {len(found)} certificates begin so. Give more digits")
+    return found[0].certificate
+
+
+def told(stage: Stage, event: str, fields: dict[str, Any]) -> None:
+    from certwatch.remediation.opening import note
+
+    note(stage.ask_ca, event, fields)
