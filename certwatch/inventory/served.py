@@ -1,10 +1,9 @@
 """What is known of locations now, from their rows."""
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from typing import Any
-
-import msgspec
 
 from certwatch.inventory.instants import from_micros
 from certwatch.inventory.scans import look_error
@@ -13,7 +12,13 @@ from certwatch.model.certificate import Certificate
 from certwatch.model.location import Location, LocationURI
 from certwatch.model.sighting import Served
 
-_decode = msgspec.json.Decoder().decode
+
+@cache
+def _decoder() -> Callable[[str], Any]:
+    # Imported when something is shown: `list` that finds nothing does without.
+    import msgspec
+
+    return msgspec.json.Decoder().decode
 
 
 class CertificateCache:
@@ -69,8 +74,9 @@ FROM locations l WHERE l.id IN ({})
 
 def load_served(connection: Session, cache: CertificateCache, ids: Sequence[int]) -> list[Served]:
     """Locations by id, in that order; those that exist. The caller holds a snapshot."""
+    decode = _decoder()
     rows = {row[0]: row for row in in_chunks(connection, _LOCATIONS, ids)}
-    chains: dict[int, list[int]] = {id: _decode(row[2]) for id, row in rows.items()}
+    chains: dict[int, list[int]] = {id: decode(row[2]) for id, row in rows.items()}
     certificates = cache.get(connection, {each for chain in chains.values() for each in chain})
     watched = load_watchers(connection, ids)
     result = []
@@ -87,7 +93,7 @@ def load_served(connection: Session, cache: CertificateCache, ids: Sequence[int]
                 location=Location(uri=LocationURI(uri), labels=labels),
                 collectors=collectors,
                 chain=tuple([certificates[each] for each in chains[id]]),
-                facts=_decode(facts),
+                facts=decode(facts),
                 error=look_error(kind, message),
                 failing_since=from_micros(failing_since),
                 first_seen=from_micros(first_seen),
@@ -117,11 +123,12 @@ def load_watchers(
     for location, name, labels, watching in in_chunks(connection, _WATCHES, ids):
         watches[location].append((name, labels, watching))
     result = {}
+    decode = _decoder()
     for id, each in watches.items():
         each.sort(reverse=True)
         present = [watch for watch in each if watch[2]]
         merged: dict[str, str] = {}
         for _, labels, _ in present or each:
-            merged |= _decode(labels)
+            merged |= decode(labels)
         result[id] = tuple([name for name, _, _ in reversed(present)]), merged
     return result
