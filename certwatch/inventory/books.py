@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
 
+from certwatch.inventory.ranges import between
 from certwatch.inventory.served import CertificateCache, in_chunks
 from certwatch.inventory.session import Session
 from certwatch.model.books import Books
@@ -12,6 +13,7 @@ from certwatch.model.sighting import Served
 
 #: Kinds of places that say something of a certificate, and are not where it is.
 _STATEMENTS = ("ocsp", "http", "https")
+_DATABASES = between("uri", "'ca-database:'", "'ca-database;'")
 
 
 def load_books(connection: Session, cache: CertificateCache, places: Sequence[Served]) -> Mapping[int, Books]:
@@ -67,7 +69,7 @@ def _databases(connection: Session) -> dict[str, tuple[frozenset[str], datetime 
     """Digests of the issuers' names, and when it was last read in full, by location."""
     found = {}
     for uri, text in connection.execute(
-        "SELECT uri, facts FROM locations WHERE uri BETWEEN 'ca-database:' AND 'ca-database;' AND retired_at IS NULL"
+        f"SELECT uri, facts FROM locations WHERE {_DATABASES} AND retired_at IS NULL"
     ):
         facts = json.loads(text)
         issuers = frozenset(str(facts.get("ca_issuers") or "").split())

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from certwatch.inventory.ranges import between
 from certwatch.inventory.session import Session
 from certwatch.model.location import LocationURI
 from certwatch.model.neighbour import Endpoint
@@ -17,13 +18,15 @@ SELECT uri, chain <> '[]' FROM locations
 WHERE uri BETWEEN 'tls:' AND 'tls;' AND instr(uri, '?sni=') > 0
     AND (substr(uri, instr(uri, '?sni=') + 5) = ?1
         OR substr(uri, instr(uri, '?sni=') + 5) BETWEEN ?1 || '&' AND ?1 || '''')
-    AND retired_at IS NULL LIMIT ?2
+    AND length(uri) <= 600 AND retired_at IS NULL LIMIT ?2
 """
 #: By address, or by a name that did not resolve; any port.
-_BY_HOST = """
-SELECT uri, chain <> '[]' FROM locations
-WHERE uri BETWEEN 'tls://' || ?1 || ':' AND 'tls://' || ?1 || ';' AND retired_at IS NULL LIMIT ?2
-"""
+_BY_HOST = (
+    "SELECT uri, chain <> '[]' FROM locations"
+    " WHERE "
+    + between("uri", "'tls://' || ?1 || ':'", "'tls://' || ?1 || ';'")
+    + " AND retired_at IS NULL LIMIT ?2"
+)
 
 
 def load_endpoints(connection: Session, places: Sequence[Served]) -> Mapping[int, tuple[Endpoint, ...]]:

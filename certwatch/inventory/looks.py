@@ -55,7 +55,7 @@ def prepare(observations: Iterable[Observation], labels: Mapping[str, str]) -> l
             )
         looks.append(
             Look(
-                uri=each.location,
+                uri=storable(each.location),
                 at=to_micros(each.observed_at),
                 chain=each.chain,
                 fingerprints=fingerprints,

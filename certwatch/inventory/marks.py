@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from certwatch.inventory.instants import from_micros, to_micros
-from certwatch.inventory.session import Session
+from certwatch.inventory.session import LARGEST, Session
 from certwatch.inventory.text import storable
 from certwatch.model.mark import Mark, MarkID
 
@@ -57,6 +57,8 @@ def add(connection: Session, new: Mark) -> Mark:
 
 def end(connection: Session, id: MarkID, now: datetime) -> Mark | None:
     """None: there is none with that number. One that was taken back stays as it is."""
+    if id > LARGEST:
+        return None
     ended = connection.execute(
         "UPDATE marks SET ended_at = ? WHERE id = ? AND ended_at IS NULL", (to_micros(now), id)
     ).rowcount

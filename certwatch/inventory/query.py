@@ -11,9 +11,11 @@ from typing import Any
 
 from certwatch.inventory.failures import Gone
 from certwatch.inventory.instants import to_micros
+from certwatch.inventory.ranges import between
 from certwatch.inventory.reversed_names import reverse
-from certwatch.inventory.session import Session
+from certwatch.inventory.session import LARGEST, Session
 from certwatch.inventory.store import FindingQuery, Query
+from certwatch.inventory.text import storable
 from certwatch.model.finding import SEVERITIES
 
 _HEX = re.compile(r"[0-9a-f]+")
@@ -46,7 +48,7 @@ def matching(connection: Session, query: Query) -> Sequence[int]:
     where = _Where([], [])
     present, instants = _present(query.at)
     if query.text is not None:
-        _text(connection, where, query.text.strip())
+        _text(connection, where, storable(query.text.strip()))
     if query.at is not None:
         where.add(f"c.id IN (SELECT s.certificate FROM sightings s WHERE {present})", *instants)
     for instant in (query.expires_before, query.expired_at):
@@ -56,20 +58,21 @@ def matching(connection: Session, query: Query) -> Sequence[int]:
         where.add("c.not_after >= ?", to_micros(query.expires_after))
     if query.issuer is not None:
         where.add(
-            "c.issuer IN (SELECT id FROM issuers WHERE instr(lower(name), ?) > 0)", query.issuer.lower()
+            "c.issuer IN (SELECT id FROM issuers WHERE instr(lower(name), ?) > 0)",
+            storable(query.issuer.lower()),
         )
     if query.owner is not None:
         where.add(
             "c.id IN (SELECT s.certificate FROM judgements j JOIN sightings s ON s.location = j.location"
             f" WHERE j.owner = ? AND {present})",
-            query.owner,
+            storable(query.owner),
             *instants,
         )
     if query.collector is not None:
         where.add(
             "c.id IN (SELECT s.certificate FROM collectors k JOIN watches w ON w.collector = k.id"
             f" JOIN sightings s ON s.location = w.location WHERE k.name = ? AND w.stopped_at IS NULL AND {present})",
-            query.collector,
+            storable(query.collector),
             *instants,
         )
     direction = "DESC" if query.descending else "ASC"
@@ -85,7 +88,7 @@ def matching(connection: Session, query: Query) -> Sequence[int]:
         f"SELECT c.id FROM certificates c {issuers}"
         f" {'WHERE ' + ' AND '.join(where.conditions) if where.conditions else ''} ORDER BY {order}"
         f"{'' if unlimited else ' LIMIT ?'}",
-        where.parameters if unlimited else [*where.parameters, query.limit],
+        where.parameters if unlimited else [*where.parameters, min(query.limit or 0, LARGEST)],
     )
     return array("q", [id for (id,) in rows])
 
@@ -122,9 +125,8 @@ def _text(connection: Session, where: _Where, text: str) -> None:
     if "://" in text:
         exact.add(
             "SELECT s.certificate FROM locations l JOIN sightings s ON s.location = l.id"
-            " WHERE l.uri >= ? AND l.uri < ?",
-            text,
-            text + "\U0010ffff",
+            f" WHERE {between('l.uri', '?', '?')}",
+            *(text, text + "\U0010ffff") * 2,
         )
     found = " UNION ".join(exact.conditions)
     condition = f"c.id IN ({found})"
@@ -181,13 +183,13 @@ def finding_conditions(connection: Session, query: FindingQuery) -> tuple[str, l
     if query.severity is not None:
         where.add("f.severity = ?", SEVERITIES.index(query.severity))
     if query.rule is not None:
-        where.add("f.rule = ?", query.rule)
+        where.add("f.rule = ?", storable(query.rule))
     if query.owner is not None:
-        where.add("f.owner = ?", query.owner)
+        where.add("f.owner = ?", storable(query.owner))
     if not query.silenced:
         where.add("f.silence IS NULL")
     if query.location is not None:
-        where.add("f.location = (SELECT id FROM locations WHERE uri = ?)", query.location)
+        where.add("f.location = (SELECT id FROM locations WHERE uri = ?)", storable(query.location))
     if query.fingerprint is not None:
         where.add("f.fingerprint = ?", query.fingerprint)
     if query.after is not None:

@@ -20,9 +20,10 @@ from certwatch.inventory.query import by_fingerprint, finding_conditions, matchi
 from certwatch.inventory.rhythm import load_renewals
 from certwatch.inventory.scans import read_scans
 from certwatch.inventory.served import CertificateCache, load_served
-from certwatch.inventory.session import Session
+from certwatch.inventory.session import LARGEST, Session
 from certwatch.inventory.sharing import load_sharers, load_withdrawn
 from certwatch.inventory.store import Counts, Due, Entry, FindingQuery, OwnerCount, Query, Unlinted
+from certwatch.inventory.text import storable
 from certwatch.inventory.twins import load_twins
 from certwatch.model.finding import SEVERITIES, Finding, FindingID, Severity
 from certwatch.model.location import LocationURI
@@ -163,7 +164,7 @@ class InventoryReader(ABC):
 
     def served(self, uri: LocationURI) -> Served | None:
         with self._snapshot() as connection:
-            row = connection.execute("SELECT id FROM locations WHERE uri = ?", (uri,)).fetchone()
+            row = connection.execute("SELECT id FROM locations WHERE uri = ?", (storable(uri),)).fetchone()
             return None if row is None else load_served(connection, self._cache, [row[0]])[0]
 
     def history(self, uri: LocationURI) -> Sequence[Sighting]:
@@ -175,7 +176,7 @@ class InventoryReader(ABC):
                 FROM locations l JOIN sightings s ON s.location = l.id
                 WHERE l.uri = ? ORDER BY s.first_seen DESC, s.position
                 """,
-                (uri,),
+                (storable(uri),),
             ).fetchall()
             certificates = self._cache.get(connection, {row[0] for row in rows})
         return [
@@ -192,7 +193,8 @@ class InventoryReader(ABC):
 
     def findings(self, query: FindingQuery) -> Iterator[Finding]:
         if query.where is not None:
-            return islice(self._filtered(query, query.where), query.limit)
+            limit = None if query.limit is None else min(query.limit, LARGEST)
+            return islice(self._filtered(query, query.where), limit)
         return self._findings(query)
 
     def _filtered(
@@ -213,7 +215,7 @@ class InventoryReader(ABC):
                 for (id,) in connection.execute(
                     f"SELECT f.id FROM findings f WHERE {conditions} ORDER BY f.severity, f.opened_at, f.id"
                     f"{'' if query.limit is None else ' LIMIT ?'}",
-                    parameters if query.limit is None else [*parameters, query.limit],
+                    parameters if query.limit is None else [*parameters, min(query.limit, LARGEST)],
                 )
             ]
         for start in range(0, len(ids), PAGE):
@@ -224,6 +226,8 @@ class InventoryReader(ABC):
             yield from (found[id] for id in page if id in found)
 
     def finding(self, id: FindingID) -> Finding | None:
+        if id > LARGEST:
+            return None
         with self._snapshot() as connection:
             found = read_findings(connection, "f.id = ?", (id,))
         return found[0] if found else None

@@ -97,7 +97,7 @@ def gone(connection: Session, collector: str, places: Iterable[tuple[str, int]],
         CROSS JOIN looks k ON k.location = l.id AND k.collector = c.id AND k.seen <= ?
         WHERE l.uri = ? ON CONFLICT DO NOTHING
         """,
-        [(storable(collector), at, uri) for uri, at in places],
+        [(storable(collector), at, storable(uri)) for uri, at in places],
     )
     row = connection.execute("SELECT id FROM collectors WHERE name = ?", (storable(collector),)).fetchone()
     (count,) = connection.execute("SELECT count(*) FROM gone").fetchone()

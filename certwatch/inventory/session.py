@@ -10,6 +10,9 @@ Scalar `min` and `max`, `instr`, `hex` and the JSON functions are SQLite's own, 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
+#: What a column of whole numbers, and a LIMIT, may be.
+LARGEST = 2**63 - 1
+
 
 class Rows(Protocol):
     """What a statement gives."""

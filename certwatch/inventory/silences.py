@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from certwatch.inventory.instants import from_micros, to_micros
-from certwatch.inventory.session import Session
+from certwatch.inventory.session import LARGEST, Session
 from certwatch.inventory.text import storable
 from certwatch.model.certificate import Fingerprint
 from certwatch.model.location import LocationURI
@@ -66,8 +66,8 @@ def add(connection: Session, new: Silence) -> Silence:
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
         (
             None if isinstance(new.covers, Matter) else storable(new.covers),
-            matter.rule if matter is not None else None,
-            matter.location if matter is not None else None,
+            storable(matter.rule) if matter is not None else None,
+            storable(matter.location) if matter is not None else None,
             matter.fingerprint if matter is not None else None,
             to_micros(new.until),
             storable(new.author),
@@ -77,7 +77,9 @@ def add(connection: Session, new: Silence) -> Silence:
     ).fetchone()
     _changed(connection)
     if matter is not None:
-        _judge_again(connection, "location = (SELECT id FROM locations WHERE uri = ?)", (matter.location,))
+        _judge_again(
+            connection, "location = (SELECT id FROM locations WHERE uri = ?)", (storable(matter.location),)
+        )
     else:
         _judge_again(connection, "location IN (SELECT location FROM findings WHERE resolved_at IS NULL)", ())
     return replace(new, id=SilenceID(id))
@@ -85,6 +87,8 @@ def add(connection: Session, new: Silence) -> Silence:
 
 def end(connection: Session, id: SilenceID, now: datetime) -> Silence | None:
     """None: there is none with that number. One that holds no more stays as it is."""
+    if id > LARGEST:
+        return None
     ended = connection.execute(
         "UPDATE silences SET ended_at = ?1 WHERE id = ?2 AND ended_at IS NULL AND until > ?1",
         (to_micros(now), id),

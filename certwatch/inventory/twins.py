@@ -3,6 +3,7 @@ Only where certificates of logs are in the inventory is there anything to ask.""
 
 from collections.abc import Mapping, Sequence
 
+from certwatch.inventory.ranges import between
 from certwatch.inventory.session import Session
 from certwatch.model.location import Location, LocationURI
 from certwatch.model.neighbour import Twin
@@ -10,14 +11,13 @@ from certwatch.model.sighting import Served
 
 #: Of one issuance; which, among more, is not said.
 MOST = 100
+_ENTRIES = between("uri", "'ct://'", "'ct:/~'")
 
 
 def load_twins(connection: Session, places: Sequence[Served]) -> Mapping[int, tuple[Twin, ...]]:
     """By location's id; those without any are absent. Places that had it, and have it no more, count. The caller holds a
     snapshot."""
-    (is_logged,) = connection.execute(
-        "SELECT EXISTS (SELECT 1 FROM locations WHERE uri >= 'ct://' AND uri < 'ct:0')"
-    ).fetchone()
+    (is_logged,) = connection.execute(f"SELECT EXISTS (SELECT 1 FROM locations WHERE {_ENTRIES})").fetchone()
     if not is_logged:
         return {}
     issuances = {
