@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
+from certwatch.expressions import bounds, patterns
+from certwatch.expressions.bounds import Nested, TooCostly
 from certwatch.expressions.cel_library import cel
 from certwatch.expressions.fields import FREE, VARIABLES, Scope, Subject, variables
 from certwatch.model.certificate import Certificate, Fingerprint, Name, PublicKey
@@ -26,9 +28,14 @@ FUNCTIONS = frozenset(
     ]
 )  # fmt: skip
 
+#: Texts and remarks as the library reads them: in a raw text a backslash is one, so that its end is not taken for a quote in it.
 _STRING = re.compile(
-    r"""(?:[bB][rR]?|[rR][bB]?)?(?:\"{3}.*?\"{3}|'{3}.*?'{3}|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')|//[^\n]*""",
-    re.DOTALL,
+    r"""
+      [bB]?[rR](?: \"{3}.*?\"{3} | '{3}.*?'{3} | "[^"\n]*" | '[^'\n]*' )
+    | [bB]?(?: \"{3}(?:\\.|[^\\])*?\"{3} | '{3}(?:\\.|[^\\])*?'{3} | "(?:\\.|[^"\\\n])*" | '(?:\\.|[^'\\\n])*' )
+    | //[^\n]*
+    """,
+    re.DOTALL | re.VERBOSE,
 )
 _PATH = re.compile(r"(?<![\w.])([A-Za-z_]\w*)((?:\s*\.\s*[A-Za-z_]\w*)*)(\s*\()?")
 _SYNTAX = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
@@ -54,6 +61,10 @@ class Expression:
     #: The variables that it reads, with those of their fields that it reads. None: perhaps all.
     reads: Mapping[str, frozenset[str] | None]
     program: Any
+    #: Macros within one another: what these may cost. None: there are none.
+    nested: Nested | None = None
+    #: It has regular expressions.
+    has_patterns: bool = False
 
     @property
     def reads_location(self) -> bool:
@@ -61,12 +72,20 @@ class Expression:
 
     def matches(self, subject: Subject) -> bool:
         """Whether it holds. What it needs and is not known (no such label, an unreadable date) makes it false,
-        and so does any other failure: it never raises."""
+        and so does any other failure, lists that are too long for it among them: it never raises."""
         values = variables(subject, self.reads)
         try:
-            return self.program.execute(values) is True
+            return self.execute(values) is True
         except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError):
             return False
+
+    def execute(self, values: dict[str, object]) -> object:
+        """What it gives, whatever that is. Raises what the library does."""
+        if self.nested is not None and not self.nested.allow(values):
+            raise ValueError("lists that are too long for macros within one another")
+        if self.has_patterns:
+            values[patterns.FUNCTION] = patterns.matches
+        return self.program.execute(values)
 
 
 def compile(text: str, *, scope: Scope) -> Expression:
@@ -85,10 +104,19 @@ def compile(text: str, *, scope: Scope) -> Expression:
     _check_functions(program)
     bare = _STRING.sub(lambda match: '""' + " " * (len(match[0]) - 2), text)
     known = VARIABLES[scope]
+    reads = _check_names(bare, known, bound=frozenset(_bound(bare)))
+    try:
+        nested = bounds.check(bare)
+    except TooCostly as error:
+        raise ExpressionError(error.message, column=error.at + 1) from error
+    own = _with_own_matches(text, bare)
     expression = Expression(
-        text=text, reads=_check_names(bare, known, bound=frozenset(_bound(bare))), program=program
+        text=text,
+        reads=reads,
+        program=program if own is None else cel().compile(own),
+        nested=nested,
+        has_patterns=own is not None,
     )
-    _check_patterns(text)
     _check_result(expression)
     return expression
 
@@ -163,16 +191,28 @@ def _hint(name: str, known: Mapping[str, Any] | frozenset[str]) -> str:
     return f', did you mean "{near[0]}"?' if near else ""
 
 
-def _check_patterns(text: str) -> None:
-    """A bad regular expression would fail at every use, and so hold never."""
-    for match in re.finditer(rf"\bmatches\s*\(\s*({_STRING.pattern})\s*\)", text, re.DOTALL):
+def _with_own_matches(text: str, bare: str) -> str | None:
+    """The same with `certwatch.expressions.patterns` instead of the library's regular expressions; a bad one would fail at
+    every use, and so hold never. None: it has none. Raises ExpressionError."""
+    parts, done = [], 0
+    for match in re.finditer(r"\bmatches(\s*\(\s*)", bare):
+        column = match.end() + 1
+        literal = _STRING.match(text, match.end())
+        if bare[: match.start()].rstrip()[-1:] != "." or literal is None or literal[0].startswith("//"):
+            # One that a certificate could choose is none that anybody has looked at.
+            raise ExpressionError('a regular expression is written out: TEXT.matches("…")', column=column)
+        pattern = cel().compile(literal[0]).execute({})
+        if not isinstance(pattern, str):
+            raise ExpressionError("a regular expression is a text", column=column)
         try:
-            cel().compile(f'"".matches({match[1]})').execute({})
-        except (RuntimeError, ValueError) as error:
-            reason = str(error).rpartition("error: ")[2].partition(". Check")[0]
+            patterns.compiled(pattern)
+        except patterns.BadPattern as error:
             raise ExpressionError(
-                f"not a regular expression: {match[1]} ({reason})", column=match.start(1) + 1
+                f"not a regular expression: {literal[0]}: {error}", column=column
             ) from error
+        parts += [text[done : match.start()], patterns.FUNCTION]
+        done = match.start() + len("matches")
+    return "".join([*parts, text[done:]]) if parts else None
 
 
 @cache
@@ -214,7 +254,7 @@ def _sample() -> Subject:
 def _check_result(expression: Expression) -> None:
     values = variables(_sample(), expression.reads)
     try:
-        result = expression.program.execute(values)
+        result = expression.execute(values)
     except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError):
         return  # a label that the sample lacks, say
     if not isinstance(result, bool):

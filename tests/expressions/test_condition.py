@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from datetime import timedelta
 
@@ -13,6 +14,7 @@ from certwatch.expressions import Expression, ExpressionError, compile
 from certwatch.expressions.cel_library import cel
 from certwatch.expressions.condition import FUNCTIONS
 from certwatch.expressions.fields import CERTIFICATE, VARIABLES, Scope, Subject, certificate_value
+from certwatch.model.certificate import Name
 from certwatch.model.location import Location, LocationURI
 from certwatch.plugins.testing import EPOCH, make_certificate
 from certwatch.x509.der import read
@@ -109,7 +111,7 @@ def test_a_list_can_ask_for_the_time_left() -> None:
         ('cert.key.tpye == "rsa"', '"cert.key" has no "tpye", did you mean "type"?'),
         ("cert.subject.cn == 'x'", '"cert.subject" has no fields'),
         ("cert.subject.endswith('x')", 'unknown function "endswith", did you mean "endsWith"?'),
-        ("cert.subject.matches('(')", "not a regular expression: '(' (unclosed group)"),
+        ("cert.subject.matches('(')", "not a regular expression: '(': missing ): ("),
         ("cert.subject", "gives text, not true or false: compare it with something"),
         ("now > cert.not_after", 'unknown name "now" (known here: cert, chain, location)'),
         ("x" * 5000, "longer than 4096 characters"),
@@ -194,3 +196,33 @@ def test_any_text_is_a_condition_or_an_expression_error(text: str, scope: Scope)
         return
     assert isinstance(expression, Expression)
     assert expression.matches(SUBJECT) in (True, False)
+
+
+def test_a_regular_expression_is_searched_for_as_cel_has_it() -> None:
+    assert holds('cert.names.exists(name, name.matches("^dns:.*[.]example[.]com$"))')
+    assert holds(r"""cert.subject.matches(r'\bwww\b') && cert.issuer . matches ( "example" )""")
+    assert not holds('cert.subject.matches("^www$")')
+    # Texts that look like calls are texts.
+    assert holds('!cert.subject.contains(".matches(") && cert.subject.matches("www")')
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("cert.subject.matches(cert.issuer)", 'a regular expression is written out: TEXT.matches("…")'),
+        ('matches(cert.subject, "a")', 'a regular expression is written out: TEXT.matches("…")'),
+        ('cert.subject.matches("((a{500}){500}){500}")', "not a regular expression: "),
+    ],
+)
+def test_a_regular_expression_is_one_that_somebody_has_looked_at(text: str, message: str) -> None:
+    with pytest.raises(ExpressionError) as raised:
+        compile(text, scope="rule")
+    assert raised.value.message.startswith(message)
+
+
+def test_a_regular_expression_of_many_states_takes_no_long_time() -> None:
+    # The library's own engine compiled it for a hundredth of a second, at each name anew.
+    many = replace(SUBJECT, certificate=replace(CERTIFICATE_SEEN, names=(Name("dns:a.example.com"),) * 2000))
+    began = time.process_time()
+    assert not holds(r'cert.names.exists(name, name.matches("\\w{200}x"))', many)
+    assert time.process_time() - began < 5
