@@ -28,6 +28,7 @@ from certwatch.config.settings import (
 from certwatch.expressions import Expression, ExpressionError, compile
 from certwatch.expressions.fields import Scope
 from certwatch.expressions.owners import OwnerRule
+from certwatch.expressions.routes import Route
 from certwatch.plugins import registry
 from certwatch.plugins.rule import RuleConfig
 
@@ -72,6 +73,7 @@ def _config(
     collectors = _collectors(reading, _listed(reading, top, "collectors", defaults.collectors()))
     exporters = _exporters(reading, _listed(reading, top, "exporters", defaults.exporters()))
     owners = _owners(reading, top.get("owners"))
+    routes = _routes(reading, top.get("routes"))
     rules = _rules(reading, top.get("rules"))
     ca = _ca(reading, top["ca"]) if isinstance(top.get("ca"), dict) else None
     remediation = (
@@ -89,6 +91,7 @@ def _config(
         known_keys=tuple(keys.known_keys),
         collectors=tuple(collectors),
         owners=tuple(owners),
+        routes=tuple(routes),
         rules=rules,
         exporters=tuple(exporters),
         ca=ca,
@@ -265,6 +268,15 @@ def _owners(reading: Reading, value: Any) -> list[OwnerRule]:
         when = _condition(reading, entry.get("when"), ("owners", index, "when"), "owner")
         if when is not None and isinstance(entry.get("team"), str):
             found.append(OwnerRule(team=entry["team"], when=when, page=entry.get("page")))
+    return found
+
+
+def _routes(reading: Reading, value: Any) -> list[Route]:
+    found = []
+    for index, entry in _entries(value):
+        when = _condition(reading, entry.get("when"), ("routes", index, "when"), "route")
+        if when is not None and isinstance(entry.get("to"), str):
+            found.append(Route(to=entry["to"], when=when))
     return found
 
 

@@ -74,6 +74,13 @@ class OwnerKeys(Keys):
     page: Annotated[str, Field(min_length=1)] | None = None
 
 
+class RouteKeys(Keys):
+    #: Who is told: the label `route` of alerts, a key of `owners` of a notify exporter.
+    to: Annotated[str, Field(min_length=1, max_length=100)]
+    #: A condition (CEL) on the finding, its certificate and its location.
+    when: str
+
+
 class CustomRuleKeys(Keys):
     id: Annotated[str, Field(pattern=RULE_PATTERN)]
     severity: Severity = "ticket"
@@ -99,6 +106,8 @@ class FileKeys(Keys):
     known_keys: Paths = Field(default_factory=list)
     collectors: list[dict[str, Any]] = Field(default_factory=list)
     owners: list[OwnerKeys] = Field(default_factory=list)
+    #: Who is told of a finding instead of its owner: the first that holds.
+    routes: list[RouteKeys] = Field(default_factory=list)
     rules: dict[str, Any] = Field(default_factory=dict)
     exporters: list[dict[str, Any]] = Field(default_factory=list)
     #: The embedded CA: `certwatch.config.ca`.

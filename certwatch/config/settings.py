@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from certwatch.expressions.condition import Expression
 from certwatch.expressions.owners import OwnerRule
+from certwatch.expressions.routes import Route
 from certwatch.model.finding import Severity
 from certwatch.plugins.collector import CollectorConfig
 from certwatch.plugins.exporter import ExporterConfig
@@ -99,6 +100,8 @@ class Config:
     known_keys: tuple[str, ...]
     collectors: tuple[CollectorSettings, ...]
     owners: tuple[OwnerRule, ...]
+    #: In order.
+    routes: tuple[Route, ...]
     rules: RuleSettings
     exporters: tuple[ExporterSettings, ...]
     #: The embedded CA. None: the file has none.

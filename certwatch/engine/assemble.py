@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from certwatch.engine.judge import ActiveRule, RuleSet
 from certwatch.engine.publish import ExporterJob
 from certwatch.expressions.custom_rule import custom_rule
 from certwatch.expressions.owners import owner_of, pages_of
+from certwatch.expressions.routes import Route, router
 from certwatch.model.clock import Clock
 from certwatch.pki.trust import TrustStore
 from certwatch.plugins import registry
@@ -42,7 +43,8 @@ def assemble(config: Config, view: InventoryView, clock: Clock) -> Work:
             for each in config.collectors
         ),
         exporters=tuple(
-            _exporter_job(each, config.external_url, pages, view, clock, folder) for each in config.exporters
+            _exporter_job(each, config.external_url, pages, config.routes, view, clock, folder)
+            for each in config.exporters
         ),
         rules=rule_set(config),
         retention=config.retention,
@@ -81,6 +83,7 @@ def _exporter_job(
     settings: ExporterSettings,
     external_url: str,
     pages: Mapping[str, str],
+    routes: Sequence[Route],
     view: InventoryView,
     clock: Clock,
     folder: Path | None,
@@ -93,11 +96,13 @@ def _exporter_job(
             external_url=external_url,
             state_folder=folder / "exporters" / settings.name if folder is not None else None,
             pages=pages,
+            route_of=router(routes) if routes else None,
         )
         return plugin(settings.name, settings.config, context)
 
+    routed = tuple((each.to, each.when.text) for each in routes)
     return ExporterJob(
-        name=settings.name, kind=settings.kind, build=build, settings=(settings, external_url, pages)
+        name=settings.name, kind=settings.kind, build=build, settings=(settings, external_url, pages, routed)
     )
 
 

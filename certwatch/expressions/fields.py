@@ -13,7 +13,7 @@ from certwatch.model.certificate import Certificate
 from certwatch.model.location import Location
 from certwatch.model.observation import Fact
 
-Scope = Literal["owner", "rule", "list", "silence", "findings"]
+Scope = Literal["owner", "rule", "list", "silence", "route", "findings"]
 
 #: Any key may follow.
 FREE: Mapping[str, Any] = {"*": None}
@@ -47,8 +47,15 @@ _FINDING: Mapping[str, Any] = {"rule": None, "severity": None, "summary": None, 
 
 _LOCATION: Mapping[str, Any] = {"uri": None, "kind": None, "labels": FREE, "collectors": None}
 
+_OF_FINDING: Mapping[str, Any] = {
+    "finding": _FINDING,
+    "cert": CERTIFICATE,
+    "chain": None,
+    "location": {**_LOCATION, "facts": FREE, "owner": None},
+}
+
 #: By the place where a condition stands: its variables with their fields. What may change without the location
-#: changing (`now`) is not for owners, rules and silences: nobody would ask them again.
+#: changing (`now`) is not for owners, rules, silences and routes: nobody would ask them again.
 VARIABLES: Mapping[Scope, Mapping[str, Any]] = {
     "owner": {"cert": CERTIFICATE, "chain": None, "location": {**_LOCATION, "facts": FREE}},
     "rule": {"cert": CERTIFICATE, "chain": None, "location": {**_LOCATION, "facts": FREE, "owner": None}},
@@ -57,12 +64,8 @@ VARIABLES: Mapping[Scope, Mapping[str, Any]] = {
         "location": {**_LOCATION, "owner": None, "error": None},
         "now": None,
     },
-    "silence": {
-        "finding": _FINDING,
-        "cert": CERTIFICATE,
-        "chain": None,
-        "location": {**_LOCATION, "facts": FREE, "owner": None},
-    },
+    "silence": _OF_FINDING,
+    "route": _OF_FINDING,
     "findings": {
         "finding": {**_FINDING, "opened_at": None, "resolved_at": None, "silenced": None},
         "cert": CERTIFICATE,

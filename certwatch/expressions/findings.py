@@ -1,4 +1,4 @@
-"""Conditions on findings: those of silences, and of `certwatch findings --where`."""
+"""Conditions on findings: those of silences, of routes, and of `certwatch findings --where`."""
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
@@ -53,6 +53,17 @@ def _problem_subject(rule: str, problem: Problem, served: Served) -> Subject:
         "owner": served.owner,
     }
     return _subject(finding, problem.fingerprint, served, None)
+
+
+def finding_subject(finding: Finding, served: Served | None) -> Subject:
+    """A finding as conditions of routes see it. `served`: where it is; None: not known any more."""
+    values: dict[str, object] = {
+        "rule": finding.rule,
+        "severity": finding.severity,
+        "summary": finding.summary,
+        "owner": finding.owner,
+    }
+    return _subject(values, finding.fingerprint, served, None)
 
 
 def findings_filter(text: str, now: datetime) -> Callable[[Finding, Served | None], bool]:

@@ -1,6 +1,6 @@
 """What an exporter promises: it tells, it never decides."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -69,6 +69,9 @@ class ExporterContext:
     state_folder: Path | None = None
     #: By team, who is paged for it, where that is not the team itself.
     pages: Mapping[str, str] = field(default_factory=dict)
+    #: Who is told of a finding at a place (None: not known) instead of its owner; empty: nobody else. It may change with the
+    #: finding and with the place. None: there are no routes, so that nobody need look for the place.
+    route_of: Callable[[Finding, Served | None], str] | None = None
 
 
 class Exporter(Protocol):

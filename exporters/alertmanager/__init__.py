@@ -4,6 +4,7 @@ import asyncio
 import ssl
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, ClassVar
 
 import httpx
@@ -39,6 +40,7 @@ class AlertmanagerExporter:
         self._name = name
         self._clock = context.clock
         self._view = context.view
+        self._route_of = context.route_of
         self._told = Context(labels=config.labels, external_url=context.external_url, pages=context.pages)
         # Both are owned by the event loop.
         self._groups = Groups()
@@ -69,7 +71,9 @@ class AlertmanagerExporter:
         groups, now = self._groups, self._clock()
         changed: set[Key] = set()
         for served in news.changed:
-            changed |= groups.move(served.location.uri, self._group(served), now)
+            changed |= groups.move(
+                served.location.uri, self._group(served), partial(self._route, served=served), now
+            )
         present = [each for each in (*news.opened, *news.altered) if self._is_sent(each)]
         known: dict[LocationURI, Served | None] = {each.location.uri: each for each in news.changed}
         unknown = {each.location for each in present} - known.keys()
@@ -83,7 +87,11 @@ class AlertmanagerExporter:
 
     def _put(self, groups: Groups, finding: Finding, served: Served | None, now: datetime) -> set[Key]:
         known = {} if served is None else _known(finding, served)
-        return groups.put(finding, group=self._group(served), known=known, now=now)
+        route = self._route(finding, served=served)
+        return groups.put(finding, group=self._group(served), known=known, now=now, route=route)
+
+    def _route(self, finding: Finding, *, served: Served | None) -> str:
+        return self._route_of(finding, served) if self._route_of is not None else ""
 
     def _group(self, served: Served | None) -> tuple[tuple[str, str], ...]:
         labels = served.location.labels if served is not None else {}

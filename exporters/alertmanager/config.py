@@ -21,6 +21,7 @@ OWN_LABELS = frozenset(
         "severity",
         "team",
         "page",
+        "route",
         "rule",
         "name",
         "fingerprint",

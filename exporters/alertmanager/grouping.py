@@ -1,7 +1,7 @@
 """Findings as alerts: one alert for one matter, however many locations it concerns. Pure."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
@@ -31,6 +31,8 @@ class Key:
     #: Labels of the locations by which alerts are told apart (`group_labels`), with their values; those that are not set
     #: are absent.
     group: tuple[tuple[str, str], ...]
+    #: Who is told instead of the owner. Empty: nobody.
+    route: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +110,7 @@ class Groups:
         group: tuple[tuple[str, str], ...],
         known: Mapping[str, str],
         now: datetime,
+        route: str = "",
     ) -> set[Key]:
         """Take an open finding, or its new state: the matters that changed. `known`: labels beside the key's."""
         key = Key(
@@ -116,6 +119,7 @@ class Groups:
             severity=finding.severity,
             owner=finding.owner,
             group=group,
+            route=route,
         )
         changed = {key}
         if self._keys.get(finding.id, key) != key:
@@ -147,14 +151,21 @@ class Groups:
             self._resolved[key] = now, matter
         return {key}
 
-    def move(self, location: LocationURI, group: tuple[tuple[str, str], ...], now: datetime) -> set[Key]:
-        """The location is now said to belong to that group: the matters that changed."""
+    def move(
+        self,
+        location: LocationURI,
+        group: tuple[tuple[str, str], ...],
+        route_of: Callable[[Finding], str],
+        now: datetime,
+    ) -> set[Key]:
+        """The location is now said to belong to that group, and what is wrong there to go that way: the matters that changed."""
         changed: set[Key] = set()
         for id in self._at.get(location, ()):
             key = self._keys[id]
-            if key.group != group:
-                matter = self._firing[key]
-                changed |= self.put(matter[id], group=group, known=matter.known, now=now)
+            matter = self._firing[key]
+            route = route_of(matter[id])
+            if (key.group, key.route) != (group, route):
+                changed |= self.put(matter[id], group=group, known=matter.known, now=now, route=route)
         return changed
 
     def inherit(self, before: "Groups", now: datetime) -> None:
@@ -208,6 +219,7 @@ def labels(key: Key, known: Mapping[str, str], context: Context) -> dict[str, st
     }
     if key.severity == "page":
         told["page"] = context.pages.get(key.owner, "")
+    told["route"] = key.route
     if isinstance(key.about, bytes):
         told["fingerprint"] = key.about.hex()[:16]
     else:

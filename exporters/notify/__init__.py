@@ -7,6 +7,8 @@ from typing import Any, ClassVar
 import httpx
 
 from certwatch.model.finding import Finding, Severity
+from certwatch.model.location import LocationURI
+from certwatch.model.sighting import Served
 from certwatch.plugins.exporter import ExporterConfig, ExporterContext, News
 from certwatch.telemetry.logs import get_logger
 from exporters.notify.config import NotifyConfig
@@ -35,8 +37,11 @@ class NotifyExporter:
         self._context = context
         self._routes = config.routes()
         self._told = frozenset({*config.severities, *config.immediate})
-        # Owned by the event loop: open findings that somebody is told of, by id.
+        # Owned by the event loop: open findings that somebody is told of, by id, and by which of `_routes`.
         self._open: dict[int, Item] = {}
+        self._ways: dict[int, str] = {}
+        # The same by place, whose routes are asked again when it changes. Empty: there are none.
+        self._at: dict[LocationURI, dict[int, Finding]] = {}
         # Open findings that somebody has silenced: told neither as open nor as resolved.
         self._silenced: set[int] = set()
         self._receivers: list[Receiver] = []
@@ -50,30 +55,71 @@ class NotifyExporter:
         return "" if "" in self._routes else None
 
     async def start(self) -> None:
-        self._open, self._silenced = await asyncio.to_thread(
-            lambda: self._sorted(self._context.view.open_findings())
-        )
+        findings = await asyncio.to_thread(lambda: list(self._context.view.open_findings()))
+        places = await self._places(findings, {})
+        self._open, self._ways, self._at, self._silenced = {}, {}, {}, set()
+        self._take(findings, places)
         self._wake()
 
-    def _sorted(self, findings: Iterable[Finding]) -> tuple[dict[int, Item], set[int]]:
-        """What somebody is told of, and what is silenced."""
-        told: dict[int, Item] = {}
-        silenced: set[int] = set()
+    async def _places(
+        self, findings: Iterable[Finding], known: Mapping[LocationURI, Served | None]
+    ) -> Mapping[LocationURI, Served | None]:
+        """Where they are, as far as a route may ask for it."""
+        if self._context.route_of is None:
+            return {}
+        view, missing = self._context.view, {each.location for each in findings} - known.keys()
+        return {**known, **await asyncio.to_thread(lambda: {uri: view.served(uri) for uri in missing})}
+
+    def _take(self, findings: Iterable[Finding], places: Mapping[LocationURI, Served | None]) -> None:
+        """Open ones, into what somebody is told of, or what is silenced."""
         for each in findings:
             if each.silence is not None:
-                silenced.add(each.id)
-            elif each.severity in self._told and self._route_of(each.owner) is not None:
-                told[each.id] = item(each, self._context.external_url)
-        return told, silenced
+                self._silenced.add(each.id)
+                continue
+            if each.severity not in self._told:
+                continue
+            if self._context.route_of is not None:
+                self._at.setdefault(each.location, {})[each.id] = each
+            self._put(each, places.get(each.location))
+
+    def _put(self, finding: Finding, served: Served | None) -> bool:
+        """By the way that it has now. True: another than before."""
+        before = self._ways.pop(finding.id, None)
+        ask = self._context.route_of
+        to = ask(finding, served) if ask is not None else ""
+        way = to if to and to in self._routes else self._route_of(finding.owner)
+        if way is None:
+            self._open.pop(finding.id, None)
+        else:
+            self._ways[finding.id] = way
+            if finding.id not in self._open:
+                self._open[finding.id] = item(finding, self._context.external_url)
+        return way != before
+
+    def _drop(self, finding: Finding) -> None:
+        self._open.pop(finding.id, None)
+        self._ways.pop(finding.id, None)
+        self._silenced.discard(finding.id)
+        there = self._at.get(finding.location)
+        if there is not None:
+            there.pop(finding.id, None)
+            if not there:
+                del self._at[finding.location]
 
     async def publish(self, news: News) -> None:
+        new = (*news.opened, *news.altered)
+        changed = {each.location.uri: each for each in news.changed}
+        places = await self._places(new, changed)
         for finding in (*news.resolved, *news.altered):
-            self._open.pop(finding.id, None)
-            self._silenced.discard(finding.id)
-        told, silenced = self._sorted((*news.opened, *news.altered))
-        self._open |= told
-        self._silenced |= silenced
-        if news.resolved or news.altered or news.opened:
+            self._drop(finding)
+        self._take(new, places)
+        turned = [
+            finding
+            for uri, served in changed.items()
+            for finding in self._at.get(uri, {}).values()
+            if self._put(finding, served)
+        ]
+        if news.resolved or new or turned:
             self._wake()
 
     def _wake(self) -> None:
@@ -84,7 +130,7 @@ class NotifyExporter:
         return {
             id: each
             for id, each in self._open.items()
-            if each.severity in severities and self._route_of(each.owner) == route
+            if each.severity in severities and self._ways[id] == route
         }
 
     async def run(self) -> None:

@@ -15,6 +15,7 @@ from certwatch.config.schema import (
     FileKeys,
     LogKeys,
     OwnerKeys,
+    RouteKeys,
 )
 from certwatch.expressions.fields import VARIABLES
 
@@ -26,7 +27,9 @@ def test_every_example_loads(example: str) -> None:
     assert read(example, env={"HOME": "/home/user"}).remarks == ()
 
 
-@pytest.mark.parametrize("model", [FileKeys, CollectorKeys, ExporterKeys, OwnerKeys, CustomRuleKeys, LogKeys])
+@pytest.mark.parametrize(
+    "model", [FileKeys, CollectorKeys, ExporterKeys, OwnerKeys, RouteKeys, CustomRuleKeys, LogKeys]
+)
 def test_every_key_of_the_core_is_documented(model: type[BaseModel]) -> None:
     for key in keys_of(model):
         assert f"`{key}`" in PAGE, key

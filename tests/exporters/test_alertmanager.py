@@ -385,3 +385,38 @@ async def test_regions_and_clusters_are_told_apart_where_places_have_them() -> N
 def test_what_every_alert_has_is_no_label_to_group_by() -> None:
     with pytest.raises(ValidationError, match="'team' is a label that every alert has"):
         AlertmanagerConfig(urls=("http://a",), group_labels=("team",))
+
+
+def routed(clock: FakeClock, *findings: Finding) -> AlertmanagerExporter:
+    """What is at a place of the lab goes to the lab."""
+
+    def route_of(finding: Finding, served: Served | None) -> str:
+        return "lab" if served is not None and served.location.labels["environment"] == "lab" else ""
+
+    context = ExporterContext(clock=clock, view=View(findings), route_of=route_of)
+    return AlertmanagerExporter(
+        "am", AlertmanagerConfig(urls=("http://127.0.0.1:9",), group_labels=()), context
+    )
+
+
+async def test_what_a_route_takes_has_its_label_and_an_alert_of_its_own() -> None:
+    clock = FakeClock()
+    manager = routed(clock, finding(1))
+    await manager.start()
+    assert [each["labels"].get("route") for each in told(manager, clock)] == [None]
+    # The same matter at a place of the lab, and one that moves there: told as another alert, and the first one ends.
+    await manager.publish(News(changed=(place(2, "lab"),), opened=(finding(2),)))
+    assert sorted(each["labels"].get("route", "") for each in told(manager, clock)) == ["", "lab"]
+    await manager.publish(News(changed=(place(1, "lab"),)))
+    by_route = {each["labels"].get("route", ""): each for each in told(manager, clock)}
+    assert by_route["lab"]["annotations"]["location_count"] == "2"
+    assert by_route[""]["endsAt"] == clock().isoformat()
+
+
+async def test_a_route_is_known_again_after_a_restart() -> None:
+    clock = FakeClock()
+    manager = routed(clock)
+    manager._view = View((finding(3),))
+    manager._route_of = lambda finding, served: "security" if served is not None else ""
+    await manager.start()
+    assert [each["labels"]["route"] for each in told(manager, clock)] == ["security"]

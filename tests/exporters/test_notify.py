@@ -348,3 +348,33 @@ async def test_urls_of_a_file_are_read_and_never_shown(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"nonsense\+s3cret:// is not understood"):
         async with receivers(View(), FakeClock(), urls_file=tmp_path / "urls"):
             pass
+
+
+async def test_a_finding_goes_by_its_route_and_turns_with_its_place(tmp_path: Path) -> None:
+    """`to` names one of `owners`; a name that is none of them changes nothing."""
+    clock = FakeClock()
+
+    def route_of(finding: Finding, served: Served | None) -> str:
+        return "" if served is None else served.location.labels.get("environment", "nowhere")
+
+    def at(number: int, environment: str) -> Served:
+        location = Location(uri=finding(number).location, labels={"environment": environment})
+        return replace(SERVED, location=location)
+
+    view = View(finding(1))
+    context = ExporterContext(clock=clock, view=view, state_folder=tmp_path, route_of=route_of)
+    keys = {"urls": ["webhook+http://127.0.0.1:9/"], "owners": {"lab": ["webhook+http://127.0.0.1:9/lab"]}}
+    exporter = NotifyExporter("notify", NotifyConfig.model_validate(keys), context)
+    await exporter.start()
+
+    def told(route: str) -> list[int]:
+        return sorted(exporter._open_of(route, (FINDING.severity,)))
+
+    assert (told(""), told("lab")) == ([1], [])
+    await exporter.publish(News(changed=(at(2, "lab"), at(3, "other")), opened=(finding(2), finding(3))))
+    assert (told(""), told("lab")) == ([1, 3], [2])
+    await exporter.publish(News(changed=(at(1, "lab"), at(2, "prod"))))
+    assert (told(""), told("lab")) == ([2, 3], [1])
+    await exporter.publish(News(resolved=(finding(1), finding(3))))
+    assert (told(""), told("lab")) == ([2], [])
+    assert list(exporter._at) == [finding(2).location]

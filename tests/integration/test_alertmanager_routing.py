@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from certwatch.expressions import compile
+from certwatch.expressions.routes import Route, router
 from certwatch.model.finding import Finding
 from certwatch.model.location import LocationURI
 from certwatch.model.observation import Scan
@@ -92,7 +94,7 @@ async def test_pages_reach_who_is_on_call_and_what_follows_from_another_matter_r
     tmp_path: Path,
 ) -> None:
     broken = at(1, make_certificate(issuer=INTERMEDIATE), INTERMEDIATE)
-    lost, ownerless = at(2, collectors=("prod",)), at(3)
+    lost, ownerless, stolen = at(2, collectors=("prod",)), at(3), at(4)
     leaf, ca = (each.fingerprint_sha256 for each in broken.chain)
     began: dict[str, Any] = {"opened_at": datetime.now(UTC) - timedelta(minutes=5)}
     page = finding(1, rule="expiry", severity="page", fingerprint=ca, location=broken.location.uri, **began)
@@ -101,6 +103,7 @@ async def test_pages_reach_who_is_on_call_and_what_follows_from_another_matter_r
         finding(2, rule="chain-untrusted", fingerprint=leaf, location=broken.location.uri, **began),
         finding(3, rule="unreachable", fingerprint=None, location=lost.location.uri, **began),
         finding(4, rule="weak-key", owner="", location=ownerless.location.uri, **began),
+        finding(5, rule="compromised", severity="page", location=stolen.location.uri, **began),
     )
     receivers = Receivers()
     async with web_server(receivers.take) as web:
@@ -110,8 +113,11 @@ async def test_pages_reach_who_is_on_call_and_what_follows_from_another_matter_r
             await asyncio.to_thread(tell, manager, failing)
             context = ExporterContext(
                 clock=lambda: datetime.now(UTC),
-                view=Places((broken, lost, ownerless), findings),
+                view=Places((broken, lost, ownerless, stolen), findings),
                 pages={"payments": "payments-oncall"},
+                route_of=router(
+                    [Route(to="security", when=compile('finding.rule == "compromised"', scope="route"))]
+                ),
             )
             exporter = AlertmanagerExporter("am", AlertmanagerConfig(urls=(manager,)), context)
 
@@ -124,6 +130,7 @@ async def test_pages_reach_who_is_on_call_and_what_follows_from_another_matter_r
                 await until(
                     ("/payments-oncall", "firing", "expiry"),
                     ("/unowned", "firing", "weak-key"),
+                    ("/security", "firing", "compromised"),
                     ("/tickets", "firing", "CertwatchCollectorFailing"),
                 )
                 assert await asyncio.to_thread(state_of, manager, "chain-untrusted") == "suppressed"
@@ -135,3 +142,5 @@ async def test_pages_reach_who_is_on_call_and_what_follows_from_another_matter_r
                 )
     assert not {each for each in receivers.told if each[2] == "unreachable"}
     assert not {each for each in receivers.told if each[0] == "/pages"}
+    # What a route takes goes nowhere else, though its owner has somebody on call.
+    assert {each[0] for each in receivers.told if each[2] == "compromised"} == {"/security"}
