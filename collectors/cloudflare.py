@@ -137,6 +137,9 @@ class _Look:
                 )
         wanted = self.config.zones
         missing = [each for each in wanted or () if each not in found]
+        if wanted is None and not found:
+            # So it looks as well when a permission was taken away; everything would be taken for gone.
+            raise RestError("permission", "the token sees no active zone at all. Give it Zone:Read")
         if missing:
             raise RestError(
                 "not-found",

@@ -130,7 +130,8 @@ class _Look:
     async def _listed(self, path: str, **query: str) -> AsyncIterator[Mapping[str, Any]]:
         """Raises RestError."""
         async for page in self._pages(path, **query):
-            for each in page.get("data") or ():
+            # Always there, also if it is empty (JSON:API).
+            for each in page["data"] or ():
                 yield each
 
     async def _pages(self, path: str, **query: str) -> AsyncIterator[Mapping[str, Any]]:
@@ -184,7 +185,7 @@ class _Look:
                 for each in page.get("included") or ()
                 if each.get("type") == "tls_authorization"
             }
-            for each in page.get("data") or ():
+            for each in page["data"] or ():
                 own = each.get("attributes") or {}
                 domains = _related(each, "tls_domains")
                 state = str(own.get("state") or "")

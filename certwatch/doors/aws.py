@@ -1,6 +1,7 @@
 """Requests to AWS, blocking, for threads: only operations that were permitted beforehand, at a rate that is kept for each
 account, with botocore's adaptive retries; errors as one line for an operator."""
 
+import json
 import logging
 import threading
 import time
@@ -29,6 +30,7 @@ from botocore.exceptions import (
     TokenRetrievalError,
     UnauthorizedSSOTokenError,
 )
+from botocore.model import OperationModel
 from botocore.parsers import ResponseParserError
 
 from certwatch.doors.failure import LookFailed
@@ -276,6 +278,7 @@ class Client:
         made.meta.events.register(
             f"before-send.{made.meta.service_model.service_id.hyphenize()}", self._before
         )
+        made.meta.events.register("before-parse", self._whole)
         made.meta.events.register("response-received", self._after)
 
     def call(self, operation: str, **parameters: Any) -> Mapping[str, Any]:
@@ -309,6 +312,34 @@ class Client:
             raise Stopped
         self._account.bucket.take()
 
+    def _whole(
+        self,
+        operation_model: OperationModel,
+        response_dict: Mapping[str, Any],
+        event_name: str = "",
+        **_: Any,
+    ) -> None:
+        """botocore takes JSON that it cannot read for an answer without members, and a listing without members retires what
+        it had: a portal's page, half an answer and none are refused here. Raises AWSError."""
+        protocol, body = operation_model.service_model.resolved_protocol, response_dict.get("body")
+        if protocol not in _JSON or response_dict["status_code"] >= 300 or not isinstance(body, bytes):
+            return
+        shape = operation_model.output_shape
+        try:
+            found = json.loads(body)
+        except (ValueError, RecursionError):
+            found = None
+        names = {member.serialization.get("name", name) for name, member in shape.members.items()}
+        if not isinstance(found, dict) or (protocol == "json" and found and not names & found.keys()):
+            AWS_REQUESTS.labels(
+                self._account.id, self._service, event_name.rpartition(".")[2], "malformed"
+            ).inc()
+            raise AWSError(
+                "malformed",
+                f"{self._where}: {operation_model.name}: answers what is none of AWS's: "
+                f"{_one_line(body[:80].decode('utf-8', 'replace')) or 'nothing'}. See what stands between (a proxy, a portal)",
+            )
+
     def _after(
         self,
         event_name: str = "",
@@ -330,6 +361,7 @@ class Client:
         self._made.close()
 
 
+_JSON = ("json", "rest-json")
 _NO_CREDENTIALS = (
     "{where}: no credentials were found. Give certwatch a role (instance profile, IRSA, ECS task), `profile`, or "
     "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"

@@ -305,7 +305,7 @@ async def _body(response: httpx.Response, limit: int) -> bytes:
 
 def _json(where: str, data: bytes) -> Any:
     try:
-        return msgspec.json.decode(data) if data.strip() else {}
+        return msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise RestError("malformed", f"{where}: answers no JSON: {_shown(str(error))}.") from error
 

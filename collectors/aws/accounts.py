@@ -45,8 +45,10 @@ def _organisation(name: str, config: AWSConfig, door: Door, have: set[str]) -> I
     assert config.organization is not None  # noqa: S101
     own = door.account(name, profile=config.profile)
     client = own.client("organizations", config.home_region)
+    told = False
     for page in client.pages("ListAccounts"):
         for each in page.get("Accounts", ()):
+            told = True
             id = str(each["Id"])
             if each.get("Status", each.get("State")) != "ACTIVE":
                 continue
@@ -62,6 +64,9 @@ def _organisation(name: str, config: AWSConfig, door: Door, have: set[str]) -> I
             yield Wanted(
                 id=id, role=Role(arn=role, external_id=config.organization.external_id), labels=labels
             )
+    if not told:
+        # The account that asks is always one of them.
+        raise AWSError("malformed", f"{own.where}: organizations: ListAccounts: names no account at all.")
 
 
 def regions(config: AWSConfig, account: Account) -> list[str]:
@@ -75,4 +80,7 @@ def regions(config: AWSConfig, account: Account) -> list[str]:
             for page in client.pages("ListRegions", RegionOptStatusContains=list(_ENABLED))
             for each in page.get("Regions", ())
         ]
+        if not found:
+            # Nothing would be looked at, and all of it taken for gone.
+            raise AWSError("malformed", f"{account.where}: account: ListRegions: names no region at all.")
     return [each for each in dict.fromkeys(found) if each not in config.exclude_regions]

@@ -24,6 +24,15 @@ _CHAINS = 2000
 _SHARED = 500
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """A certificate of a store, for what uses it."""
+
+    chain: Chain = ()
+    #: Why it cannot be had: whoever uses it still does. None: it can.
+    error: LookError | None = None
+
+
 @dataclass(slots=True)
 class Uses:
     """Who uses certificates that are not of one region (IAM's). Filled by many threads."""
@@ -61,7 +70,7 @@ class Region:
     #: Handed over between scans: what is worth remembering, by any key.
     memory: dict[Any, Any] = field(default_factory=dict)
     _clients: dict[tuple[str, str], Client] = field(default_factory=dict)
-    _chains: dict[str, Chain] = field(default_factory=dict)
+    _held: dict[str, Held] = field(default_factory=dict)
     _shared: dict[bytes, bytes] = field(default_factory=dict)
 
     def client(self, service: str, region: str | None = None) -> Client:
@@ -92,9 +101,13 @@ class Region:
         error: LookError | None = None,
         tags: Mapping[str, str] | None = None,
         labels: Mapping[str, str] | None = None,
+        has_certificate: bool = False,
     ) -> Observation:
-        """`tags`: as the service itself said; None: as the region's listing says. `labels`: instead of what tags say."""
+        """`tags`: as the service itself said; None: as the region's listing says. `labels`: instead of what tags say.
+        `has_certificate`: without a chain it is one that cannot be read, and not none."""
         uri = location(self.account.id, self.name, service, *path, part=part)
+        if has_certificate and not chain and error is None:
+            error = LookError(kind="malformed", message=f"{uri}: AWS gave no certificate that can be read")
         given = {name: value for name, value in (facts or {}).items() if value is not None}
         return Observation(
             location=uri,
@@ -145,21 +158,32 @@ class Region:
 
     def keep(self, arn: str, chain: Chain) -> None:
         """For those that use it."""
-        if len(self._chains) >= _CHAINS:
-            self._chains.clear()
-        self._chains[arn] = chain
+        self._hold(arn, Held(chain=chain))
 
-    def chain_of(self, arn: str) -> Chain:
-        """Of a certificate in ACM or IAM. Empty: it cannot be had."""
-        found = self._chains.get(arn)
+    def held(self, arn: str) -> Held:
+        """Of a certificate in ACM or IAM. Without ARN: nothing is."""
+        if not arn:
+            return Held()
+        found = self._held.get(arn)
         if found is None:
             try:
-                found = self._fetched(arn)
-            except AWSError:
-                # Said where the store itself is looked at.
-                found = ()
-            self.keep(arn, found)
+                chain = self._fetched(arn)
+            except AWSError as error:
+                found = Held(error=error.error)
+            else:
+                unreadable = (
+                    f"{self.account.where}/{self.name}: {arn}: AWS gave no certificate that can be read"
+                )
+                found = Held(
+                    chain=chain, error=None if chain else LookError(kind="malformed", message=unreadable)
+                )
+            self._hold(arn, found)
         return found
+
+    def _hold(self, arn: str, held: Held) -> None:
+        if len(self._held) >= _CHAINS:
+            self._held.clear()
+        self._held[arn] = held
 
     def _fetched(self, arn: str) -> Chain:
         parts = arn.split(":")

@@ -116,6 +116,11 @@ class AzureCollector:
             async for each in listed(manager, "/subscriptions", {"api-version": SUBSCRIPTIONS})
             if each.get("state") in (None, "Enabled", "Warned", "PastDue")
         ]
+        if not found and config.subscriptions is None:
+            # So it looks as well when a role was taken away; everything would be taken for gone.
+            raise RestError(
+                "permission", "the identity sees no subscription at all. Assign the role (docs/cloud.md)"
+            )
         if config.subscriptions is not None:
             names = dict(found)
             found = [(each, names.get(each, each)) for each in config.subscriptions]

@@ -98,5 +98,6 @@ async def listed(
         return (str(link), None) if link else None
 
     async for page in client.pages(path, parameters, following=following):
-        for each in page.get("value") or ():
+        # Always there, also if it is empty.
+        for each in page["value"] or ():
             yield each

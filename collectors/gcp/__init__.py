@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, aclosing
 from functools import partial
 from typing import ClassVar
 
-from certwatch.doors.json_api import Limits, RestClient
+from certwatch.doors.json_api import Limits, RestClient, RestError
 from certwatch.model.observation import Incomplete, LookError, Observation
 from certwatch.plugins.collector import CollectError, CollectorConfig, CollectorContext
 from collectors.gcp import certificate_manager, compute, private_ca
@@ -95,6 +95,9 @@ class GCPCollector:
 
             async for page in client.pages(path, query, following=following):
                 named += [str(each["projectId"]) for each in page.get("projects") or ()]
+            if not named:
+                # So it looks as well when a role was taken away; everything would be taken for gone.
+                raise RestError("permission", "the service account sees no project at all. Grant it the role")
         return [each for each in dict.fromkeys(named) if each not in self._config.exclude_projects]
 
     async def _project(self, clients: Mapping[str, RestClient], id: str, put: Put) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
-from certwatch.doors.json_api import RestClient
+from certwatch.doors.json_api import RestClient, RestError
 from certwatch.model.clock import Clock
 from certwatch.model.location import LocationURI
 from certwatch.model.observation import Fact, Incomplete, LookError, Observation
@@ -17,6 +17,7 @@ Chain = tuple[bytes, ...]
 _LONGEST_LABEL = 200
 _MOST_LABELS = 30
 _MOST_USERS = 20
+_IN_EVERY_LISTING = frozenset({"nextPageToken", "unreachable", "kind", "items"})
 
 
 def scope(project: str, location: str, service: str) -> str:
@@ -57,7 +58,11 @@ class Project:
             token = page.get("nextPageToken")
             return (path, {**parameters, "pageToken": str(token)}) if token else None
 
+        # Google leaves an empty list out: what is in none of its answers is another's.
+        known = {path.rpartition("/")[2], *_IN_EVERY_LISTING}
         async for page in self.clients[service].pages(path, parameters, following=following):
+            if page and not page.keys() & known:
+                raise RestError("malformed", f"{path}: answers what is no listing of it.")
             yield page
 
     def look(

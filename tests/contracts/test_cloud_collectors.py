@@ -149,6 +149,8 @@ def test_what_was_removed_is_retired_and_what_fails_is_not(
         Reply(status=403, body={"error": {"message": "denied"}}),
         Reply(status=503, body=b"<html>"),
         Reply(body=b"{"),
+        Reply(body=b""),
+        Reply(body={"hello": "sign in"}),
         Reply(body=[1]),
         Reply(body={"error": "none of it"}, status=404),
     ):
@@ -158,6 +160,31 @@ def test_what_was_removed_is_retired_and_what_fails_is_not(
     server.instead[cloud.listing] = Reply(body=cloud.empty)
     assert collected() == "complete"
     assert cloud.gone not in places(config)
+
+
+@pytest.mark.parametrize(
+    ("cloud", "given", "listing", "empty", "message"),
+    [
+        (CLOUDS[0], {"projects": ["*"]}, "/v3/projects:search", {}, "sees no project at all"),
+        (CLOUDS[1], {"subscriptions": None}, "/subscriptions", {"value": []}, "sees no subscription at all"),
+        (CLOUDS[2], {}, "/zones", CLOUDS[2].empty, "sees no active zone at all"),
+    ],
+    ids=["gcp", "azure", "cloudflare"],
+)
+async def test_credentials_that_see_nothing_any_more_retire_nothing(
+    server: RestServer,
+    cloud: Cloud,
+    settings: dict[str, Any],
+    given: dict[str, Any],
+    listing: str,
+    empty: Any,
+    message: str,
+) -> None:
+    """Clouds answer an empty list to who has lost a role, and a complete scan of nothing retires everything."""
+    server.instead[listing] = Reply(body=empty)
+    with pytest.raises(CollectError, match=message) as raised:
+        [each async for each in made(cloud, {**settings, **given}).collect()]
+    assert raised.value.kind == "permission"
 
 
 NAMES = ("value", "items", "data", "result", "certificates", "projects", "caPools")

@@ -128,8 +128,17 @@ class AWS:
         self._ask("POST", "/-/rules", rule | ({"asked": asked} if asked else {}))
 
     def answer_xml(self, service: str, operation: str, answer: str) -> None:
+        self.answer_raw(service, operation, answer, type="text/xml")
+
+    def answer_raw(
+        self, service: str, operation: str, answer: str, *, type: str = "text/html", status: int = 200
+    ) -> None:
+        self.rule(service, operation, {"raw": answer, "type": type, "status": status})
+
+    def rule(self, service: str, operation: str, answer: dict[str, Any]) -> None:
+        """`answer`: as the front takes it: "code", "raw" or "answer", and "status"."""
         match = {"service": service, "operation": operation}
-        self._ask("POST", "/-/rules", {"match": match, "times": -1, "raw": answer, "type": "text/xml"})
+        self._ask("POST", "/-/rules", {"match": match, "times": -1, **answer})
 
     def settings(self, **more: Any) -> dict[str, Any]:
         """Of a collector that looks here."""

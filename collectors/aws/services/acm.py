@@ -6,7 +6,7 @@ from hashlib import sha256
 from typing import Any
 
 from certwatch.doors.aws import AWSError
-from certwatch.model.observation import Fact, LookError, Observation
+from certwatch.model.observation import Fact, Observation
 from collectors.aws.place import location, name_of, users
 from collectors.aws.region import Region
 from collectors.aws.service import Service
@@ -77,16 +77,13 @@ def _certificate(region: Region, summary: Mapping[str, Any]) -> Observation | No
         raise
     if described.get("InUseBy"):
         region.keep(arn, chain)
-    unreadable = None
-    if not chain and described.get("Status") == "ISSUED":
-        unreadable = LookError(kind="malformed", message=f"{uri}: ACM gave no certificate that can be read")
     return region.look(
         "acm",
         name,
         arn=arn,
         chain=chain,
         facts={**facts_of(described), "aws_mark": f"{itself} {listed}"},
-        error=unreadable,
+        has_certificate=described.get("Status") == "ISSUED",
     )
 
 

@@ -53,6 +53,7 @@ def _authority(region: Region, client: Client, each: Mapping[str, Any]) -> Obser
             "aws_ocsp": bool((revocation.get("OcspConfiguration") or {}).get("Enabled")),
             "aws_mark": mark,
         },
+        has_certificate=each.get("Status") in _WITH_CERTIFICATE,
     )
 
 

@@ -33,6 +33,7 @@ def look(region: Region) -> Iterator[Observation]:
                 chain=region.chain(each.get("pemEncodedCertificate")),
                 facts={"aws_type": "CLIENT_CERTIFICATE"},
                 tags=each.get("tags") or {},
+                has_certificate=True,
             )
 
 
@@ -80,21 +81,22 @@ def _domain(
     trust_store: str,
     tags: Mapping[str, str],
 ) -> Observation:
-    chain = region.chain_of(certificate) if certificate else ()
+    held = region.held(certificate)
     arn = _arn(region, f"/domainnames/{name}")
     region.used(certificate, arn)
     return region.look(
         "api-gateway",
         name,
         arn=arn,
-        chain=chain,
+        chain=held.chain,
+        error=held.error,
         facts={
             "aws_status": status,
             "aws_status_reason": reason or None,
             "aws_certificate": certificate or None,
             "aws_security_policy": policy,
             "aws_trust_store": mutual.get(trust_store),
-            **(targets(host or name, 443, chain, [name])),
+            **(targets(host or name, 443, held.chain, [name])),
         },
         tags=tags,
     )

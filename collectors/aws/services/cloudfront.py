@@ -13,7 +13,9 @@ from collectors.aws.services import iam
 def look(region: Region) -> Iterator[Observation]:
     server_certificates: dict[str, str] | None = None
     for page in region.client("cloudfront").pages("ListDistributions", PaginationConfig={"PageSize": 100}):
-        for each in (page.get("DistributionList") or {}).get("Items") or ():
+        found = page["DistributionList"]
+        # Any XML is taken for a list without members: the number is always there.
+        for each in found.get("Items") or () if found["Quantity"] else ():
             viewer = each.get("ViewerCertificate") or {}
             by_id = str(viewer.get("IAMCertificateId") or "")
             if by_id and server_certificates is None:
@@ -36,7 +38,7 @@ def _distribution(
 ) -> Iterator[Observation]:
     arn, id, host = str(each["ARN"]), str(each["Id"]), str(each["DomainName"])
     aliases = sorted(str(it) for it in (each.get("Aliases") or {}).get("Items") or ())
-    chain = region.chain_of(certificate) if certificate else ()
+    held = region.held(certificate)
     if certificate:
         region.used(certificate, arn)
     source = "acm" if ":acm:" in certificate else "iam" if viewer.get("IAMCertificateId") else "cloudfront"
@@ -58,8 +60,9 @@ def _distribution(
         "cloudfront",
         id,
         arn=arn,
-        chain=chain,
-        facts={**facts, **(targets(host, 443, chain, named[:1]) if answers else {})},
+        chain=held.chain,
+        error=held.error,
+        facts={**facts, **(targets(host, 443, held.chain, named[:1]) if answers else {})},
     )
     for alias in named[1:] if answers else ():
         yield region.look(

@@ -22,18 +22,19 @@ def look(region: Region) -> Iterator[Observation]:
                 certificate = str(listener.get("SSLCertificateId") or "")
                 if listener.get("Protocol") not in _WITH_TLS or not certificate.startswith("arn:"):
                     continue
-                chain, port = region.chain_of(certificate), int(listener["LoadBalancerPort"])
+                held, port = region.held(certificate), int(listener["LoadBalancerPort"])
                 region.used(certificate, arn)
                 yield region.look(
                     "elb",
                     name,
                     str(port),
                     arn=arn,
-                    chain=chain,
+                    chain=held.chain,
+                    error=held.error,
                     facts={
                         "aws_scheme": each.get("Scheme"),
                         "aws_certificate": certificate,
-                        **targets(host, port, chain),
+                        **targets(host, port, held.chain),
                     },
                 )
 

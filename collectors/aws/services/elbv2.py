@@ -53,7 +53,7 @@ def _listener(
         "aws_ignores_client_expiry": mutual.get("IgnoreClientCertificateExpiry"),
     }
     for certificate in sorted({default, *every} - {""}):
-        chain = region.chain_of(certificate)
+        held = region.held(certificate)
         region.used(certificate, arn)
         yield region.look(
             "elbv2",
@@ -62,12 +62,13 @@ def _listener(
             # The default's place stays the same when it is exchanged: a renewal is seen as one.
             part="" if certificate == default else name_of(certificate),
             arn=arn,
-            chain=chain,
+            chain=held.chain,
+            error=held.error,
             facts={
                 **facts,
                 "aws_certificate": certificate,
                 "aws_default": certificate == default,
-                **targets(host, port, chain),
+                **targets(host, port, held.chain),
             },
         )
 

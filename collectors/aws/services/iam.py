@@ -57,7 +57,7 @@ def _certificate(region: Region, each: Mapping[str, Any]) -> Observation | None:
         raise
     chain = region.chain(found.get("CertificateBody"), found.get("CertificateChain"))
     tags = {str(tag["Key"]): str(tag["Value"]) for tag in found.get("Tags", ())}
-    return region.look("iam", name, arn=arn, chain=chain, facts=facts, tags=tags)
+    return region.look("iam", name, arn=arn, chain=chain, facts=facts, tags=tags, has_certificate=True)
 
 
 def _use(region: Region, arn: str) -> dict[str, Fact | None]:

@@ -56,7 +56,7 @@ def _certificate(
                 return
             raise
         chain = region.chain(described.get("certificatePem"))
-    yield region.look("iot", *path, id, arn=arn, chain=chain, facts=facts)
+    yield region.look("iot", *path, id, arn=arn, chain=chain, facts=facts, has_certificate=True)
 
 
 SERVICE = Service(

@@ -43,7 +43,9 @@ def _certificate(region: Region, client: Client, each: Mapping[str, Any]) -> Obs
             return None
         raise
     chain = region.chain(found.get("Certificate"), found.get("CertificateChain"))
-    return region.look("transfer", id, arn=arn, chain=chain, facts=facts, tags=_tags(found))
+    return region.look(
+        "transfer", id, arn=arn, chain=chain, facts=facts, tags=_tags(found), has_certificate=True
+    )
 
 
 def _server(region: Region, client: Client, id: str) -> Observation | None:
@@ -57,7 +59,7 @@ def _server(region: Region, client: Client, id: str) -> Observation | None:
     certificate = str(server.get("Certificate") or "")
     if "FTPS" not in server.get("Protocols", ()) or not certificate:
         return None
-    arn, chain = str(server["Arn"]), region.chain_of(certificate)
+    arn, held = str(server["Arn"]), region.held(certificate)
     region.used(certificate, arn)
     host = f"{id}.server.transfer.{region.name}.amazonaws.com"
     return region.look(
@@ -65,7 +67,8 @@ def _server(region: Region, client: Client, id: str) -> Observation | None:
         "server",
         id,
         arn=arn,
-        chain=chain,
+        chain=held.chain,
+        error=held.error,
         facts={
             "aws_certificate": certificate,
             "aws_security_policy": server.get("SecurityPolicyName"),
