@@ -17,6 +17,7 @@ need rsyslogd rsyslog
 need chromium chromium
 need etcd etcd-server
 need pg_ctlcluster postgresql
+need pgbouncer pgbouncer
 need mariadbd mariadb-server
 need dovecot dovecot-imapd
 [ -x /usr/lib/dovecot/pop3-login ] || missing="$missing dovecot-pop3d"

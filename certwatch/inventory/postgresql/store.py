@@ -11,6 +11,7 @@ disk (`synchronous_commit`) only when a scan ends, which takes all earlier ones 
 
 import math
 import re
+import secrets
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -34,6 +35,9 @@ from certwatch.model.silence import Silence, SilenceID
 from certwatch.telemetry.metrics import INVENTORY_WRITE_FAILURES
 
 T = TypeVar("T")
+
+#: A setting of the session that holds the writer's lock: whose it is.
+LEADER = "certwatch.leader"
 
 #: For one attempt at a connection.
 CONNECT_SECONDS = 10
@@ -136,6 +140,8 @@ class Line:
     def __init__(self, url: str, *, leads: bool = False) -> None:
         self._url = url
         self._leads = leads
+        # Stands in the session that holds the lock: who finds another one there, or none, is not in it.
+        self._token = secrets.token_hex(8)
         self._connection: Connection | None = None
         self._closed = False
 
@@ -155,7 +161,8 @@ class Line:
             # Steps of milliseconds: to compile one takes longer than to do it.
             " SET LOCAL jit = off;"
             f" SET LOCAL lock_timeout = '{LOCK_SECONDS}s';"
-            f" SELECT pg_advisory_xact_lock({LOCKS}, {WRITING})"
+            f" SELECT pg_advisory_xact_lock({LOCKS}, {WRITING});"
+            f" SELECT coalesce(current_setting('{LEADER}', true), '')"
         )
         with self._ended(connection, "COMMIT"):
             yield PostgreSQLSession(connection)
@@ -176,7 +183,7 @@ class Line:
         if self._connection is not None:
             # The server may have restarted since: nothing is lost by beginning on another connection.
             try:
-                self._connection.execute(query_of(statements))
+                self._say(self._connection, statements)
                 return self._connection
             except psycopg.OperationalError:
                 if not self._connection.closed:
@@ -185,11 +192,23 @@ class Line:
         patience = RESTART_SECONDS if self._connection is not None else 0.0
         self._connection = self._connected(time.monotonic() + patience)
         try:
-            self._connection.execute(query_of(statements))
+            self._say(self._connection, statements)
         except BaseException:
             self._end(self._connection)
             raise
         return self._connection
+
+    def _say(self, connection: Connection, statements: str) -> None:
+        """Begin a transaction. Who leads does it in the session that has its lock, or not at all. Raises psycopg.Error,
+        InventoryError."""
+        cursor = connection.execute(query_of(statements))
+        if not self._leads:
+            return
+        while cursor.nextset():
+            pass
+        if cursor.fetchone() != (self._token,):
+            self._end(connection)
+            raise pooled(self._url)
 
     def open(self) -> None:
         """Now rather than with the first step."""
@@ -216,23 +235,29 @@ class Line:
         return connection
 
     def _lead(self, connection: Connection) -> None:
-        # A machine that is gone without a word leads no longer than this.
-        connection.execute(
-            "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 3; SET tcp_keepalives_count = 4"
-        )
-        session = PostgreSQLSession(connection)
-        (leads,) = session.execute("SELECT pg_try_advisory_lock(?, ?)", (LOCKS, LEADING)).fetchone()
-        if not leads:
-            row = session.execute(
-                "SELECT coalesce(host(a.client_addr), 'the server itself'), a.backend_start::text FROM pg_locks l"
-                " JOIN pg_stat_activity a USING (pid) WHERE l.locktype = 'advisory' AND l.classid = ? AND l.objid = ?"
-                " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())",
-                (LOCKS, LEADING),
-            ).fetchone()
-            whose = "another process" if row is None else f"a process on {row[0]}, since {row[1]},"
-            raise InventoryError(
-                "locked", f"inventory {shown(self._url)}: {whose} is writing it already, and only one may"
+        with connection.transaction():
+            session = PostgreSQLSession(connection)
+            if _leader(session):
+                raise pooled(self._url)
+            (leads,) = session.execute("SELECT pg_try_advisory_lock(?, ?)", (LOCKS, LEADING)).fetchone()
+            if not leads:
+                raise InventoryError(
+                    "locked",
+                    f"inventory {shown(self._url)}: {_holder(session)} is writing it already, and only one may",
+                )
+            session.execute("SELECT set_config(?, ?, false)", (LEADER, self._token))
+            # A machine that is gone without a word leads no longer than this.
+            connection.execute(
+                "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 3; SET tcp_keepalives_count = 4"
             )
+        # Is the session ours alone? A pooler that has it back after each transaction gives it to whoever comes next.
+        with closing(connect(self._url)) as another:
+            is_pooled = _leader(PostgreSQLSession(another)) == self._token
+        if is_pooled:
+            connection.execute(
+                query_of(f"BEGIN; SELECT pg_advisory_unlock({LOCKS}, {LEADING}); RESET {LEADER}; COMMIT")
+            )
+            raise pooled(self._url)
 
     @contextmanager
     def _ended(self, connection: Connection, statement: str) -> Iterator[None]:
@@ -249,6 +274,29 @@ class Line:
         except psycopg.Error:
             with suppress(psycopg.Error):
                 connection.close()
+
+
+def pooled(url: str) -> InventoryError:
+    return InventoryError(
+        "other",
+        f"inventory {shown(url)}: a pooler gives the connection to others between two transactions, so that the writer's lock"
+        " does not hold. Let PgBouncer have pool_mode = session for this database, or connect to the server itself",
+    )
+
+
+def _leader(session: Session) -> str:
+    (token,) = session.execute("SELECT coalesce(current_setting(?, true), '')", (LEADER,)).fetchone()
+    return str(token)
+
+
+def _holder(session: Session) -> str:
+    row = session.execute(
+        "SELECT coalesce(host(a.client_addr), 'the server itself'), a.backend_start::text FROM pg_locks l"
+        " JOIN pg_stat_activity a USING (pid) WHERE l.locktype = 'advisory' AND l.classid = ? AND l.objid = ?"
+        " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+        (LOCKS, LEADING),
+    ).fetchone()
+    return "another process" if row is None else f"a process on {row[0]}, since {row[1]},"
 
 
 class PostgreSQLReader(InventoryReader):
