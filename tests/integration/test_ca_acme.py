@@ -14,6 +14,7 @@ import pytest
 from cryptography import x509
 
 from tests.support.daemon import Certwatch, certwatch
+from tests.support.lego import BUILD_SECONDS, lego_with_ari
 from tests.support.servers import accepts, free_port, program, running, wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
@@ -182,6 +183,42 @@ def test_lego_obtains_with_an_external_binding_and_renews(stage: Stage, method: 
     stage.run(*lego, "renew", "--days", "3650", "--no-random-sleep")
     assert _leaf(path, stage.root).serial_number != first.serial_number
     assert {each["requester"] for each in stage.issued()} == {"acme:team-a"}
+
+
+@pytest.mark.timeout(180 + BUILD_SECONDS)
+def test_lego_renews_when_the_ca_asks_and_not_before(stage: Stage) -> None:
+    folder = stage.folder / "lego"
+    lego = [
+        lego_with_ari(), "--server", stage.directory, "--email", "ops@example.com", "--accept-tos", "--path", str(folder),
+        "--domains", NAME, "--http", "--http.port", f"127.0.0.1:{stage.http_port}",
+    ]  # fmt: skip
+    path = folder / "certificates" / f"{NAME}.crt"
+    # By its own rule it would renew a month before the end: with "1" nothing but ARI can make it.
+    renew = [*lego, "renew", "--no-random-sleep", "--days", "1"]
+    stage.run(*lego, "run")
+    first = _leaf(path, stage.root)
+    assert "renewal is not needed" in stage.run(*renew)
+    assert _leaf(path, stage.root) == first
+
+    # As after a compromise: every client is told.
+    called = stage.daemon.command("ca", "renew-now", "--all", "--why", "drill")
+    assert called.returncode == 0, called.stderr
+    assert "renewal is needed" in stage.run(*renew)
+    second = _leaf(path, stage.root)
+    assert second.serial_number != first.serial_number
+    # It said which one the new one takes the place of (RFC 9773, 5), and is content then.
+    assert "renewal is not needed" in stage.run(*renew)
+    assert _leaf(path, stage.root) == second
+
+    revoked = stage.daemon.command("ca", "revoke", f"{second.serial_number:x}", "--reason", "key-compromise")
+    assert revoked.returncode == 0, revoked.stderr
+    stage.run(*renew)
+    third = _leaf(path, stage.root)
+    assert third.serial_number not in (first.serial_number, second.serial_number)
+    states = {int(each["serial"], 16): each["state"] for each in stage.issued()}
+    assert [states[each.serial_number] for each in (first, second, third)] == ["issued", "revoked", "issued"]
+    verified = stage.daemon.command("ca", "audit", "verify")
+    assert verified.returncode == 0, verified.stdout
 
 
 def test_caddy_serves_what_it_obtained_by_itself(stage: Stage) -> None:
