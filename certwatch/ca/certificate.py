@@ -16,6 +16,7 @@ from certwatch.ca.names import check_constraints, general_name
 from certwatch.ca.profiles import Profile
 from certwatch.ca.request import Order, check_key, load_public, name_from
 from certwatch.ca.signer import PublicKey
+from certwatch.model.shown import shown
 
 SECOND = timedelta(seconds=1)
 
@@ -72,8 +73,8 @@ class Draft:
 
 
 def new_serial() -> int:
-    """128 random bits, positive, 16 bytes of DER (RFC 5280, 4.1.2.2: at most 20 octets)."""
-    return secrets.randbits(126) | 1 << 126
+    """128 random bits, positive (RFC 5280, 4.1.2.2: at most 20 octets)."""
+    return secrets.randbits(128) or 1
 
 
 def validity(
@@ -109,6 +110,14 @@ def _subject(order: Order, profile: Profile) -> x509.Name:
             raise CAError("refused", f"the subject has {short}, which profile {profile.name} does not take")
     if len(common) > 1:
         raise CAError("refused", "the subject has two common names")
+    if common and profile.kinds and not order.is_local and not profile.approvals:
+        # Nobody looks at it before it is signed, and whoever goes by it takes it for a name that was allowed.
+        if common[0].lower() not in {each.partition(":")[2].lower() for each in order.names}:
+            raise CAError(
+                "refused",
+                f"the common name {shown(common[0])} is not among the names that are asked for. Leave it out, or have people"
+                f" approve such requests (profile {profile.name}: approvals)",
+            )
     if profile.usage in ("server", "mtls"):
         values = {each.partition(":")[2] for each in order.names}
         if common and common[0].lower() not in values:

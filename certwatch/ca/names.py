@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 from ipaddress import ip_address, ip_network
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from cryptography import x509
 
@@ -47,11 +47,12 @@ def normal(name: str) -> str:
 
 
 def _host(name: str, value: str) -> str:
-    host = value.lower().removesuffix(".") if not value.endswith("..") else ""
+    # Before the small letters: those of some other scripts are ASCII's (U+212A becomes "k").
+    host = value.lower().removesuffix(".") if value.isascii() and not value.endswith("..") else ""
     labels = host.removeprefix("*.").split(".")
     if (
         len(host) > 253
-        or any(_LABEL.fullmatch(each) is None for each in labels)
+        or any(_LABEL.fullmatch(each) is None or not _is_real(each) for each in labels)
         or (host.startswith("*.") and len(labels) < 2)
     ):
         raise refused(
@@ -60,6 +61,17 @@ def _host(name: str, value: str) -> str:
     if labels[-1].isdigit():
         raise refused(name, "is an address: ask for ip:…")
     return host
+
+
+def _is_real(label: str) -> bool:
+    """Of one in another script: it is written as that script's name is, and no other way (RFC 5891, 4.4)."""
+    if not label.startswith("xn--"):
+        return True
+    try:
+        text = label[4:].encode().decode("punycode")
+        return not text.isascii() and f"xn--{text.encode('punycode').decode()}" == label
+    except (ValueError, OverflowError):
+        return False
 
 
 def _uri(name: str, value: str) -> str:
@@ -72,10 +84,11 @@ def _uri(name: str, value: str) -> str:
         raise refused(name, "is not a URI") from error
     if not parts.scheme or not host:
         raise refused(name, "is not a URI with a scheme and a host")
+    if any(unquote(each) in (".", "..") for each in parts.path.split("/")):
+        raise refused(name, "has a path that leads elsewhere than it says (. or ..)")
     if parts.scheme == "spiffe" and (
         parts.query or parts.fragment or "@" in parts.netloc or ":" in parts.netloc or len(value) > 2048
         or (parts.path and _SPIFFE_PATH.fullmatch(parts.path) is None)
-        or any(each in (".", "..") for each in parts.path.split("/"))
         or parts.netloc != parts.netloc.lower()
     ):  # fmt: skip
         raise refused(name, "is not a SPIFFE ID: spiffe://trust.domain/path, nothing else")
@@ -132,6 +145,12 @@ def check_allowed(names: Sequence[str], profile: Profile, requester: str, *, loc
             )
         return
     rules = [each for each in profile.names if any(_is_requester(one, requester) for one in each.requesters)]
+    if not rules:
+        # Also who asks for no name at all: a subject is something to have, too.
+        raise CAError(
+            "refused",
+            f'profile {profile.name} gives nothing to "{shown(requester)[:100]}" (its names: requesters)',
+        )
     for name in names:
         if not any(_allows(rule, name) for rule in rules):
             raise refused(
@@ -163,7 +182,16 @@ def _allows(rule: NameKeys, name: str) -> bool:
     if kind == "email":
         address = value.lower()
         return any(address.endswith(each) if each.startswith("@") else address == each for each in rule.email)
-    return any(value.startswith(each) for each in rule.uri)
+    return any(_begins(value, each) for each in rule.uri)
+
+
+def _begins(uri: str, pattern: str) -> bool:
+    """`spiffe://example.com/web` is this one and what is below it, and neither /webmaster nor another host's. Only where a "*"
+    says so the last part goes on: `spiffe://example.com/web-*`."""
+    if pattern.endswith("*"):
+        # The host is whole in any case.
+        return pattern.count("/") > 2 and uri.startswith(pattern[:-1])
+    return uri == pattern or uri.startswith(pattern if pattern.endswith("/") else f"{pattern}/")
 
 
 def check_constraints(names: Sequence[str], issuer: x509.Certificate) -> None:
@@ -176,7 +204,8 @@ def check_constraints(names: Sequence[str], issuer: x509.Certificate) -> None:
         permitted = [each for each in constraints.permitted_subtrees or () if _same_kind(each, name)]
         if permitted and not any(_within(name, each) for each in permitted):
             raise refused(name, "is outside of what the issuer is permitted (its name constraints)")
-        if any(_within(name, each) for each in constraints.excluded_subtrees or () if _same_kind(each, name)):
+        excluded = [each for each in constraints.excluded_subtrees or () if _same_kind(each, name)]
+        if any(_within(name, each) or _covers(name, each) for each in excluded):
             raise refused(name, "is excluded by the issuer's name constraints")
 
 
@@ -192,12 +221,23 @@ def _same_kind(constraint: x509.GeneralName, name: str) -> bool:
     return _KINDS.get(type(constraint)) == name.partition(":")[0]
 
 
+def _covers(name: str, constraint: x509.GeneralName) -> bool:
+    """A wildcard stands for what is excluded as well: *.example.com is also secret.example.com."""
+    kind, _, value = name.partition(":")
+    if kind != "dns" or not value.startswith("*."):
+        return False
+    held = str(constraint.value).lower().removeprefix(".")
+    return held.partition(".")[2] == value[2:]
+
+
 def _within(name: str, constraint: x509.GeneralName) -> bool:
     kind, _, value = name.partition(":")
     if kind == "ip":
         address = ip_address(value)
         return address.version == constraint.value.version and address in constraint.value
     held = str(constraint.value).lower()
+    if not held:
+        return True  # every name of its kind (RFC 5280, 4.2.1.10)
     if kind == "dns":
         host = value.removeprefix("*.")
         return host == held or host.endswith("." + held.removeprefix("."))

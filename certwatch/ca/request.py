@@ -1,5 +1,8 @@
 """What is asked of the CA: an `Order`, made of a CSR (every field of it checked) or of options."""
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal, cast
@@ -33,6 +36,9 @@ _SHORT = {
     NameOID.LOCALITY_NAME: "L",
     NameOID.STATE_OR_PROVINCE_NAME: "ST",
 }
+_COUNTRY = re.compile(r"[A-Za-z]{2}")
+#: PKCS #9 (RFC 2985, 5.4.2).
+_EXTENSION_REQUEST = x509.ObjectIdentifier("1.2.840.113549.1.9.14")
 _LONG = {short: oid for oid, short in _SHORT.items()}
 
 
@@ -80,6 +86,16 @@ def _refuse(why: str) -> CAError:
     return CAError("refused", f"CSR: {why}")
 
 
+@contextmanager
+def _reading(what: str) -> Iterator[None]:
+    """Fields are parsed when they are asked for, and each may be anything."""
+    try:
+        yield
+    except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature, x509.InvalidVersion,
+            x509.DuplicateExtension, x509.UnsupportedGeneralNameType, UserWarning) as error:  # fmt: skip
+        raise _refuse(f"{what}cannot be read: {shown(str(error))[:200]}") from error
+
+
 def load_csr(data: bytes) -> x509.CertificateSigningRequest:
     """PEM or DER, its signature verified: whoever made it has the key. Raises CAError "refused"."""
     if len(data) > MAX_CSR_BYTES:
@@ -91,11 +107,9 @@ def load_csr(data: bytes) -> x509.CertificateSigningRequest:
         if len(found) != 1 or not found[0].data:
             raise _refuse("not one whole CERTIFICATE REQUEST block")
         data = found[0].data
-    try:
+    with _reading(""):
         csr = x509.load_der_x509_csr(data)
         valid = csr.is_signature_valid
-    except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature) as error:
-        raise _refuse(f"cannot be read: {shown(str(error))[:200]}") from error
     if not valid:
         raise _refuse("its signature does not verify: who made it does not have the key")
     if csr.signature_hash_algorithm is not None and csr.signature_hash_algorithm.name in ("sha1", "md5"):
@@ -152,6 +166,8 @@ def subject_of(name: x509.Name) -> tuple[tuple[str, str], ...]:
             )
         if not value or len(value) > MAX_ATTRIBUTE or not value.isprintable():
             raise _refuse(f"the subject's {short} is empty, longer than {MAX_ATTRIBUTE} or not printable")
+        if short == "C" and _COUNTRY.fullmatch(value) is None:
+            raise _refuse("the subject's C is not a country's two letters")
         found.append((short, value))
     return tuple(found)
 
@@ -173,18 +189,22 @@ def order_of(
     replaces: str | None = None,
 ) -> Order:
     """Nothing of the CSR is dropped: what does not go into the certificate is refused. Raises CAError "refused"."""
+    with _reading("its subject "):
+        name = csr.subject
+    with _reading("its attributes "):
+        attributes = [each.oid for each in csr.attributes]
+    for oid in attributes:
+        if oid not in (AttributeOID.UNSTRUCTURED_NAME, _EXTENSION_REQUEST):
+            raise _refuse(f"the attribute {oid.dotted_string} means nothing here. Leave it out")
+    if attributes.count(_EXTENSION_REQUEST) > 1:
+        # Readers take one of them: what the other asks for would be dropped.
+        raise _refuse("asks for extensions in two attributes. Put all of them into one")
     asked = _extensions(csr, profile)
-    for attribute in csr.attributes:
-        if (
-            attribute.oid not in (AttributeOID.UNSTRUCTURED_NAME,)
-            and attribute.oid.dotted_string != "1.2.840.113549.1.9.14"
-        ):
-            raise _refuse(f"the attribute {attribute.oid.dotted_string} means nothing here. Leave it out")
     return Order(
         profile=profile.name,
         public_key=public_bytes(csr.public_key()),
         names=checked([*asked, *names]),
-        subject=subject_of(csr.subject),
+        subject=subject_of(name),
         lifetime_seconds=None if lifetime is None else int(lifetime.total_seconds()),
         requester=requester,
         submitter=submitter,
@@ -196,10 +216,8 @@ def order_of(
 
 def _extensions(csr: x509.CertificateSigningRequest, profile: Profile) -> list[str]:
     """The names that it asks for; everything else that it asks for must be what the profile gives anyhow."""
-    try:
+    with _reading("its extensions "):
         extensions = list(csr.extensions)
-    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
-        raise _refuse(f"its extensions cannot be read: {shown(str(error))[:200]}") from error
     names: list[str] = []
     for extension in extensions:
         value = extension.value

@@ -8,6 +8,7 @@ from cryptography import x509
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID
 
 from certwatch.ca import audit
+from certwatch.ca.approvals import Waiting, submit
 from certwatch.ca.authority import Authority
 from certwatch.ca.failure import CAError
 from certwatch.ca.found import found_intermediate, found_root, install
@@ -59,8 +60,41 @@ def test_serial_numbers_are_long_and_never_the_same(tmp_path: Path) -> None:
         answers = issue(ca, [(order(ca, f"dns:h{n}.example.com"), None) for n in range(40)])
         serials = {each.certificate.serial_number for each in answers if isinstance(each, Certified)}
         assert len(serials) == 40
-        assert all(each.bit_length() == 127 for each in serials)
+        # 128 random bits: were one of them fixed, it would be the same in all of forty.
+        together, ever = -1, 0
+        for each in serials:
+            together, ever = together & each, ever | each
+        assert together & (1 << 128) - 1 == 0
+        assert ever == (1 << 128) - 1
         whole(ca)
+
+
+@pytest.mark.parametrize(
+    ("profile", "names", "subject"),
+    [
+        ("client", ("email:ann@example.com",), "CN=ceo@example.com"),
+        ("client", (), "CN=admin"),
+        ("email", ("email:ann@example.com",), "CN=The Chief"),
+    ],
+)
+def test_over_the_network_a_common_name_is_one_of_the_names(
+    tmp_path: Path, profile: str, names: tuple[str, ...], subject: str
+) -> None:
+    """Who goes by the subject alone would take it for a name that was allowed."""
+    rule = {"names": [{"email": "@example.com", "uri": "spiffe://example.com"}]}
+    with authority(tmp_path, profiles={profile: rule}) as ca:
+        wish = {"profile": profile, "subject": subject}
+        with pytest.raises(CAError, match="common name"):
+            issued(ca, *names, channel="http", **wish) if names else issue_nothing(ca, **wish)
+    with authority(tmp_path, profiles={profile: rule | {"approvals": 1}}) as ca:
+        # People see it, then.
+        assert isinstance(submit(ca, order(ca, *names, channel="http", **wish)), Waiting)
+
+
+def issue_nothing(ca: Authority, **wish: Any) -> None:
+    [answer] = issue(ca, [(order(ca, channel="http", **wish), None)])
+    if isinstance(answer, CAError):
+        raise answer
 
 
 def test_one_that_is_refused_stops_no_other(tmp_path: Path) -> None:

@@ -34,6 +34,15 @@ from certwatch.plugins.testing import make_ca
         ("www.example.com", None),
         ("dirname:x", None),
         ("dns:www.example.com\x00.evil.com", None),
+        # Its small letter is ASCII's k.
+        ("dns:\N{KELVIN SIGN}.example.com", None),
+        ("email:a@\N{KELVIN SIGN}.example.com", None),
+        ("dns:xn--exmple-cua.com", "dns:xn--exmple-cua.com"),
+        ("dns:xn--zzzzzz.example.com", None),
+        ("dns:xn--.example.com", None),
+        ("dns:xn--abc-.example.com", None),
+        ("uri:https://example.com/a/../b", None),
+        ("uri:https://example.com/a/%2E%2e/b", None),
     ],
 )
 def test_names_are_made_normal_or_refused(given_: str, normal_: str | None) -> None:
@@ -73,6 +82,56 @@ PROFILE = profiles_of(
         )
     }
 )["server"]
+CLIENTS = profiles_of(
+    {
+        "client": ProfileKeys.model_validate(
+            {
+                "names": [
+                    {
+                        "requesters": ["web-*"],
+                        "uri": [
+                            "spiffe://example.com/web",
+                            "https://example.com",
+                            "spiffe://example.com/job-*",
+                        ],
+                    },
+                    {"requesters": ["any"], "uri": ["https://*"], "email": ["@example.com"]},
+                ]
+            }
+        )
+    }
+)["client"]
+
+
+@pytest.mark.parametrize(
+    ("requester", "name", "allowed"),
+    [
+        ("web-1", "uri:spiffe://example.com/web", True),
+        ("web-1", "uri:spiffe://example.com/web/a", True),
+        ("web-1", "uri:spiffe://example.com/webmaster", False),
+        ("web-1", "uri:spiffe://example.com/job-7", True),
+        ("web-1", "uri:https://example.com/a", True),
+        ("web-1", "uri:https://example.com.evil.example/a", False),
+        ("web-1", "uri:https://example.com@evil.example/a", False),
+        ("web-1", "uri:https://example.com:8443/a", False),
+        ("any", "uri:https://evil.example/a", False),
+        ("any", "email:a@example.com", True),
+        ("any", "email:a@sub.example.com", False),
+        ("any", "email:a@evil-example.com", False),
+    ],
+)
+def test_a_uri_pattern_ends_where_a_part_ends(requester: str, name: str, allowed: bool) -> None:
+    if allowed:
+        check_allowed([name], CLIENTS, requester, local=False)
+    else:
+        with pytest.raises(CAError, match="does not give"):
+            check_allowed([name], CLIENTS, requester, local=False)
+
+
+def test_who_is_given_no_name_is_given_no_certificate_without_names_either() -> None:
+    check_allowed([], CLIENTS, "web-1", local=False)
+    with pytest.raises(CAError, match="gives nothing"):
+        check_allowed([], CLIENTS, "stranger", local=False)
 
 
 @pytest.mark.parametrize(
@@ -115,13 +174,17 @@ def test_a_profile_without_names_serves_people_on_this_machine_alone() -> None:
     [
         ("dns:www.example.com", True),
         ("dns:example.com", True),
-        ("dns:*.example.com", True),
+        # It covers secret.example.com, which is excluded.
+        ("dns:*.example.com", False),
+        ("dns:*.www.example.com", True),
+        ("dns:*.secret.example.com", False),
         ("dns:www.example.org", False),
         ("dns:secret.example.com", False),
         ("dns:a.secret.example.com", False),
         ("ip:10.0.0.1", True),
         ("ip:192.0.2.1", False),
-        ("uri:spiffe://example.com/a", True),  # no constraint of this kind
+        ("email:a@example.com", True),  # no constraint of this kind
+        ("uri:spiffe://example.com/a", False),
     ],
 )
 def test_the_issuers_own_name_constraints_are_kept(name: str, allowed: bool) -> None:
@@ -131,7 +194,8 @@ def test_the_issuers_own_name_constraints_are_kept(name: str, allowed: bool) -> 
 
     constraints = x509.NameConstraints(
         [x509.DNSName("example.com"), x509.IPAddress(ip_network("10.0.0.0/8"))],
-        [x509.DNSName("secret.example.com")],
+        # Empty: all of its kind.
+        [x509.DNSName("secret.example.com"), x509.UniformResourceIdentifier("")],
     )
     issuer = make_ca("Constrained", extensions=[(constraints, True)]).certificate
     if allowed:

@@ -14,6 +14,20 @@ from certwatch.ca.profiles import BUILT_IN
 from certwatch.ca.request import check_key, decoded, load_csr, load_public, order_of, public_bytes
 from certwatch.plugins.testing import key
 from tests.support.damage import damaged
+from tests.support.raw_csr import (
+    CN,
+    DNS,
+    EXTENSIONS,
+    PRINTABLE,
+    SEQUENCE,
+    UTF8,
+    alternatives,
+    asks_for,
+    attribute,
+    name,
+    raw_csr,
+    tlv,
+)
 
 NAMES = x509.SubjectAlternativeName([x509.DNSName("www.example.com")])
 
@@ -116,3 +130,39 @@ def test_any_bytes_are_an_order_or_refused(data: bytes) -> None:
 def test_a_request_has_a_bound() -> None:
     with pytest.raises(CAError, match="larger"):
         load_csr(bytes(70_000))
+
+
+WWW = name((CN, tlv(UTF8, b"www.example.com")))
+
+
+def test_a_second_attribute_that_asks_for_more_is_refused_and_never_dropped() -> None:
+    """The library reads the first of them: the names of the other one were passed over in silence."""
+    assert order(raw_csr(WWW, [asks_for("www.example.com")])).names == ("dns:www.example.com",)
+    with pytest.raises(CAError, match="in two attributes"):
+        order(raw_csr(WWW, [asks_for("www.example.com"), asks_for("zzz.example.com")]))
+
+
+@pytest.mark.parametrize(
+    "der",
+    [
+        raw_csr(name((CN, tlv(UTF8, b"\xff\xfe"))), []),
+        raw_csr(name((CN, tlv(0x14, b"www\xe9"))), []),
+        raw_csr(name((CN, tlv(0x03, b"\0www"))), []),
+        raw_csr(name((CN, tlv(0x02, b"\1"))), []),
+        raw_csr(name((CN, tlv(UTF8, "www\u202eexample".encode()))), []),
+        raw_csr(name(("2.5.4.6", tlv(PRINTABLE, b"DEU"))), []),
+        raw_csr(name(("2.5.4.6", tlv(UTF8, "Ä1".encode()))), []),
+        raw_csr(tlv(SEQUENCE, tlv(0x31)), []),
+        raw_csr(WWW, [], version=1),
+        raw_csr(WWW, [attribute(EXTENSIONS, tlv(SEQUENCE), tlv(SEQUENCE))]),
+        raw_csr(WWW, [attribute(EXTENSIONS, tlv(SEQUENCE, alternatives(tlv(DNS, b"\xff"))))]),
+        raw_csr(WWW, [attribute(EXTENSIONS, tlv(SEQUENCE, alternatives(tlv(0x87, b"12345"))))]),
+        raw_csr(WWW, [asks_for("www.example.com\0.evil.example")]),
+        raw_csr(WWW, [asks_for("\N{KELVIN SIGN}.example.com")]),
+    ],
+)
+def test_fields_that_cannot_be_read_are_refused_in_words(der: bytes) -> None:
+    with pytest.raises(CAError) as raised:
+        order(der, "email")
+    assert raised.value.kind == "refused"
+    assert raised.value.message.isprintable()
