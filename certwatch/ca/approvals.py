@@ -1,12 +1,15 @@
 """Requests: some are granted at once, some wait for people. Who asks is never among those who approve."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from certwatch.ca.authority import Authority, instant
 from certwatch.ca.failure import CAError
 from certwatch.ca.issue import Certified, check, enter, issue, said_of
+from certwatch.ca.people import whose
 from certwatch.ca.request import Order, decoded
+from certwatch.model.shown import shown
 from certwatch.telemetry.metrics import CA_REQUESTS, CA_WAITING
 
 
@@ -102,17 +105,23 @@ def _waiting(authority: Authority, request: int) -> Request:
     return found
 
 
-def approve(authority: Authority, request: int, person: str) -> Certified | Waiting:
-    """Issues with the last approval that is needed, by the rules as they are then. Raises CAError."""
+def approve(authority: Authority, request: int, person: str, also: Sequence[str] = ()) -> Certified | Waiting:
+    """Issues with the last approval that is needed, by the rules as they are then. `also`: the person's other names. Raises
+    CAError."""
     with authority.turn:
         found = _waiting(authority, request)
-        if person in (found.order.requester, found.order.submitter):
+        names, people = (person, *also), authority.settings.people
+        asker = whose(people, names, found.order.askers)
+        if asker is not None:
             raise CAError(
-                "refused", f"request {request}: {person} asked for it, somebody else must approve it"
+                "refused",
+                f"request {request}: {_who(person, asker)} asked for it, somebody else must approve it",
             )
-        if person in found.approved_by:
+        before = whose(people, names, found.approved_by)
+        if before is not None:
             raise CAError(
-                "refused", f"request {request}: {person} has approved it already, somebody else must too"
+                "refused",
+                f"request {request}: {_who(person, before)} has approved it already, somebody else must too",
             )
         left = found.needed - len(found.approved_by) - 1
         with authority.act() as act:
@@ -127,6 +136,12 @@ def approve(authority: Authority, request: int, person: str) -> Certified | Wait
         if isinstance(answer, CAError):
             raise answer
         return answer
+
+
+def _who(person: str, other: str) -> str:
+    if person == other:
+        return person
+    return f"{shown(person)[:100]} counts as the same person as {shown(other)[:100]} (ca: people says who is who), who"
 
 
 def refuse(authority: Authority, request: int, person: str) -> None:

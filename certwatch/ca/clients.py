@@ -19,6 +19,8 @@ class Client:
     requester: str
     #: Hex, of the certificate that it came with.
     serial: str
+    #: All of its names, the common one as "cn:".
+    names: tuple[str, ...] = ()
 
 
 def client_of(authority: Authority, der: bytes) -> Client:
@@ -47,17 +49,16 @@ def client_of(authority: Authority, der: bytes) -> Client:
     now = authority.clock()
     if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
         raise CAError("refused", "the client certificate is not in force")
-    return Client(requester=_requester(certificate), serial=serial.hex())
+    names = _names(certificate)
+    requester = names[0] if names else f"serial:{certificate.serial_number:x}"
+    return Client(requester=requester, serial=serial.hex(), names=names)
 
 
-def _requester(certificate: x509.Certificate) -> str:
+def _names(certificate: x509.Certificate) -> tuple[str, ...]:
     try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        return name_of(next(iter(names)))
-    except (x509.ExtensionNotFound, StopIteration):
-        common = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-        return (
-            f"cn:{common[0].value!s}"
-            if common and isinstance(common[0].value, str)
-            else f"serial:{certificate.serial_number:x}"
-        )
+        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        names = [name_of(each) for each in found]
+    except x509.ExtensionNotFound:
+        names = []
+    common = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return (*names, *(f"cn:{each.value}" for each in common if isinstance(each.value, str)))

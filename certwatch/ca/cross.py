@@ -5,9 +5,10 @@ from datetime import timedelta
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
+from certwatch.ca.approvals import Waiting, submit
 from certwatch.ca.authority import Authority
 from certwatch.ca.failure import CAError
-from certwatch.ca.issue import Certified, issue
+from certwatch.ca.issue import Certified
 from certwatch.ca.profiles import profile_named
 from certwatch.ca.request import Order, name_from, public_bytes, subject_of
 
@@ -22,7 +23,7 @@ def cross_sign(
     issuer: str | None = None,
     lifetime: timedelta | None = None,
     profile: str = "cross",
-) -> Certified:
+) -> Certified | Waiting:
     """Of a self-signed CA certificate: its own signature proves that who made it has the key. Same name, same key, and
     never longer than it lives itself. Raises CAError."""
     wanted = profile_named(authority.settings.profiles, profile)
@@ -54,10 +55,7 @@ def cross_sign(
             channel="cli",
             issuer=above.name,
         )
-        answer = issue(authority, [(order, None)])[0]
-    if isinstance(answer, CAError):
-        raise answer
-    return answer
+        return submit(authority, order)
 
 
 def _root(pem: bytes) -> x509.Certificate:

@@ -14,7 +14,7 @@ from certwatch.ca.failure import CAError, CAErrorKind
 
 APPLICATION_ID = 0x43574341  # "CWCA"
 #: The scripts of each version, in order: a new file is made by all of them, an older one by those that it lacks.
-SCRIPTS = ("schema.sql", "schema_2.sql", "schema_3_acme.sql", "schema_4.sql")
+SCRIPTS = ("schema.sql", "schema_2.sql", "schema_3_acme.sql", "schema_4.sql", "schema_5.sql")
 VERSION = len(SCRIPTS)
 BUSY_SECONDS = 5
 

@@ -30,6 +30,8 @@ class Enrolment:
     #: What may be asked for; no more, and not less.
     names: tuple[str, ...]
     ends: datetime
+    #: Who granted it. Empty: an older one does not say.
+    by: str = ""
 
     @property
     def submitter(self) -> str:
@@ -84,6 +86,7 @@ def grant(
         "sub": requester,
         "profile": profile,
         "names": wanted,
+        "by": person,
         "iat": int(now.timestamp()),
         "exp": int((now + lifetime).timestamp()),
     }
@@ -122,6 +125,7 @@ def read(authority: Authority, token: str) -> Enrolment:
             profile=str(claims["profile"]),
             names=tuple(str(each) for each in claims["names"]),
             ends=datetime.fromtimestamp(int(claims["exp"]), authority.clock().tzinfo),
+            by=str(claims.get("by", "")),
         )
     except (jwt.PyJWTError, ValueError, TypeError, OverflowError) as error:
         raise CAError("refused", "the enrolment token is not one of this CA") from error

@@ -8,10 +8,11 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from certwatch.ca.approvals import submit
 from certwatch.ca.authority import Authority
 from certwatch.ca.certificate import Issuer, root_draft
 from certwatch.ca.failure import CAError
-from certwatch.ca.issue import issue, rehearse, serial_bytes
+from certwatch.ca.issue import Certified, rehearse, serial_bytes
 from certwatch.ca.profiles import profile_named
 from certwatch.ca.request import name_from, order_of
 from certwatch.ca.signer import KeyType, hash_for
@@ -132,11 +133,11 @@ def found_intermediate(
         if roots:
             kind = profile_named(authority.settings.profiles, profile)
             order = order_of(csr, kind, requester=by, submitter=by, issuer=roots[-1].name)
-            answer = issue(authority, [(order, None)])[0]
-            if isinstance(answer, CAError):
-                raise answer
-            made = answer.certificate.public_bytes(Encoding.PEM)
-            install(authority, name, made)
+            answer = submit(authority, order)
+            # Else people must say yes first; what `ca approve` then writes is installed as one from elsewhere is.
+            if isinstance(answer, Certified):
+                made = answer.certificate.public_bytes(Encoding.PEM)
+                install(authority, name, made)
     return Founded(
         name=name, key=reference, certificate=made, csr=csr.public_bytes(Encoding.PEM), attested=attested
     )

@@ -14,6 +14,7 @@ import msgspec
 
 from certwatch.ca.acts import perform
 from certwatch.ca.failure import CAError
+from certwatch.ca.people import who_logged_in
 from certwatch.ca.service import Service
 from certwatch.telemetry.logs import get_logger
 
@@ -105,7 +106,7 @@ class LocalSocket:
                 return
             async with asyncio.timeout(READ_SECONDS):
                 line = await reader.readline()
-            writer.write(await self._perform(line))
+            writer.write(await self._perform(line, who_logged_in(_peer(writer)[0])))
             async with asyncio.timeout(ANSWER_SECONDS):
                 await writer.drain()
         except (TimeoutError, ConnectionError, ValueError):
@@ -113,10 +114,13 @@ class LocalSocket:
         finally:
             writer.close()
 
-    async def _perform(self, line: bytes) -> bytes:
+    async def _perform(self, line: bytes, known: str | None) -> bytes:
+        """`known`: who it is by the kernel's record, whatever they say. None: there is none."""
         try:
             asked = msgspec.json.decode(line, type=dict[str, Any])
             act, values = str(asked["act"]), dict(asked["values"])
+            if known is not None:
+                values |= {name: known for name in ("person", "submitter") if name in values}
             result = await self._service.act(lambda authority: perform(authority, act, values))
         except CAError as error:
             return msgspec.json.encode({"error": {"kind": error.kind, "message": error.message}})
@@ -130,8 +134,13 @@ class LocalSocket:
 
 def _may(writer: asyncio.StreamWriter) -> bool:
     """Held twice: the socket's mode says it too, where the system heeds it."""
+    return _peer(writer)[1] in (0, os.getuid())
+
+
+def _peer(writer: asyncio.StreamWriter) -> tuple[int, int]:
+    """Process and user of who asks; this one's where the system does not tell."""
     if not hasattr(socket, "SO_PEERCRED"):
-        return True
+        return os.getpid(), os.getuid()
     raw = writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-    _, uid, _ = struct.unpack("3i", raw)
-    return uid in (0, os.getuid())
+    process, uid, _ = struct.unpack("3i", raw)
+    return process, uid

@@ -61,6 +61,13 @@ class Order:
     issuer: str | None = None
     #: Serial number (hex) of the certificate it is to take the place of (RFC 9773, 5).
     replaces: str | None = None
+    #: Who else asks by it, under other names: those of the certificate that it came with, who granted the enrolment token, who
+    #: made the ACME account's binding. None of them approves it.
+    behind: tuple[str, ...] = ()
+
+    @property
+    def askers(self) -> tuple[str, ...]:
+        return (self.requester, self.submitter, *self.behind)
 
     def encoded(self) -> bytes:
         return msgspec.json.encode(self)

@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from certwatch.ca.certificate import Addresses
+from certwatch.ca.people import People, people_of
 from certwatch.ca.profiles import BUILT_IN, Profile, profiles_of
 from certwatch.config.ca import AcmeKeys, CaKeys, ProfileKeys
 
@@ -33,6 +34,8 @@ class CASettings:
     admins: tuple[str, ...] = ()
     #: Requesters who may read the ledger's entries over HTTP.
     auditors: tuple[str, ...] = ()
+    #: Names that are one person's: see `people.people_of`.
+    people: People = field(default_factory=dict)
     #: None: no ACME.
     acme: AcmeKeys | None = None
 
@@ -60,5 +63,6 @@ def settings_of(keys: CaKeys, profiles: Mapping[str, ProfileKeys], directory: Pa
         hostnames=tuple(keys.hostnames),
         admins=tuple(keys.admins),
         auditors=tuple(keys.auditors),
+        people=people_of(keys.people),
         acme=keys.acme,
     )

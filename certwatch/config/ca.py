@@ -180,6 +180,9 @@ class CaKeys(Keys):
     admins: Texts = Field(default_factory=list)
     #: Requesters whose client certificates may read the ledger's entries over HTTP.
     auditors: Texts = Field(default_factory=list)
+    #: By person, the names that they come by (ann: ["email:ann@example.com", "uri:spiffe://example.com/ann"]): who asked under
+    #: one of them does not approve under another.
+    people: dict[str, Texts] = Field(default_factory=dict)
     #: How long a CRL is valid.
     crl_lifetime: Duration = timedelta(days=7)
     #: How often a new one is made.

@@ -1,6 +1,10 @@
 import json
+import pwd
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
 from cryptography import x509
 
 from certwatch.plugins.testing import FakeClock
@@ -196,3 +200,21 @@ def test_an_offline_root_is_founded_in_a_ceremony_and_an_intermediate_rotated(tm
     )
     assert crossed.status == 2
     assert "makes no CAs" in crossed.err
+
+
+def test_who_sits_here_is_who_logged_in_whatever_sudo_says(tmp_path: Path) -> None:
+    """In a process of its own: the kernel lets the record be set once."""
+    script = """
+import os, sys
+try:
+    open("/proc/self/loginuid", "w").write("1")
+except OSError:
+    sys.exit(77)
+os.environ["SUDO_USER"] = "somebody-else"
+from certwatch.cli.ca.opening import person
+print(person())
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30)
+    if done.returncode == 77:
+        pytest.skip("the kernel's record of who logged in cannot be set here")
+    assert done.stdout.strip() == pwd.getpwuid(1).pw_name, done.stderr

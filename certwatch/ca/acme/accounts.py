@@ -167,13 +167,19 @@ def bind(authority: Authority, kid: str, by: str) -> str:
     secret = secrets.token_bytes(32)
     with authority.act() as act:
         cursor = act.connection.execute(
-            "INSERT INTO acme_bindings (kid, secret, created) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-            (kid, secret, act.instant),
+            "INSERT INTO acme_bindings (kid, secret, created, made_by) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            (kid, secret, act.instant, by),
         )
         if not cursor.rowcount:
             raise CAError("usage", f'a binding is called "{kid}" already. Give this one another name')
         act.append("acme-binding", [{"kid": kid, "event": "created", "by": by}])
     return jws.encode(secret)
+
+
+def maker_of(authority: Authority, account: Account) -> str:
+    """Who made its binding. Empty: it has none, or nobody knows."""
+    rows = authority.rows("SELECT made_by FROM acme_bindings WHERE kid = ?", account.binding)
+    return str(rows[0][0]) if rows else ""
 
 
 def unbind(authority: Authority, kid: str, by: str) -> int:

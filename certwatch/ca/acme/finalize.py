@@ -1,6 +1,8 @@
 """From a CSR to a certificate: the CA's own policy, lint, intent, signature and entry, as for everybody else."""
 
-from certwatch.ca.acme.accounts import Account
+from dataclasses import replace
+
+from certwatch.ca.acme.accounts import Account, maker_of
 from certwatch.ca.acme.orders import AcmeOrder
 from certwatch.ca.acme.problem import Problem, of_ca
 from certwatch.ca.authority import Authority
@@ -49,6 +51,8 @@ def _order(authority: Authority, order: AcmeOrder, account: Account, data: bytes
         channel="acme",
         replaces=order.replaces,
     )
+    maker = maker_of(authority, account)
+    wanted = replace(wanted, behind=(maker,) if maker else ())
     check_key(load_public(wanted.public_key), profile)
     if wanted.public_key == public_bytes(account.key.public):
         raise Problem("badCSR", "the CSR's key is the account's. Make another one for the certificate")

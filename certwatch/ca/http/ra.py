@@ -4,7 +4,7 @@ Who asks is told by a client certificate of this CA, or by a one-time enrolment 
 Approving, refusing and revoking what is another's takes a client certificate whose requester is one of `ca: admins`."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Annotated, TypeVar
 
@@ -56,6 +56,8 @@ class Caller:
     #: Of the certificate that it came with. None: it has a token.
     serial: str | None = None
     enrolment: Enrolment | None = None
+    #: Its certificate's other names, or who granted its token.
+    also: tuple[str, ...] = ()
 
     @property
     def submitter(self) -> str:
@@ -115,6 +117,7 @@ class _RA:
             names=tuple(wanted.names),
             lifetime=None if wanted.lifetime_seconds is None else timedelta(seconds=wanted.lifetime_seconds),
         )
+        order = replace(order, behind=caller.also)
         if token is not None:
             if profile != token.profile or set(order.names) != set(checked(token.names)):
                 raise CAError(
@@ -169,7 +172,9 @@ class _RA:
         caller = await self._admin(request)
         id = request.path_params["id"]
         return _answer(
-            await self._service.act(lambda authority: approvals.approve(authority, id, caller.requester))
+            await self._service.act(
+                lambda authority: approvals.approve(authority, id, caller.requester, caller.also)
+            )
         )
 
     async def refuse(self, request: Request) -> Response:
@@ -198,6 +203,7 @@ def _who(authority: Authority, request: Request) -> Caller:
             requester=client.requester,
             is_admin=client.requester in authority.settings.admins,
             serial=client.serial,
+            also=client.names[1:],
         )
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token:
@@ -205,7 +211,9 @@ def _who(authority: Authority, request: Request) -> Caller:
             "unauthenticated", "who asks? Come with a client certificate of this CA, or an enrolment token"
         )
     found = enrolment.read(authority, token.strip())
-    return Caller(requester=found.requester, is_admin=False, enrolment=found)
+    return Caller(
+        requester=found.requester, is_admin=False, enrolment=found, also=(found.by,) if found.by else ()
+    )
 
 
 async def _body(request: Request) -> bytes:

@@ -97,7 +97,12 @@ class Opening:
 
 
 def person() -> str:
-    """Who sits here: behind sudo, who called it."""
+    """Who sits here: by the kernel's record of who logged in; where there is none, behind sudo who called it."""
+    from certwatch.ca.people import who_logged_in
+
+    known = who_logged_in()
+    if known is not None:
+        return known
     if os.getuid() == 0 and os.environ.get("SUDO_USER"):
         return os.environ["SUDO_USER"]
     try:

@@ -90,6 +90,30 @@ def test_nobody_asks_without_saying_who(tmp_path: Path) -> None:
         assert answer.headers["www-authenticate"] == "Bearer"
 
 
+def test_one_person_with_two_certificates_has_two_eyes(tmp_path: Path) -> None:
+    with serving(tmp_path) as (ca, client):
+        ann, bob = client("email:ann@example.com"), client("email:bob@example.com")
+        other = client("uri:spiffe://example.com/ann", "email:ann@example.com")
+        asked = other.post("/ra/requests", json=wanted("dns:www.example.com", profile="checked"))
+        path = f"/ra/requests/{asked.json()['request']}/approve"
+        refused = ann.post(path)
+        assert refused.status_code == 403
+        assert "somebody else must approve it" in refused.json()["detail"]
+        assert bob.post(path).json()["needed"] == 1
+        # Who granted a token stands behind what is asked with it.
+        token = enrolment.grant(
+            ca, requester="web-7", profile="checked", names=["dns:www.example.com"], lifetime=timedelta(hours=1), person="ann"
+        )  # fmt: skip
+        asked = client().post(
+            "/ra/requests",
+            json=wanted("dns:www.example.com", profile="checked"),
+            headers={"Authorization": f"Bearer {token}"},
+        )
+        path = f"/ra/requests/{asked.json()['request']}/approve"
+        assert ann.post(path).status_code == 403
+        assert bob.post(path).json()["needed"] == 1
+
+
 def test_four_eyes_over_http(tmp_path: Path) -> None:
     with serving(tmp_path) as (_, client):
         ann, bob, eve = (client(f"email:{name}@example.com") for name in ("ann", "bob", "eve"))
