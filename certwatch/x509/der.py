@@ -230,3 +230,24 @@ def _tbs_sha256(parts: _Parts, found: extensions.Extensions) -> bytes | None:
     if found.kept_without_ct:
         content += encode(0xA3, encode(0x30, found.kept_without_ct))
     return hashlib.sha256(encode(0x30, content)).digest()
+
+
+def series(data: bytes) -> tuple[list[bytes], list[str]]:
+    """Certificates that stand back to back in DER, and what is wrong with them, in words.
+
+    Another structure (a key, a CRL) is no certificate: what comes after it is not looked at. Never raises."""
+    chain: list[bytes] = []
+    position = 0
+    while position < len(data):
+        try:
+            _, _, stop = header(data, position, len(data), truncated=True)
+        except Unreadable:
+            break
+        certificate = read(data[position:stop])
+        if certificate.issuer_der is None or certificate.not_before is None:
+            break
+        chain.append(certificate.der)
+        if stop > len(data):
+            return chain, [f"certificate at byte {position} is cut off"]
+        position = stop
+    return chain, []

@@ -10,7 +10,6 @@ from certwatch.x509 import der, inline, keystores, pem, private_keys
 from certwatch.x509.arrangement import arrangement as arrangement_of
 from certwatch.x509.containers import Container
 from certwatch.x509.pbe import Work
-from certwatch.x509.tlv import Unreadable, header
 from collectors.file import container
 from collectors.file.contents import Contents, failed, one_line
 
@@ -183,7 +182,7 @@ def _parse(path: str, data: bytes, passphrases: Sequence[str], *, beside: bool =
             elif block.is_private_key:
                 keys.append(block.pem)
     elif data[:1] == b"\x30":
-        chain, problems = _der(data)
+        chain, problems = der.series(data)
     if not chain and not problems:
         return Contents()
     error = None
@@ -200,25 +199,6 @@ def _parse(path: str, data: bytes, passphrases: Sequence[str], *, beside: bool =
             key_files = _key_files(path) if beside and not keys else ()
             facts |= _key_facts(chain[0], keys or _keys_beside(key_files), passphrases)
     return Contents(chain=tuple(chain), facts=facts, error=error, beside=key_files)
-
-
-def _der(data: bytes) -> tuple[list[bytes], list[str]]:
-    """Certificates back to back. Another structure in DER (a key, a CRL) is nothing of ours."""
-    chain: list[bytes] = []
-    position = 0
-    while position < len(data):
-        try:
-            _, _, stop = header(data, position, len(data), truncated=True)
-        except Unreadable:
-            break
-        certificate = der.read(data[position:stop])
-        if certificate.issuer_der is None or certificate.not_before is None:
-            break
-        chain.append(certificate.der)
-        if stop > len(data):
-            return chain, [f"certificate at byte {position} is cut off"]
-        position = stop
-    return chain, []
 
 
 def _key_files(path: str) -> tuple[str, ...]:

@@ -10,7 +10,6 @@ from certwatch.x509 import der, inline, keystores, pem, private_keys
 from certwatch.x509.arrangement import arrangement
 from certwatch.x509.containers import Container
 from certwatch.x509.pbe import Work
-from certwatch.x509.tlv import Unreadable, header
 from collectors.file import container
 from collectors.file.contents import Contents, failed, one_line
 
@@ -88,7 +87,7 @@ def _plain(
             else:
                 others += 1
     elif data[:1] == b"\x30":
-        chain, problems = _der(data)
+        chain, problems = der.series(data)
     if not chain and not problems:
         return None if keys or others else Contents()
     facts: dict[str, Fact] = {}
@@ -109,25 +108,6 @@ def _plain(
 def _above(data: bytes) -> Certificate:
     """Of those that issued: the same in thousands of Secrets."""
     return der.read(data)
-
-
-def _der(data: bytes) -> tuple[list[bytes], list[str]]:
-    """Certificates back to back. Another structure in DER (a key) is nothing of ours."""
-    chain: list[bytes] = []
-    position = 0
-    while position < len(data):
-        try:
-            _, _, stop = header(data, position, len(data), truncated=True)
-        except Unreadable:
-            break
-        certificate = der.read(data[position:stop])
-        if certificate.issuer_der is None or certificate.not_before is None:
-            break
-        chain.append(certificate.der)
-        if stop > len(data):
-            return chain, [f"certificate at byte {position} is cut off"]
-        position = stop
-    return chain, []
 
 
 def _nothing(where: str, key: str, data: bytes) -> list[Contents]:

@@ -260,3 +260,21 @@ def test_it_agrees_with_cryptography_on_what_both_can_read() -> None:
             assert ours.key.bits == key.key_size, path
         compared += 1
     assert compared > 300
+
+
+def test_certificates_back_to_back_are_read_one_by_one_up_to_what_is_none() -> None:
+    both = LEAF.der + ROOT.der
+    assert der.series(both) == ([LEAF.der, ROOT.der], [])
+    assert der.series(both + b"\x30\x03\x02\x01\x00") == ([LEAF.der, ROOT.der], [])
+    assert der.series(b"") == ([], [])
+
+
+def test_a_certificate_that_is_cut_off_in_a_series_is_told_with_its_place() -> None:
+    found, problems = der.series(ROOT.der + LEAF.der[:-40])
+    assert len(found) == 2
+    assert problems == [f"certificate at byte {len(ROOT.der)} is cut off"]
+
+
+@given(st.binary(max_size=200))
+def test_a_series_of_anything_is_answered(data: bytes) -> None:
+    der.series(LEAF.der + data)
