@@ -62,7 +62,9 @@ class PolicyKeys(Keys):
     #: A renewal for its nearing end alone begins at some instant within this time, each certificate at its own, so that
     #: what was issued together is not renewed together. One that has less than twice of it left begins at once.
     spread: Duration = timedelta(0)
-    #: Roll-outs that this policy begins within an hour.
+    #: Label that names services: of one, one roll-out at a time. None: as many as `at_once` lets.
+    service: Annotated[str, Field(min_length=1)] | None = None
+    #: Roll-outs begun within an hour, by all policies with the same issuer.
     most_per_hour: Annotated[int, Field(ge=1, le=100_000)] = 20
     #: Tries of one certificate within a day; then a person must look.
     most_tries: Annotated[int, Field(ge=1, le=100)] = 3

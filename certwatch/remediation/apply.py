@@ -2,34 +2,44 @@
 crash anywhere ends in a verified or a rolled-back state."""
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 
+from certwatch.inventory.store import InventoryError
 from certwatch.model.certificate import Certificate
+from certwatch.model.observation import Observation
+from certwatch.pki.signatures import signature
 from certwatch.plugins.deployer import Deployer, DeployFailed, Target
 from certwatch.plugins.issuer import CertificateRequest, IssueFailed
 from certwatch.remediation.affected import affected_one
-from certwatch.remediation.book import Plan, Step
+from certwatch.remediation.book import Plan, PlanState, Step
 from certwatch.remediation.commands import CommandFailed, run_command
 from certwatch.remediation.failure import RemediationError
 from certwatch.remediation.material import csr_for, material_of, new_key, split_pem
 from certwatch.remediation.plan import DEAD, KEY_LOST
 from certwatch.remediation.policy import Policy
 from certwatch.remediation.rollback import roll_back
-from certwatch.remediation.stopped import StepFailed
+from certwatch.remediation.stopped import StepFailed, TurnedAway, frames_of
 from certwatch.remediation.targets import former_of, targets_of
 from certwatch.remediation.verify import until_shown, with_stores
-from certwatch.remediation.world import World
+from certwatch.remediation.world import Look, World
 from certwatch.telemetry.logs import get_logger
 from certwatch.telemetry.metrics import REMEDIATION_PLANS, REMEDIATION_STEP_SECONDS
+from certwatch.x509.der import read
 
 log = get_logger(__name__)
 
 #: After an issuer that could not: doubled with each try, so long at most.
 FIRST_WAIT, LONGEST_WAIT = timedelta(minutes=1), timedelta(hours=6)
+#: Than tries: a crash loses a key, and an endless row of crashes must not become an endless row of orders.
+MORE_ORDERS = 2
 HEALTH_SECONDS = 60.0
 #: At the canary: of the time that all have.
 CANARY_SHARE = 0.5
+#: From these, one goes forward; a person may turn it to "rolling-back" at any instant.
+FORWARD: tuple[PlanState, ...] = ("approved", "running", "verifying")
 
 
 async def carry_out(world: World, id: int) -> Plan:
@@ -42,36 +52,43 @@ async def carry_out(world: World, id: int) -> Plan:
             "usage",
             f"plan {id}: its policy {plan.policy} is not in the config any more. Put it back, or withdraw the plan",
         )
-    if plan.state == "rolling-back":
-        await roll_back(world, plan, policy, plan.why)
-    elif plan.state in ("approved", "running", "verifying"):
+    if plan.state in FORWARD:
         await _forward(world, plan, policy)
+        plan = await asyncio.to_thread(world.book.plan, id)
+    # Also where a person said so meanwhile.
+    if plan.state == "rolling-back":
+        await world.step("rolling-back")
+        await roll_back(world, plan, policy, plan.why)
     return await asyncio.to_thread(world.book.plan, id)
 
 
 async def _forward(world: World, plan: Plan, policy: Policy) -> None:
-    if not await _turn(world, plan, "running"):
-        return
     try:
+        await _turn(world, plan, "running")
         former = await asyncio.to_thread(former_of, world, plan)
         await _still_wanted(world, plan)
         await _all_steps(world, plan, policy, former)
+        await _not_turned_away(world, plan)
     except StepFailed as failed:
         await _stopped(world, plan, policy, failed)
+        return
+    except TurnedAway:
         return
     await _finish(world, plan, policy, former)
 
 
-async def _turn(world: World, plan: Plan, state: str, why: str = "") -> bool:
-    return await asyncio.to_thread(
-        lambda: world.book.turn(
-            plan.id,
-            state,  # type: ignore[arg-type]
-            world.clock(),
-            if_in=("approved", "running", "verifying", "rolling-back"),
-            why=why,
-        )
-    )
+async def _turn(world: World, plan: Plan, state: PlanState, why: str = "") -> None:
+    """Raises TurnedAway: it is in no state from which one goes forward."""
+    if not await asyncio.to_thread(
+        lambda: world.book.turn(plan.id, state, world.clock(), if_in=FORWARD, why=why)
+    ):
+        raise TurnedAway
+
+
+async def _not_turned_away(world: World, plan: Plan) -> None:
+    """Raises TurnedAway: a person has said meanwhile that it is to be put back."""
+    if (await asyncio.to_thread(world.book.plan, plan.id)).state not in FORWARD:
+        raise TurnedAway
 
 
 async def _still_wanted(world: World, plan: Plan) -> None:
@@ -103,12 +120,15 @@ async def _take(
     world: World, plan: Plan, policy: Policy, former: Certificate, step: Step, targets: dict[str, Target]
 ) -> None:
     began = world.clock()
+    await _not_turned_away(world, plan)
     await asyncio.to_thread(world.book.step, plan.id, step.place, "doing", began)
     await world.step(f"{step.kind}-begun")
     try:
         if step.kind == "issue":
             said = await _issue(world, plan, policy, former)
         elif step.kind == "deploy":
+            if step.target not in targets:
+                raise StepFailed(f"{step.target}: is not in the inventory any more")
             said = await _deploy(world, plan, policy, step, targets[step.target])
         elif step.kind == "verify":
             said = await _verify(world, plan, policy, step, targets)
@@ -117,8 +137,18 @@ async def _take(
     except StepFailed as failed:
         await asyncio.to_thread(world.book.step, plan.id, step.place, "failed", world.clock(), failed.why)
         raise
-    except KeyError as error:
-        why = f"{step.target}: is not in the inventory any more"
+    except (RemediationError, InventoryError, TurnedAway):
+        raise
+    except Exception as error:
+        # Of a plug-in, or ours: what was begun must come to an end all the same.
+        log.error(
+            "remediation_step_broke",
+            plan=plan.id,
+            step=step.kind,
+            target=step.target,
+            frames=frames_of(error),
+        )
+        why = f"{step.target or step.kind}: {type(error).__name__}: {error}"[:500]
         await asyncio.to_thread(world.book.step, plan.id, step.place, "failed", world.clock(), why)
         raise StepFailed(why) from error
     await world.step(f"{step.kind}-done")
@@ -128,6 +158,11 @@ async def _take(
 
 
 async def _issue(world: World, plan: Plan, policy: Policy, former: Certificate) -> str:
+    most = policy.keys.most_tries + MORE_ORDERS
+    if await asyncio.to_thread(world.book.count_order, plan.id) > most:
+        raise StepFailed(
+            f"{most} certificates were asked for already, and each time the process ended before it was put in place"
+        )
     key = await asyncio.to_thread(new_key, policy.keys.key_type)
     request = CertificateRequest(
         csr_pem=csr_for(key, plan.names),
@@ -138,6 +173,9 @@ async def _issue(world: World, plan: Plan, policy: Policy, former: Certificate) 
     try:
         chain = await policy.issuer.issue(request)
     except IssueFailed as error:
+        if error.kind == "limit":
+            pause = error.retry_after or FIRST_WAIT.total_seconds()
+            world.paused[policy.issuer_id or policy.name] = time.monotonic() + pause
         raise StepFailed(
             f"issuer: {error.message}", again=error.again, retry_after=error.retry_after
         ) from error
@@ -146,9 +184,35 @@ async def _issue(world: World, plan: Plan, policy: Policy, former: Certificate) 
     if not_after is None or (former.not_after is not None and not_after <= max(former.not_after, world.clock())
                              and not (DEAD & set(plan.cause)) and not plan.drill and plan.incident is None):  # fmt: skip
         raise StepFailed("the issuer gave a certificate that ends no later than the former one")
+    lost = bool(DEAD & set(plan.cause))
+    if lost and material.certificate.spki_sha256 == former.spki_sha256:
+        raise StepFailed("the new certificate has the former one's key, which must not be used any more")
+    if not plan.drill and (why := await asyncio.to_thread(_under_a_lost_ca, world, chain)):
+        raise StepFailed(why)
     world.material[plan.id] = material
     await asyncio.to_thread(world.book.set_chain, plan.id, chain)
     return material.certificate.fingerprint_sha256.hex()
+
+
+def _under_a_lost_ca(world: World, chain_pem: bytes) -> str | None:
+    """A CA that is marked as compromised is in it, or above it."""
+    with world.reading() as reader:
+        marked = [
+            each.certificate
+            for each in reader.marks()
+            if each.kind == "compromised" and each.ended_at is None and each.certificate.is_ca
+        ]
+    chain = [read(each) for each in split_pem(chain_pem)]
+    for ca in marked:
+        for each in chain:
+            if each.spki_sha256 == ca.spki_sha256 or (
+                each.issuer_der == ca.subject_der and signature(each, ca) == "good"
+            ):
+                return (
+                    f"the issuer's certificate is under {ca.shown}, which is compromised. Have another CA issue"
+                    " (of the embedded one: certwatch ca rotate)"
+                )
+    return None
 
 
 async def _deploy(world: World, plan: Plan, policy: Policy, step: Step, target: Target) -> str:
@@ -180,12 +244,15 @@ def _deployer(policy: Policy, step: Step) -> Deployer:
 
 
 async def _verify(world: World, plan: Plan, policy: Policy, step: Step, targets: dict[str, Target]) -> str:
-    chain = (await asyncio.to_thread(world.book.plan, plan.id)).chain
-    if chain is None:
+    issued = (await asyncio.to_thread(world.book.plan, plan.id)).chain
+    if issued is None:
         raise StepFailed("there is no new certificate to look for")
+    chain = split_pem(issued)
     began = world.clock()
     within = policy.keys.verify.within
-    look = with_stores(world.look, world.clock, _placed(plan, policy, targets))
+    look = _unless_turned_away(
+        world, plan, with_stores(world.look, world.clock, _placed(plan, policy, targets))
+    )
     if step.target:
         # The canary: some place that clients see must have it before the others are touched.
         if plan.served:
@@ -200,6 +267,14 @@ async def _verify(world: World, plan: Plan, policy: Policy, step: Step, targets:
             except CommandFailed as error:
                 raise StepFailed(f"health check: {error}") from error
     return f"seen after {(world.clock() - began).total_seconds():.1f} s"
+
+
+def _unless_turned_away(world: World, plan: Plan, look: Look) -> Look:
+    async def looked(uris: Sequence[str]) -> Mapping[str, Observation]:
+        await _not_turned_away(world, plan)
+        return await look(uris)
+
+    return looked
 
 
 async def _revoke(plan: Plan, policy: Policy, former: Certificate) -> str:
@@ -224,7 +299,10 @@ async def _finish(world: World, plan: Plan, policy: Policy, former: Certificate)
                 await _deployer(policy, step).forget(targets[step.target])
             except (DeployFailed, StepFailed) as error:
                 log.warning("remediation_former_kept", target=step.target, error=str(error))
-    await _turn(world, plan, "verified")
+    # Who wants it back from here on comes too late: what was kept for that is gone.
+    await asyncio.to_thread(
+        lambda: world.book.turn(plan.id, "verified", world.clock(), if_in=(*FORWARD, "rolling-back"))
+    )
     world.material.pop(plan.id, None)
     await asyncio.to_thread(_look_again, world, plan)
     REMEDIATION_PLANS.labels(plan.policy, "verified").inc()
@@ -250,9 +328,8 @@ async def _stopped(world: World, plan: Plan, policy: Policy, failed: StepFailed)
     now = await asyncio.to_thread(world.book.plan, plan.id)
     touched = any(each.kind == "deploy" and each.state in ("doing", "done", "failed") for each in now.steps)
     if touched:
-        await _turn(world, plan, "rolling-back", failed.why)
-        await world.step("rolling-back")
-        await roll_back(world, now, policy, failed.why)
+        with suppress(TurnedAway):
+            await _turn(world, plan, "rolling-back", failed.why)
         return
     world.material.pop(plan.id, None)
     if failed.again and now.tries < policy.keys.most_tries:
@@ -267,7 +344,8 @@ async def _stopped(world: World, plan: Plan, policy: Policy, failed: StepFailed)
         )
         log.warning("remediation_again", plan=plan.id, title=plan.title, why=failed.why, later=str(later))
         return
-    await _turn(world, plan, "failed", failed.why)
+    with suppress(TurnedAway):
+        await _turn(world, plan, "failed", failed.why)
     REMEDIATION_PLANS.labels(plan.policy, "failed").inc()
     await asyncio.to_thread(
         world.note, "remediation-failed", {"plan": plan.id, "title": plan.title, "why": failed.why}

@@ -18,7 +18,7 @@ from certwatch.remediation.failure import RemediationError
 from certwatch.remediation.plan import Draft, StepKind
 
 APPLICATION_ID = 0x43575252  # "CWRR"
-VERSION = 1
+VERSION = 2
 BUSY_SECONDS = 10
 
 PlanState = Literal[
@@ -82,6 +82,10 @@ class Plan:
     not_before_try: datetime | None
     tries: int
     why: str
+    #: Certificates that were asked for. More than tries: a crash lost the key of one.
+    orders: int
+    #: One at a time of those that have the same. Empty: none.
+    service: str
     steps: tuple[Step, ...]
     approvals: tuple[Approval, ...]
 
@@ -101,9 +105,15 @@ class Incident:
     ended: datetime | None
 
 
+def _statements(connection: sqlite3.Connection, name: str) -> None:
+    for statement in files(__package__).joinpath(name).read_text().split(";\n"):
+        if statement.strip():
+            connection.execute(statement)
+
+
 _PLAN = (
     "id, created, policy, cause, former, title, names, served, by, needed, drill, incident, state, began, ended, chain,"
-    " not_before_try, tries, why"
+    " not_before_try, tries, why, orders, service"
 )
 
 
@@ -139,11 +149,11 @@ class Book:
             connection.execute("ROLLBACK")
             raise RemediationError("book", f"{self.path}: is of a newer certwatch, or of another program")
         if not version:
-            for statement in files(__package__).joinpath("schema.sql").read_text().split(";\n"):
-                if statement.strip():
-                    connection.execute(statement)
+            _statements(connection, "schema.sql")
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {VERSION}")
+        elif version < VERSION:
+            _statements(connection, "0002_orders.sql")
+        connection.execute(f"PRAGMA user_version = {VERSION}")
         connection.execute("COMMIT")
 
     @contextmanager
@@ -186,7 +196,7 @@ class Book:
         with self._act() as connection:
             cursor = connection.execute(
                 "INSERT INTO plans (created, policy, cause, former, title, names, served, by, needed, drill, incident, state, why,"
-                " not_before_try) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                " not_before_try, service) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
                 (
                     to_micros(now),
                     draft.policy,
@@ -202,6 +212,7 @@ class Book:
                     "waiting" if draft.needed else "approved",
                     draft.why,
                     None if later is None else to_micros(later),
+                    draft.service,
                 ),
             )
             if not cursor.rowcount:
@@ -239,7 +250,7 @@ class Book:
 
     def _whole(self, row: tuple[Any, ...]) -> Plan:
         (id, created, policy, cause, former, title, names, served, by, needed, drill, incident, state, began, ended, chain,
-         later, tries, why) = row  # fmt: skip
+         later, tries, why, orders, service) = row  # fmt: skip
         steps = self._connection.execute(
             "SELECT place, kind, target, deployer, state, began, ended, said FROM steps WHERE plan = ? ORDER BY place",
             (id,),
@@ -267,6 +278,8 @@ class Book:
             not_before_try=from_micros(later),
             tries=tries,
             why=why or "",
+            orders=orders,
+            service=service,
             steps=tuple(
                 Step(
                     place=place,
@@ -314,6 +327,14 @@ class Book:
         with self._act() as connection:
             connection.execute("UPDATE plans SET chain = ? WHERE id = ?", (chain, plan))
 
+    def count_order(self, plan: int) -> int:
+        """One more certificate is about to be asked for: how many that makes."""
+        with self._act() as connection:
+            [(orders,)] = connection.execute(
+                "UPDATE plans SET orders = orders + 1 WHERE id = ? RETURNING orders", (plan,)
+            ).fetchall()
+        return int(orders)
+
     def step(self, plan: int, place: int, state: StepState, now: datetime, said: str = "") -> None:
         with self._act() as connection:
             connection.execute(
@@ -322,11 +343,14 @@ class Book:
                 (state, said[:1000], to_micros(now), plan, place),
             )
 
-    def begun_since(self, policy: str, since: datetime) -> int:
+    def begun_since(self, policies: Sequence[str], since: datetime, now: datetime) -> int:
+        """By any of `policies`. What began in a future that was none (somebody had set the clock) does not count."""
+        marks = ",".join("?" * len(policies))
         with self._lock, self._translate():
             [(count,)] = self._connection.execute(
-                "SELECT count(*) FROM plans WHERE policy = ? AND began >= ? AND incident IS NULL",
-                (policy, to_micros(since)),
+                f"SELECT count(*) FROM plans WHERE policy IN ({marks}) AND began BETWEEN ? AND ?"  # noqa: S608
+                " AND incident IS NULL",
+                (*policies, to_micros(since), to_micros(now)),
             ).fetchall()
         return int(count)
 
@@ -377,14 +401,20 @@ class Book:
         return self.plan(plan)
 
     def withdraw_approval(self, plan: int, person: str, now: datetime) -> Plan:
-        """What has begun is not stopped by it: roll it back. Raises RemediationError "refused"."""
+        """What is under way is rolled back then. Raises RemediationError "refused"."""
+        found = self.plan(plan)
+        if not found.is_active or found.state == "rolling-back":
+            raise RemediationError("refused", f"plan {plan} is {found.state}: no approval counts any more")
         with self._act() as connection:
             taken = connection.execute(
                 "UPDATE approvals SET withdrawn = ? WHERE plan = ? AND person = ? AND withdrawn IS NULL",
                 (to_micros(now), plan, person),
             ).rowcount
             connection.execute(
-                "UPDATE plans SET state = 'waiting' WHERE id = ? AND state = 'approved'", (plan,)
+                "UPDATE plans SET state = CASE state WHEN 'approved' THEN 'waiting' ELSE 'rolling-back' END,"
+                " why = CASE state WHEN 'approved' THEN why ELSE ?2 END"
+                " WHERE id = ?1 AND state IN ('approved', 'running', 'verifying') AND ?3",
+                (plan, f"{person} has withdrawn the approval", taken),
             )
         if not taken:
             raise RemediationError("refused", f"plan {plan}: {person} has not approved it")

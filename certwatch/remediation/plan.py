@@ -44,6 +44,8 @@ class Draft:
     drill: bool = False
     #: End of the former certificate. None: unreadable.
     not_after: datetime | None = None
+    #: Of those that have one in common (one a line), one is carried out at a time.
+    service: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,17 +58,18 @@ class Unplannable:
     why: str
 
 
-def draft(affected: Affected, policy: Policy, *, drill: bool = False) -> Draft | Unplannable:
-    """Issue; put it at the first place (the canary), look; then everywhere else, look; then revoke, where that is wanted."""
+def draft(
+    affected: Affected, policy: Policy, *, drill: bool = False, lost: bool = False
+) -> Draft | Unplannable:
+    """`lost`: its key, or its CA's, is somebody else's too, whatever findings say. Issue; put it at the first place (the canary), look; then everywhere else, look; then revoke, where that is wanted."""
     targets, left_out = placed(affected, policy.deployers)
     certificate = affected.certificate
+    causes = tuple(sorted({*affected.causes, "compromised"})) if lost else affected.causes
     had = tuple(str(each) for each in certificate.names)
     names = tuple(policy.keys.names) or had
 
     def cannot(why: str) -> Unplannable:
-        return Unplannable(
-            former=certificate.fingerprint_sha256, title=affected.title, cause=affected.causes, why=why
-        )
+        return Unplannable(former=certificate.fingerprint_sha256, title=affected.title, cause=causes, why=why)
 
     if left_out:
         return cannot(
@@ -92,11 +95,11 @@ def draft(affected: Affected, policy: Policy, *, drill: bool = False) -> Draft |
         if place == 0 and len(targets) > 1:
             steps.append(DraftStep(kind="verify", target=uri))
     steps.append(DraftStep(kind="verify"))
-    if policy.keys.revoke or KEY_LOST & set(affected.causes):
+    if policy.keys.revoke or KEY_LOST & set(causes):
         steps.append(DraftStep(kind="revoke"))
     return Draft(
         policy=policy.name,
-        cause=affected.causes,
+        cause=causes,
         former=certificate.fingerprint_sha256,
         title=affected.title,
         names=names,
@@ -106,6 +109,7 @@ def draft(affected: Affected, policy: Policy, *, drill: bool = False) -> Draft |
         why=why,
         drill=drill,
         not_after=certificate.not_after,
+        service=policy.service_of(affected),
     )
 
 

@@ -22,6 +22,8 @@ class Policy:
     issuer: Issuer
     #: In the config's order.
     deployers: tuple[Deployer, ...]
+    #: The same for policies whose issuer is the same: they share its limits. Empty: it is the policy's alone.
+    issuer_id: str = ""
 
     @property
     def name(self) -> str:
@@ -36,6 +38,16 @@ class Policy:
         if self.when is None:
             return True
         return any(self.when.matches(subject_of(each)) for each in (*affected.served, *affected.stored))
+
+    def service_of(self, affected: Affected) -> str:
+        """Values of the label that names services, of all its places, one a line. Empty: there is none."""
+        label = self.keys.service
+        if label is None:
+            return ""
+        places = (*affected.served, *affected.stored)
+        return "\n".join(
+            sorted({each.location.labels[label] for each in places if label in each.location.labels})
+        )
 
     def frozen_at(self, now: datetime) -> bool:
         return any(each.from_ <= now.date() <= each.until for each in self.keys.freeze)
@@ -59,6 +71,7 @@ def _policy(settings: PolicySettings, issuer: IssuerContext, deployer: DeployerC
         when=settings.when,
         issuer=plugin(settings.issuer.config, issuer),
         deployers=tuple(deployer_of(each) for each in settings.deploy),
+        issuer_id=f"{settings.issuer.kind} {settings.issuer.config.model_dump_json()}",
     )
 
 

@@ -12,6 +12,8 @@ from certwatch.remediation.plan import Draft, Unplannable, begins, draft, urgenc
 from certwatch.remediation.policy import Policy, first_fitting
 
 DAY = timedelta(days=1)
+#: Roll-outs of one certificate that come to nothing: each has one issued, and public CAs give five of the same within a week.
+MOST_A_WEEK = 5
 #: Until collectors have surely looked again where something was replaced.
 SEEN_AGAIN = timedelta(hours=1)
 
@@ -33,25 +35,31 @@ def propose(reader: Reader, policies: Sequence[Policy], now: datetime) -> list[D
 
 
 def propose_one(
-    affected: Affected, policies: Sequence[Policy], *, drill: bool = False, for_findings: bool = True
+    affected: Affected,
+    policies: Sequence[Policy],
+    *,
+    drill: bool = False,
+    for_findings: bool = True,
+    lost: bool = False,
 ) -> Draft | Unplannable | None:
-    """By the first policy that fits. None: none does, or that one does not act on these findings."""
+    """`lost`: its key or its CA is compromised. By the first policy that fits. None: none does, or that one does not act on these findings."""
     policy = first_fitting(policies, affected)
     if policy is None or (for_findings and not set(affected.causes) & set(policy.keys.rules)):
         return None
-    return draft(affected, policy, drill=drill)
+    return draft(affected, policy, drill=drill, lost=lost)
 
 
 def take_up(
     book: Book, drafts: Sequence[Draft | Unplannable], policies: Sequence[Policy], now: datetime
 ) -> Iterator[int]:
-    """Write down what nobody does yet: numbers of the new plans. One that has come to nothing too often within a day waits
-    for a person; one that was replaced just now, for the collectors."""
+    """Write down what nobody does yet: numbers of the new plans. One that has come to nothing too often within a day, or a
+    week, waits for a person; one that was replaced just now, for the collectors."""
     keys = {each.name: each.keys for each in policies}
     for each in drafts:
         if (
             isinstance(each, Unplannable)
             or book.tried_since(each.former, now - DAY) >= keys[each.policy].most_tries
+            or book.tried_since(each.former, now - 7 * DAY) >= max(MOST_A_WEEK, keys[each.policy].most_tries)
         ):
             continue
         if book.verified_since(each.former, now - SEEN_AGAIN):

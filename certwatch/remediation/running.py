@@ -3,17 +3,20 @@
 import asyncio
 import fcntl
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from certwatch.inventory.store import InventoryError
-from certwatch.remediation.apply import carry_out
+from certwatch.remediation.apply import LONGEST_WAIT, carry_out
 from certwatch.remediation.book import ACTIVE, BEGUN, Plan
 from certwatch.remediation.failure import RemediationError
 from certwatch.remediation.plan import Draft, Unplannable
 from certwatch.remediation.policy import Policy
 from certwatch.remediation.propose import propose, take_up
+from certwatch.remediation.stopped import frames_of
 from certwatch.remediation.world import World
 from certwatch.telemetry.logs import get_logger
 from certwatch.telemetry.metrics import INCIDENT_SECONDS, REMEDIATION_ACTIVE, REMEDIATION_UNPLANNABLE
@@ -23,6 +26,8 @@ log = get_logger(__name__)
 HOUR = timedelta(hours=1)
 #: Between two looks into the book, in which people may have approved something.
 BOOK_SECONDS = 1.0
+#: After a roll-out that could go neither on nor back.
+STUCK_SECONDS = 60.0
 
 
 class ExecutorLock:
@@ -50,6 +55,13 @@ class ExecutorLock:
             self._file = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Carried:
+    task: asyncio.Task[None]
+    #: As it was when it began.
+    plan: Plan
+
+
 class Remediation:
     """Owned by the event loop."""
 
@@ -58,7 +70,7 @@ class Remediation:
         self._policies = tuple(policies)
         self._every = every
         self._slots = asyncio.Semaphore(at_once)
-        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._tasks: dict[int, _Carried] = {}
         #: What cannot be planned, by the last look.
         self.unplannable: tuple[Unplannable, ...] = ()
 
@@ -71,9 +83,10 @@ class Remediation:
                     await asyncio.sleep(BOOK_SECONDS)
                     await self._begin()
         finally:
-            for task in self._tasks.values():
+            tasks = [each.task for each in self._tasks.values()]
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _round(self) -> None:
         try:
@@ -110,28 +123,32 @@ class Remediation:
         now = self._world.clock()
         INCIDENT_SECONDS.clear()
         for incident in incidents[-20:]:
-            lasted = (incident.ended or now) - incident.at
+            lasted = max(timedelta(0), (incident.ended or now) - incident.at)
             INCIDENT_SECONDS.labels(
                 str(incident.id), str(incident.drill).lower(), str(incident.ended is None).lower()
             ).set(lasted.total_seconds())
+        begun = {each.id for each in active if each.began is not None}
         for plan in active:
-            if plan.id not in self._tasks and await self._may_begin(plan, now):
+            if plan.id not in self._tasks and await self._may_begin(plan, now, begun):
                 task = asyncio.create_task(self._carry(plan.id))
-                self._tasks[plan.id] = task
-                task.add_done_callback(lambda done, id=plan.id: self._ended(id, done))  # type: ignore[misc]
+                self._tasks[plan.id] = _Carried(task, plan)
+                task.add_done_callback(lambda _, id=plan.id: self._tasks.pop(id, None))  # type: ignore[misc]
 
-    def _ended(self, id: int, task: asyncio.Task[None]) -> None:
-        del self._tasks[id]
-        if not task.cancelled() and task.exception() is not None:
-            log.error("remediation_broke", plan=id, error=repr(task.exception()))
-
-    async def _may_begin(self, plan: Plan, now: datetime) -> bool:
+    async def _may_begin(self, plan: Plan, now: datetime, begun: Collection[int]) -> bool:
+        """`begun`: of what is under way, what the book has as begun."""
+        if self._in_the_way(plan):
+            return False
         if plan.state in BEGUN:
             return True
         policy = self._world.policies.get(plan.policy)
         if plan.state != "approved" or policy is None:
             return False
-        if plan.not_before_try is not None and plan.not_before_try > now:
+        # A try that is further off than any can be was set by a clock that was wrong.
+        latest = max(LONGEST_WAIT, policy.keys.spread)
+        if plan.not_before_try is not None and now < plan.not_before_try <= now + latest:
+            return False
+        # The issuer said so: asking it again sooner makes it worse for everybody.
+        if self._world.paused.get(policy.issuer_id or policy.name, 0.0) > time.monotonic():
             return False
         if plan.incident is not None:
             return True  # neither rates nor frozen days keep a compromised key in use
@@ -139,18 +156,36 @@ class Remediation:
             return False
         if plan.began is not None:
             return True
-        begun = await asyncio.to_thread(self._world.book.begun_since, plan.policy, now - HOUR)
-        waiting = sum(1 for id in self._tasks if id != plan.id)
-        return begun < policy.keys.most_per_hour and waiting <= policy.keys.most_per_hour
+        sharing = [
+            each.name
+            for each in self._policies
+            if each.name == policy.name or (each.issuer_id and each.issuer_id == policy.issuer_id)
+        ]
+        count = await asyncio.to_thread(self._world.book.begun_since, sharing, now - HOUR, now)
+        count += sum(1 for id, each in self._tasks.items() if each.plan.policy in sharing and id not in begun)
+        return count < policy.keys.most_per_hour
+
+    def _in_the_way(self, plan: Plan) -> bool:
+        """Another one has the same place in its hands, or the same service."""
+        places = {each.target for each in plan.steps if each.kind == "deploy"}
+        services = set(filter(None, plan.service.split("\n")))
+        return any(
+            services & set(each.plan.service.split("\n"))
+            or places & {step.target for step in each.plan.steps if step.kind == "deploy"}
+            for each in self._tasks.values()
+        )
 
     async def _carry(self, id: int) -> None:
         async with self._slots:
             try:
                 await carry_out(self._world, id)
-            except RemediationError as error:
+                return
+            # Not at once again: whatever it is, a person must see to it.
+            except (RemediationError, InventoryError) as error:
                 log.error("remediation_stuck", plan=id, error=error.message)
-                # Not at once again: whatever it is, a person must see to it.
-                await asyncio.sleep(60)
+            except Exception as error:
+                log.error("remediation_broke", plan=id, frames=frames_of(error))
+        await asyncio.sleep(STUCK_SECONDS)
 
 
 def planned(drafts: Sequence[Draft | Unplannable]) -> tuple[list[Draft], list[Unplannable]]:

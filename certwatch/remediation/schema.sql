@@ -20,7 +20,9 @@ CREATE TABLE plans (
     chain BLOB,                   -- PEM of the new certificate. NULL: there is none yet
     not_before_try INTEGER,       -- it is not tried before that
     tries INTEGER NOT NULL DEFAULT 0,
-    why TEXT                      -- of its state, for people
+    why TEXT,                     -- of its state, for people
+    orders INTEGER NOT NULL DEFAULT 0,  -- certificates that were asked for
+    service TEXT NOT NULL DEFAULT ''    -- one at a time of those that have the same; '': none
 ) STRICT;
 CREATE UNIQUE INDEX plans_active ON plans (former)
     WHERE state IN ('waiting', 'approved', 'running', 'verifying', 'rolling-back');

@@ -1,4 +1,6 @@
-"""A step that came to nothing."""
+"""Why a roll-out does not go on."""
+
+import traceback
 
 
 class StepFailed(Exception):
@@ -9,3 +11,12 @@ class StepFailed(Exception):
         self.why = why
         self.again = again
         self.retry_after = retry_after
+
+
+class TurnedAway(Exception):
+    """A person has given it another direction meanwhile: the book says which."""
+
+
+def frames_of(error: BaseException) -> str:
+    """Of something that nobody expected, for the log."""
+    return "".join(traceback.format_exception(error)[-5:])

@@ -12,14 +12,13 @@ from certwatch.model.observation import LookError, Observation
 from certwatch.plugins import registry
 from certwatch.plugins.collector import CollectError, CollectorContext
 from certwatch.plugins.deployer import Deployer, DeployFailed, Target
-from certwatch.remediation.material import split_pem
 from certwatch.remediation.stopped import StepFailed
 from certwatch.remediation.world import Look
 
 #: Between two looks: short at first, since a reload takes moments.
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 5.0
 #: Further looks at all, so many seconds apart at most, that must show it as well.
-CONFIRMATIONS, LONGEST_SETTLE = 2, 1.0
+CONFIRMATIONS, LONGEST_SETTLE = 4, 0.5
 #: Places named in a message.
 NAMED = 3
 
@@ -93,11 +92,10 @@ def shows(seen: Observation | None, chain: Sequence[bytes]) -> str | None:
 
 
 async def until_shown(
-    look: Look, uris: Sequence[str], chain_pem: bytes, within: timedelta, *, enough: int | None = None
+    look: Look, uris: Sequence[str], chain: Sequence[bytes], within: timedelta, *, enough: int | None = None
 ) -> None:
-    """Until all of `uris`, or `enough` of them, show it, and go on showing it: for a while after a reload, former workers
-    still answer some clients. Raises StepFailed naming those that do not."""
-    chain = split_pem(chain_pem)
+    """`chain`: DER, leaf first. Until all of `uris`, or `enough` of them, show it, and go on showing it: for a while after
+    a reload, former workers still answer some clients, and behind one address there may be many servers. Raises StepFailed naming those that do not."""
     waiting = dict.fromkeys(uris, "was not looked at")
     total = len(waiting)
     wanted = total if enough is None else min(enough, total)

@@ -36,4 +36,5 @@ class World:
     step: Callable[[str], Awaitable[None]] = _pass
     #: By plan. In memory alone: after a crash another certificate is issued.
     material: dict[int, Material] = field(default_factory=dict)
-    sleep: Callable[[float], Awaitable[None]] | None = None
+    #: Issuers that have had enough, by `Policy.issuer_id`: until when, by the monotonic clock.
+    paused: dict[str, float] = field(default_factory=dict)

@@ -1,6 +1,6 @@
 """Servers in miniature for roll-outs: files that are read at every handshake, an inventory, an issuer that can misbehave."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -94,7 +94,11 @@ class Stage:
     stuck: dict[str, bytes] = field(default_factory=dict)
     looked_again: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    #: Each step that was reached, in order.
+    steps: list[str] = field(default_factory=list)
     crash_at: str | None = None
+    #: Done once when that step is reached.
+    meanwhile: dict[str, Callable[[], Any]] = field(default_factory=dict)
 
     @property
     def clock(self) -> FakeClock:
@@ -105,6 +109,8 @@ class Stage:
         return tuple(split_pem(data))
 
     async def look(self, uris: Sequence[str]) -> Mapping[str, Observation]:
+        if "look" in self.meanwhile:
+            self.meanwhile.pop("look")()
         found = {}
         for uri in uris:
             path = self.files.get(uri)
@@ -119,6 +125,9 @@ class Stage:
         return found
 
     async def step(self, name: str) -> None:
+        self.steps.append(name)
+        if name in self.meanwhile:
+            self.meanwhile.pop(name)()
         if name == self.crash_at:
             self.crash_at = None
             raise Crash(name)
