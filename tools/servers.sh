@@ -31,6 +31,7 @@ need tinyproxy tinyproxy
 need microsocks microsocks
 need tsql freetds-bin
 need cfssl golang-cfssl
+need strace strace
 need knotd knot
 need certbot certbot
 need lego lego

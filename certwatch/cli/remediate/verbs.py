@@ -75,7 +75,9 @@ def plan(certificate: str | None, save: bool, as_json: bool, config: Path | None
 @click.option("--why", required=True, metavar="TEXT", help="For the book and the ledger.")
 @click.option("--by", metavar="NAME", help="Who. Else: whoever is logged in.")
 @click.option(
-    "--withdraw", is_flag=True, help="Take your approval back, or give the plan up before it has begun."
+    "--withdraw",
+    is_flag=True,
+    help="Take your approval back (what is under way is rolled back), or give the plan up before it has begun.",
 )
 @json_option
 @config_option

@@ -1,9 +1,9 @@
 """Certificate and key in files: put there by rename, with owner, mode and SELinux context as they were; then a reload."""
 
 import asyncio
-import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import ClassVar
 from urllib.parse import unquote, urlsplit
@@ -13,12 +13,15 @@ from cryptography.hazmat.primitives import serialization
 from certwatch.plugins.deployer import DeployerConfig, DeployerContext, DeployFailed, Material, Target
 from certwatch.remediation.deployers.replaced import (
     FilesOfServer,
+    Held,
     Replaced,
     TakingUp,
     kept_beside,
     pattern,
+    put_back,
     read_file,
     replace_files,
+    resolved,
     told,
 )
 from certwatch.x509.der import read
@@ -29,13 +32,6 @@ class FilesConfig(FilesOfServer):
     #: Where the key is: "{folder}/{stem}.key". {name}: the whole name; {first}: up to its first dot. None: in the same
     #: file, or beside it under a usual name.
     key: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Pair:
-    certificate: Path
-    #: The same as `certificate`: one file holds both.
-    key: Path
 
 
 class FilesDeployer:
@@ -68,75 +64,77 @@ class FilesDeployer:
         await asyncio.to_thread(self._forget, target)
 
     def _deploy(self, target: Target, material: Material) -> None:
-        path = _resolved(target)
-        with told(path):
-            begun = kept_beside(path).exists() and _holds_former(kept_beside(path), target)
+        with self._opened(target) as (certificate, key):
+            begun = _holds_former(certificate.kept(), target)
+            if not begun:
+                _check_former(certificate.read(), target)
+            if key is None:
+                raise DeployFailed(
+                    "not-found",
+                    'its key was not found in it or beside it. Say where it is: key: "{folder}/{stem}.key"',
+                )
             if not begun:
                 # Of an earlier roll-out, which could not tidy up.
-                self._forget(target)
-            if not begun:
-                _check_former(path, target)
-            pair = self._pair(path)
+                for each in (certificate, key):
+                    each.forget()
             # Both are kept before anything is written; the certificate's last, which says that both are.
-            if pair.key != pair.certificate and not kept_beside(pair.key).exists():
-                replace_files(
-                    Replaced(kept_beside(pair.key), pair.key.read_bytes(), like=pair.key, secret=True)
-                )
-            if not begun:
-                held = pair.certificate.read_bytes()
-                replace_files(
-                    Replaced(kept_beside(pair.certificate), held, like=pair.certificate, secret=True)
-                )
-            if pair.key == pair.certificate:
-                replace_files(Replaced(path, material.chain_pem + material.key_pem, like=path, secret=True))
+            if key.path != certificate.path and key.kept() is None:
+                key.keep()
+            if certificate.kept() is None:
+                certificate.keep()
+            if key.path == certificate.path:
+                replace_files(Replaced(certificate, material.chain_pem + material.key_pem, secret=True))
             else:
                 replace_files(
-                    Replaced(pair.key, material.key_pem, like=pair.key, secret=True),
-                    Replaced(pair.certificate, material.chain_pem, like=pair.certificate, secret=False),
+                    Replaced(key, material.key_pem, secret=True),
+                    Replaced(certificate, material.chain_pem, secret=False),
                 )
 
     def _present(self, target: Target) -> tuple[bytes, ...]:
-        path = _resolved(target)
+        path = _path(target)
         with told(path):
             return tuple(_certificates(read_file(path)))
 
     def _undo(self, target: Target) -> None:
-        path = _resolved(target)
-        with told(path):
-            if not kept_beside(path).exists():
+        with self._opened(target) as (certificate, key):
+            if not _holds_former(certificate.kept(), target):
                 return
-            key = self._key_beside(path)
-            former = kept_beside(path).read_bytes()
-            found = [Replaced(path, former, like=path, secret=b"PRIVATE KEY" in former)]
-            if key is not None and key != path and kept_beside(key).exists():
-                found.insert(0, Replaced(key, kept_beside(key).read_bytes(), like=key, secret=True))
-            replace_files(*found)
+            put_back(*(each for each in dict.fromkeys((key, certificate)) if each is not None))
 
     def _forget(self, target: Target) -> None:
-        path = _resolved(target)
-        with told(path):
-            key = self._key_beside(path)
+        with self._opened(target) as (certificate, key):
+            kept = certificate.kept()
+            if kept is not None and not _holds_former(kept, target):
+                return  # another roll-out's
             # The certificate's first: as long as it is there, both are.
-            for each in (path, key):
+            for each in (certificate, key):
                 if each is not None:
-                    kept_beside(each).unlink(missing_ok=True)
+                    each.forget()
 
-    def _pair(self, path: Path) -> _Pair:
-        key = self._key_beside(path)
-        if key is None:
-            raise DeployFailed(
-                "not-found",
-                'its key was not found in it or beside it. Say where it is: key: "{folder}/{stem}.key"',
-            )
-        return _Pair(path, key)
+    @contextmanager
+    def _opened(self, target: Target) -> Iterator[tuple[Held, Held | None]]:
+        """The certificate's file, and its key's: the same where one file holds both. None: it is not known."""
+        path = _path(target)
+        with told(path), ExitStack() as stack:
+            path = resolved(path)
+            certificate = stack.enter_context(Held(path))
+            key = self._key_beside(path)
+            if key is None or key == path:
+                yield certificate, certificate if key == path else None
+            else:
+                yield certificate, stack.enter_context(Held(key))
 
     def _key_beside(self, path: Path) -> Path | None:
         """Its key's file: by the config, or the first under a usual name whose key is the certificate's."""
         if self._config.key is not None:
             text = self._config.key.replace("{folder}", str(path.parent)).replace("{stem}", path.stem)
             text = text.replace("{first}", path.name.partition(".")[0])
-            return Path(os.path.realpath(text.replace("{name}", path.name)))
-        data = read_file(path)
+            return resolved(Path(text.replace("{name}", path.name)))
+        try:
+            data = read_file(path)
+        except FileNotFoundError:
+            # Somebody has removed it in the middle of a roll-out.
+            data = read_file(kept_beside(path)) if kept_beside(path).exists() else b""
         if b"PRIVATE KEY" in data:
             return path
         found = _certificates(data)
@@ -157,7 +155,7 @@ class FilesDeployer:
         candidates += [folder.parent / "private" / f"{stem}.key", folder.parent / "private" / f"{stem}.pem"]
         for each in candidates:
             if each != path and each.is_file():
-                key = Path(os.path.realpath(each))
+                key = resolved(each)
                 # Kept: a crash came between the two files, which do not fit together for the moment.
                 if kept_beside(key).exists() or _is_key_of(key, found[0]):
                     return key
@@ -172,21 +170,20 @@ def _path_of(target: Target) -> Path | None:
     return Path(unquote(parts.path))
 
 
-def _resolved(target: Target) -> Path:
-    """What is written is the file, not the symbolic link that leads to it."""
+def _path(target: Target) -> Path:
     path = _path_of(target)
     if path is None:
         raise DeployFailed("other", "is not a plain file")
-    return Path(os.path.realpath(path))
+    return path
 
 
-def _holds_former(path: Path, target: Target) -> bool:
-    found = _certificates(read_file(path))
+def _holds_former(data: bytes | None, target: Target) -> bool:
+    found = _certificates(data or b"")
     return bool(found) and read(found[0]).fingerprint_sha256 == target.former.fingerprint_sha256
 
 
-def _check_former(path: Path, target: Target) -> None:
-    if not _holds_former(path, target):
+def _check_former(data: bytes, target: Target) -> None:
+    if not _holds_former(data, target):
         raise DeployFailed(
             "changed", "holds another certificate than the one that was planned to go. Plan it anew"
         )
@@ -204,6 +201,4 @@ def _is_key_of(path: Path, der: bytes) -> bool:
         )
     except (OSError, ValueError, TypeError, DeployFailed):
         return False
-    import hashlib
-
     return hashlib.sha256(public).digest() == read(der).spki_sha256

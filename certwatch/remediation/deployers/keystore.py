@@ -1,8 +1,8 @@
 """A PKCS#12 keystore with one key and its chain: written anew under the same passphrase and name."""
 
 import asyncio
-import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 from urllib.parse import unquote, urlsplit
@@ -15,12 +15,13 @@ from cryptography.hazmat.primitives.serialization.pkcs12 import PKCS12KeyAndCert
 from certwatch.plugins.deployer import DeployerConfig, DeployerContext, DeployFailed, Material, Target
 from certwatch.remediation.deployers.replaced import (
     FilesOfServer,
+    Held,
     Replaced,
     TakingUp,
-    kept_beside,
     pattern,
-    read_file,
+    put_back,
     replace_files,
+    resolved,
     told,
 )
 from certwatch.remediation.material import split_pem
@@ -59,21 +60,35 @@ class KeystoreDeployer:
             await asyncio.to_thread(self._undo, target)
 
     async def forget(self, target: Target) -> None:
-        path = _resolved(target)
-        with told(path):
-            await asyncio.to_thread(lambda: kept_beside(path).unlink(missing_ok=True))
+        await asyncio.to_thread(self._forget, target)
 
     def _deploy(self, target: Target, material: Material) -> None:
-        path = _resolved(target)
-        with told(path):
-            kept = kept_beside(path)
-            former = self._read(kept) if kept.exists() else None
-            if former is None or not _is_former(former, target):
-                former = self._read(path)
+        with self._opened(target) as file:
+            former = self._kept(file, target)
+            if former is None:
+                former = self._read(file.path, file.read())
                 _check(former, target)
-                replace_files(Replaced(kept, read_file(path), like=path, secret=True))
-            data = self._made(former, material)
-            replace_files(Replaced(path, data, like=path, secret=True))
+                file.keep()
+            replace_files(Replaced(file, self._made(former, material), secret=True))
+
+    def _kept(self, file: Held, target: Target) -> PKCS12KeyAndCertificates | None:
+        """None: nothing is kept, or another roll-out's."""
+        data = file.kept()
+        if data is None:
+            return None
+        found = self._read(file.path, data)
+        return found if _is_former(found, target) else None
+
+    def _forget(self, target: Target) -> None:
+        with self._opened(target) as file:
+            if file.kept() is None or self._kept(file, target) is not None:
+                file.forget()
+
+    @contextmanager
+    def _opened(self, target: Target) -> Iterator[Held]:
+        path = _path(target)
+        with told(path), Held(resolved(path)) as file:
+            yield file
 
     def _made(self, former: PKCS12KeyAndCertificates, material: Material) -> bytes:
         leaf, *above = (x509.load_der_x509_certificate(each) for each in split_pem(material.chain_pem))
@@ -86,9 +101,8 @@ class KeystoreDeployer:
         return pkcs12.serialize_key_and_certificates(name, key, leaf, above, protection)  # type: ignore[arg-type]
 
     def _present(self, target: Target) -> tuple[bytes, ...]:
-        path = _resolved(target)
-        with told(path):
-            found = self._read(path)
+        with self._opened(target) as file:
+            found = self._read(file.path, file.read())
         return tuple(
             each.certificate.public_bytes(serialization.Encoding.DER)
             for each in (found.cert, *_above(found))
@@ -96,11 +110,9 @@ class KeystoreDeployer:
         )
 
     def _undo(self, target: Target) -> None:
-        path = _resolved(target)
-        with told(path):
-            if kept_beside(path).exists():
-                former = kept_beside(path).read_bytes()
-                replace_files(Replaced(path, former, like=path, secret=True))
+        with self._opened(target) as file:
+            if self._kept(file, target) is not None:
+                put_back(file)
 
     def _passphrase(self) -> bytes:
         try:
@@ -111,8 +123,7 @@ class KeystoreDeployer:
             ) from error
         return lines[0] if lines else b""
 
-    def _read(self, path: Path) -> PKCS12KeyAndCertificates:
-        data = read_file(path)
+    def _read(self, path: Path, data: bytes) -> PKCS12KeyAndCertificates:
         try:
             return pkcs12.load_pkcs12(data, self._passphrase())
         except ValueError as error:
@@ -128,11 +139,11 @@ def _path_of(target: Target) -> Path | None:
     return Path(unquote(parts.path))
 
 
-def _resolved(target: Target) -> Path:
+def _path(target: Target) -> Path:
     path = _path_of(target)
     if path is None:
         raise DeployFailed("other", "is not a PKCS#12 keystore")
-    return Path(os.path.realpath(path))
+    return path
 
 
 def _above(found: PKCS12KeyAndCertificates) -> list[pkcs12.PKCS12Certificate]:

@@ -90,12 +90,11 @@ class KubernetesDeployer:
         async with self._client(target) as client:
             present = await _get(client, secret.path)
             kept = await _get_or_none(client, secret.former_path)
-            if kept is not None and not _is_former(_certificates(kept, secret, target), target):
-                # Of an earlier roll-out, which could not tidy up.
-                await client.delete(secret.former_path)
-                kept = None
-            if kept is None:
+            if kept is None or not _is_former(_certificates(kept, secret, target), target):
                 self._check(present, secret, target)
+                if kept is not None:
+                    # Of an earlier roll-out, which could not tidy up.
+                    await client.delete(secret.former_path)
                 await client.create(secret.folder, _encode(_former(present, secret)))
             else:
                 self._check_ours(present, secret, target)
@@ -114,7 +113,7 @@ class KubernetesDeployer:
         secret = self._secret(target)
         async with self._client(target) as client:
             kept = await _get_or_none(client, secret.former_path)
-            if kept is None:
+            if kept is None or not _is_former(_certificates(kept, secret, target), target):
                 return
             present = await _get(client, secret.path)
             self._check_ours(present, secret, target)
@@ -124,7 +123,8 @@ class KubernetesDeployer:
     async def forget(self, target: Target) -> None:
         secret = self._secret(target)
         async with self._client(target) as client:
-            if await _get_or_none(client, secret.former_path) is not None:
+            kept = await _get_or_none(client, secret.former_path)
+            if kept is not None and _is_former(_certificates(kept, secret, target), target):
                 await client.delete(secret.former_path)
 
     def _secret(self, target: Target) -> _Secret:
