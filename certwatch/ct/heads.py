@@ -121,7 +121,7 @@ def parse_sth(data: bytes | str) -> SignedHead:
     """The answer to `get-sth`, and what `to_json` made. Raises Malformed."""
     try:
         said = msgspec.json.decode(data, type=_STH)
-    except (msgspec.MsgspecError, UnicodeError, binascii.Error) as error:
+    except (msgspec.MsgspecError, UnicodeError, binascii.Error, RecursionError) as error:
         raise Malformed(f"no signed tree head: {str(error)[:100]}") from error
     return _head(
         said.tree_size, said.sha256_root_hash, said.timestamp, said.tree_head_signature, said.checkpoint

@@ -93,11 +93,20 @@ def _mapped(host: str) -> Iterator[str]:
         yield host.lower()
         return
     # UTS 46 maps by compatibility and case; IDNA 2003 takes ß for ss, IDNA 2008 leaves it.
-    mapped = unicodedata.normalize("NFKC", host.translate(_IGNORED).translate(_DOTS)).translate(_DOTS)
+    mapped = _compatible(host)
     yield from {
         unicodedata.normalize("NFKC", mapped.lower()),
         unicodedata.normalize("NFKC", mapped.casefold()),
     }
+
+
+def _compatible(text: str) -> str:
+    return unicodedata.normalize("NFKC", text.translate(_IGNORED).translate(_DOTS)).translate(_DOTS)
+
+
+def mapped_text(text: str) -> str:
+    """Text in which a name may stand somewhere, as names in it are mapped."""
+    return unicodedata.normalize("NFKC", _compatible(text).lower())
 
 
 def _labels(host: str) -> Labels:

@@ -6,6 +6,7 @@ where these octets stand is read, whatever is around it; what cannot be read the
 are searched instead. A certificate without any such place, and that is none, is searched whole.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -22,8 +23,11 @@ Source = Literal["dns", "ip", "uri", "email", "dirname", "other", "cn", "organis
 SAN = b"\x55\x1d\x11"
 CN = b"\x55\x04\x03"
 ORGANISATION = b"\x55\x04\x0a"
-#: Places that are read; a certificate with more is searched whole.
+#: Places that are read, of each of the three; a certificate with more is searched as well.
 MOST_PLACES = 64
+#: Characters of names that are no plain host names, and have many readings; a certificate with more is searched as well.
+MOST_ODD = 32 << 10
+_PLAIN = re.compile(r"[A-Za-z0-9_.*-]*")
 #: Names of one certificate.
 MOST_NAMES = 20_000
 
@@ -49,8 +53,15 @@ class Names:
     organisations: list[str] = field(default_factory=list)
     #: SHA-256 of the SubjectPublicKeyInfo. None: not found.
     key: bytes | None = None
-    #: Bytes that should hold names and cannot be read.
-    unreadable: list[bytes] = field(default_factory=list)
+    #: Where names should be that cannot be read; or more of them than are looked at. To the end: what it is that follows is not
+    #: known. None: there is no such place.
+    unreadable_from: int | None = None
+    #: Characters so far that are not of a plain host name.
+    odd: int = 0
+
+    def unreadable(self, place: int) -> None:
+        before = self.unreadable_from
+        self.unreadable_from = place if before is None else min(before, place)
 
 
 def match(data: bytes, watch: WatchList) -> list[Match]:
@@ -72,7 +83,8 @@ def match(data: bytes, watch: WatchList) -> list[Match]:
             found[Match(item=wanted, source="organisation", name=organisation[:200])] = None
     if names.key in watch.keys and names.key is not None:
         found[Match(item=names.key.hex(), source="key", name="")] = None
-    for region in names.unreadable:
+    if names.unreadable_from is not None:
+        region = data[names.unreadable_from :]
         for item in watch.possible(region):
             found[Match(item=item.text, source="unreadable", name="")] = None
         for organisation in watch.possible_organisations(region):
@@ -83,20 +95,20 @@ def match(data: bytes, watch: WatchList) -> list[Match]:
 def read_names(data: bytes) -> Names:
     """Of a certificate or TBSCertificate. Never raises."""
     names = Names()
-    places = list(_places(data, SAN))
-    for place in places[:MOST_PLACES]:
+    places = _places(data, SAN, names)
+    for place in places:
         _alternative_names(data, place, names)
-    for place in list(_places(data, CN))[:MOST_PLACES]:
+    for place in _places(data, CN, names):
         _common_name(data, place, names)
-    for place in list(_places(data, ORGANISATION))[:MOST_PLACES]:
+    for place in _places(data, ORGANISATION, names):
         value = _value(data, place + len(ORGANISATION))
         if value is None:
-            names.unreadable.append(data[place:])
+            names.unreadable(place)
         else:
             names.organisations += texts(value[1], value[0])
     names.key = _key(data)
-    if len(places) > MOST_PLACES or (not places and names.key is None):
-        names.unreadable.append(data)
+    if not places and names.key is None:
+        names.unreadable(0)
     return names
 
 
@@ -126,11 +138,17 @@ def _key(data: bytes) -> bytes | None:
     return None if found is None else sha256(found).digest()
 
 
-def _places(data: bytes, identifier: bytes) -> Iterator[int]:
+def _places(data: bytes, identifier: bytes, names: Names) -> list[int]:
+    """Where it stands; of more than are read, what follows is searched."""
+    found: list[int] = []
     position = data.find(identifier)
     while position >= 0:
-        yield position
+        if len(found) == MOST_PLACES:
+            names.unreadable(position)
+            break
+        found.append(position)
         position = data.find(identifier, position + 1)
+    return found
 
 
 def _value(data: bytes, position: int) -> tuple[int, bytes] | None:
@@ -155,11 +173,22 @@ def _flat(found: ber.Element, depth: int) -> Iterator[ber.Element]:
 
 def _common_name(data: bytes, place: int, names: Names) -> None:
     value = _value(data, place + len(CN))
-    if value is None:
-        names.unreadable.append(data[place:])
-        return
-    for text in texts(value[1], value[0]):
-        names.hosts += [(labels, "cn") for labels in hosts(text)]
+    try:
+        if value is None:
+            raise Unreadable("no string")
+        _hosts(value[1], value[0], "cn", names)
+    except Unreadable:
+        names.unreadable(place)
+
+
+def _hosts(value: bytes, tag: int, source: Source, names: Names, fewest: int = 1) -> None:
+    """`fewest`: labels. Raises Unreadable: there is more than is looked at."""
+    for text in texts(value, tag):
+        if not _PLAIN.fullmatch(text):
+            names.odd += len(text)
+            if names.odd > MOST_ODD:
+                raise Unreadable(f"more than {MOST_ODD} characters of odd names")
+        names.hosts += [(labels, source) for labels in hosts(text) if len(labels) >= fewest]
 
 
 def _alternative_names(data: bytes, place: int, names: Names) -> None:
@@ -179,7 +208,7 @@ def _alternative_names(data: bytes, place: int, names: Names) -> None:
                 raise Unreadable(f"more than {MOST_NAMES} names")
             _general_name(name, names)
     except Unreadable:
-        names.unreadable.append(data[place:])
+        names.unreadable(place)
 
 
 def _ends_extension(data: bytes, place: int, after: int) -> bool:
@@ -203,20 +232,17 @@ def _general_name(name: ber.Element, names: Names) -> None:
         if name.tag & 0x20:
             content = b"".join(each.content for each in _flat(name, 4))
         source: Source = "dns" if kind == 2 else "email" if kind == 1 else "uri"
-        for text in texts(content):
-            names.hosts += [(labels, source) for labels in hosts(text)]
+        _hosts(content, 0x16, source, names)
     elif kind == 7:
         if len(content) in (4, 16):
             names.addresses.append(ip_address(content))
         elif len(content) in (8, 32):
             # With a mask, as name constraints have it: somebody may take the address.
             names.addresses.append(ip_address(content[: len(content) // 2]))
-        for text in texts(content):
-            names.hosts += [(labels, "ip") for labels in hosts(text) if len(labels) > 1]
+        _hosts(content, 0x16, "ip", names, fewest=2)
     elif kind == 0:
         # SRVName, SmtpUTF8Mailbox and others: whatever strings are in it.
         for each in _flat(name, 6):
             if each.tag != 0x06:
-                for text in texts(each.content, each.tag):
-                    names.hosts += [(labels, "other") for labels in hosts(text)]
+                _hosts(each.content, each.tag, "other", names)
     # A directoryName's CN is found where all CNs are.

@@ -8,7 +8,8 @@ unless there is no subjectAltName. An entry is *plain*, and passed over, only if
 2. each of these names is of letters, digits, "-", "_", "." and "*" only, has no A-label, and its last two labels are whole and
    without wildcard: then its only reading is itself in lower case, and an item of two labels or more matches it only if its own
    last two labels are the same. They are looked up in a set; so is the last label for items of one label;
-3. each value behind 55 04 03 is a string in short form that was looked at in the same way, or in full once, and remembered;
+3. each value behind 55 04 03, of which there are fewer than 64, is a string in short form that was looked at in the same way, or
+   in full once, and remembered;
 4. where organisations, addresses or keys are watched: the same for each value behind 55 04 0a, no name that ends in a
    number, and a key that is not among them.
 
@@ -21,7 +22,7 @@ from hashlib import sha256
 from operator import itemgetter
 
 from certwatch.ct.hosts import a_label_is_canonical, hosts, texts
-from certwatch.ct.names import spki
+from certwatch.ct.names import MOST_PLACES, spki
 from certwatch.ct.watch import WatchList, folded
 
 _TYPES = (b"\0\0", b"\0\1")
@@ -157,7 +158,9 @@ class Prefilter:
         # 3. Common names, the issuer's too.
         place = find(b"\x55\x04\x03", start, end)
         known = self._common_names
+        left = MOST_PLACES
         while place >= 0:
+            left -= 1
             value = place + 5
             key = leaf[place + 3 : value + leaf[place + 4]]
             plain = known.get(key)
@@ -165,7 +168,7 @@ class Prefilter:
                 if key[1] > 0x7F or value + key[1] > end:
                     return False
                 plain = self._common_name(key, add)
-            if not plain:
+            if not plain or not left:
                 return False
             place = find(b"\x55\x04\x03", value, end)
         # 4. What else is watched.
@@ -256,7 +259,9 @@ class Prefilter:
     def _organisations_are_plain(self, leaf: bytes, start: int, end: int) -> bool:
         known = self._organisations
         place = leaf.find(b"\x55\x04\x0a", start, end)
+        left = MOST_PLACES
         while place >= 0:
+            left -= 1
             value = place + 5
             key = leaf[place + 3 : value + leaf[place + 4]]
             plain = known.get(key)
@@ -269,7 +274,7 @@ class Prefilter:
                 if len(known) >= _REMEMBERED:
                     known.clear()
                 known[key] = plain
-            if not plain:
+            if not plain or not left:
                 return False
             place = leaf.find(b"\x55\x04\x0a", value, end)
         return True

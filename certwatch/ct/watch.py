@@ -3,16 +3,21 @@ thousand."""
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
-from certwatch.ct.hosts import UNREADABLE, Labels, hosts
+from certwatch.ct.hosts import UNREADABLE, Labels, hosts, mapped_text
 
 Network = IPv4Network | IPv6Network
 
 MAX_ITEMS = 1_000_000
+#: Full stops that are looked at in what cannot be read; a certificate with more matches all that is watched. None has a thousandth.
+MOST_DOTS = 100_000
+#: Characters, times names, that are compared in what cannot be read.
+MOST_COMPARED = 4_000_000_000
+_PART, _OVERLAP = 1 << 20, 1 << 12
+_NEVER = re.compile(rb"(?!)")
 _HOST = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?\.)*[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?")
 #: Left out when organisations are compared: what companies add and leave out.
 _FILLING = re.compile(r"[\W_]+")
@@ -107,6 +112,13 @@ class WatchList:
     _by_tail: dict[tuple[str, str], list[Item]] = field(default_factory=dict)
     _by_last: dict[str, list[Item]] = field(default_factory=dict)
     _first_parts: frozenset[str] = frozenset()
+    #: Lengths that last labels, and those before them, have.
+    _lengths: tuple[int, ...] = ()
+    _first_lengths: tuple[int, ...] = ()
+    #: A full stop in front of what a last label begins with.
+    _dots: re.Pattern[bytes] = _NEVER
+    #: Items with A-labels, as they are shown, mapped.
+    _shown: Mapping[str, tuple[Item, ...]] = field(default_factory=dict)
 
     @classmethod
     def make(
@@ -141,6 +153,16 @@ class WatchList:
         self.tails = frozenset(f"{second}.{last}".encode() for last, second in self._by_tail)
         self.single = frozenset(each.labels[0].encode() for each in unique if len(each.labels) == 1)
         self._first_parts = frozenset(second for _, second in self._by_tail)
+        self._lengths = tuple(sorted(set(map(len, self._by_last))))
+        self._first_lengths = tuple(sorted(set(map(len, self._first_parts))))
+        if self._by_last:
+            firsts = b"".join(re.escape(each[:1].encode()) for each in sorted(self._by_last))
+            self._dots = re.compile(rb"\.(?=[" + firsts + rb"])")
+        shown: dict[str, list[Item]] = {}
+        for each in unique:
+            if any(label.startswith("xn--") for label in each.labels[:2]):
+                shown.setdefault(_shown(each), []).append(each)
+        self._shown = {text: tuple(items) for text, items in shown.items()}
         return self
 
     def __bool__(self) -> bool:
@@ -185,46 +207,93 @@ class WatchList:
 
     def possible(self, region: bytes) -> list[Item]:
         """Items of which some name could be in bytes that no parser can read: in any case, with anything between the letters
-        that is no letter, digit or sign, UTF-8, UTF-16 and UTF-32 alike."""
+        that is no letter, digit or sign, UTF-8, UTF-16 and UTF-32 alike. All, if there is more in them than is looked at."""
         if self.is_everything:
             return [each for each in self.items if not each.labels]
         found: dict[Item, None] = {}
-        for text in (region.translate(_FOLD, _DROPPED), region.translate(_FOLD)):
-            for each in self._possible(text):
-                found[each] = None
-        for each in self.items:
-            if each not in found and any(label.startswith("xn--") for label in each.labels[:2]):
-                shown = _shown(each)
-                if any(shown.encode(code, "ignore") in region.lower() for code in ("utf-8", "latin-1")):
+        seen = _Seen()
+        for part in _parts(region):
+            texts = [part.translate(_FOLD, _DROPPED), part.translate(_FOLD)]
+            if not part.isascii():
+                mapped = [mapped_text(part.decode(code, "ignore")) for code in ("utf-8", "latin-1")]
+                texts += [each.encode("utf-8", "ignore") for each in mapped]
+                self._possible_shown(part, mapped, found)
+            for text in texts:
+                for each in self._possible(text, seen):
                     found[each] = None
+            if seen.dots > MOST_DOTS:
+                return list(self.items)
         return list(found)
 
     def possible_organisations(self, region: bytes) -> list[str]:
         """As `possible`, of organisations."""
         if not self.organisations:
             return []
-        text = "\0".join(folded(region.decode(code, "ignore")) for code in ("utf-8", "latin-1"))
-        return [shown for plain, shown in self.organisation_names.items() if plain in text]
+        found: dict[str, None] = {}
+        for part in _parts(region):
+            text = "\0".join(folded(part.decode(code, "ignore")) for code in ("utf-8", "latin-1"))
+            for plain, shown in self.organisation_names.items():
+                if plain in text:
+                    found[shown] = None
+        return list(found)
 
-    def _possible(self, text: bytes) -> Iterator[Item]:
-        for dot in _DOT.finditer(text):
-            before = text[max(0, dot.start() - 63) : dot.start()].decode("latin-1")
+    def _possible(self, text: bytes, seen: "_Seen") -> Iterator[Item]:
+        for dot in self._dots.finditer(text):
+            seen.dots += 1
+            if seen.dots > MOST_DOTS:
+                return
             behind = text[dot.end() : dot.end() + 63].decode("latin-1")
-            lasts = [behind[:end] for end in range(1, len(behind) + 1) if behind[:end] in self._by_last]
+            lasts = [behind[:each] for each in self._lengths if behind[:each] in self._by_last]
             if not lasts:
                 continue
+            before = text[max(0, dot.start() - 63) : dot.start()].decode("latin-1")
+            firsts = [before[-each:] for each in self._first_lengths if before[-each:] in self._first_parts]
             is_wild = before.endswith(("*", "?"))
-            seconds = {before[start:] for start in range(len(before)) if before[start:] in self._first_parts}
             for last in lasts:
-                for item in self._by_last[last]:
-                    if len(item.labels) == 1 or is_wild or item.labels[1] in seconds:
-                        yield item
+                if last not in seen.lasts:
+                    seen.lasts.add(last)
+                    yield from (each for each in self._by_last[last] if len(each.labels) == 1)
+                if is_wild and last not in seen.wild:
+                    seen.wild.add(last)
+                    yield from self._by_last[last]
+                for first in firsts:
+                    yield from self._by_tail.get((last, first), ())
+
+    def _possible_shown(self, part: bytes, mapped: Sequence[str], found: dict[Item, None]) -> None:
+        """As their U-labels."""
+        if not self._shown:
+            return
+        wide = [
+            mapped_text(part[start:].decode(code, "ignore"))
+            for code, width in (("utf-16-be", 2), ("utf-32-be", 4))
+            for start in range(width)
+        ]
+        text = "\0".join((*mapped, *wide))
+        is_too_much = len(text) * len(self._shown) > MOST_COMPARED
+        for shown, items in self._shown.items():
+            if is_too_much or shown in text:
+                for each in items:
+                    found[each] = None
+
+
+@dataclass(slots=True)
+class _Seen:
+    """In one certificate: so that nothing is looked at again and again."""
+
+    dots: int = 0
+    lasts: set[str] = field(default_factory=set)
+    wild: set[str] = field(default_factory=set)
+
+
+def _parts(region: bytes) -> Iterator[bytes]:
+    """So that what is made of it stays small; each begins with the end of the one before, so that no name is cut in two."""
+    for start in range(0, max(1, len(region)), _PART):
+        yield region[max(0, start - _OVERLAP) : start + _PART]
 
 
 _FOLD = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ", b"abcdefghijklmnopqrstuvwxyz")
 #: Controls and NUL, which hide between letters; letters of more than one byte keep theirs.
 _DROPPED = bytes([*range(0x20), 0x7F])
-_DOT = re.compile(rb"\.")
 
 
 def _shown(item: Item) -> str:
@@ -255,14 +324,21 @@ def _label_matches(wanted: str, label: str) -> bool:
         return False
     if label in (UNREADABLE, ""):
         return label == UNREADABLE
-    return _pattern(label).fullmatch(wanted) is not None
+    # "?" alone was what CAs put for labels that they hid; inside a label it is as good as a wildcard. Part by part: a pattern
+    # that goes back on its steps can be made to take for ever.
+    first, *middle, last = _WILD.split(label)
+    position, end = len(first), len(wanted) - len(last)
+    if position > end or not wanted.startswith(first) or not wanted.endswith(last):
+        return False
+    for part in middle:
+        position = wanted.find(part, position, end)
+        if position < 0:
+            return False
+        position += len(part)
+    return True
 
 
-@lru_cache(maxsize=4096)
-def _pattern(label: str) -> re.Pattern[str]:
-    # "?" alone was what CAs put for labels that they hid; inside a label it is as good as a wildcard.
-    parts = re.split(r"[*?]+", label)
-    return re.compile(".*".join(re.escape(each) for each in parts), re.DOTALL)
+_WILD = re.compile(r"[*?]+")
 
 
 def networks_of(found: Iterable[Network]) -> Iterator[str]:

@@ -6,6 +6,7 @@ import ssl
 import zlib
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from importlib import import_module
 from importlib.util import find_spec
 from types import TracebackType
@@ -296,13 +297,24 @@ def _inflated(where: str, inflate: Any, part: bytes, most: int) -> bytes:
 
 def _refused(where: str, status: int, headers: Mapping[str, str]) -> FetchError:
     kinds: dict[int, ErrorKind] = {401: "permission", 403: "permission", 404: "not-found", 410: "not-found"}
-    after = headers.get("retry-after", "").strip()
     return FetchError(
         kinds.get(status, "other"),
         f"{where}: answers {status}.",
         again=status in (408, 425, 429) or status >= 500,
-        retry_after=float(after) if after.isdigit() and after.isascii() and len(after) < 8 else None,
+        retry_after=_retry_after(headers),
     )
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds (RFC 9110, 10.2.3). A date is taken by the server's own clock, so that ours does not matter."""
+    text = headers.get("retry-after", "").strip()
+    if text.isdigit() and text.isascii() and len(text) < 8:
+        return float(text)
+    try:
+        then, now = (parsedate_to_datetime(each) for each in (text, headers.get("date", "")))
+        return min(max(0.0, (then - now).total_seconds()), 1e7)
+    except (ValueError, TypeError, OverflowError):
+        return None
 
 
 def _not_connected(where: str, error: httpcore.ConnectError) -> FetchError:

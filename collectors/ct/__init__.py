@@ -9,6 +9,7 @@ read does: a crash reads a little again, and misses nothing.
 import asyncio
 import ssl
 import time
+import traceback
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -68,6 +69,7 @@ class CTCollector:
         self._paces: dict[str, Pace] = {}
         self._cache = FetchCache(max_bytes=8 << 20)
         self._timestamps = Timestamps()
+        self._logs_known: LogList | None = None
 
     async def collect(self) -> AsyncIterator[Observation | Unchanged]:
         config = self._config
@@ -80,7 +82,7 @@ class CTCollector:
         policy = FetchPolicy.configured(max_bytes=MAX_PAGE, timeout_seconds=config.timeout.total_seconds())
         tls = await asyncio.to_thread(_tls, config)
         async with Fetcher(policy, tls=tls, cache=self._cache, http2=True) as fetcher:
-            logs = await read_logs(config, fetcher, self._user_agent)
+            logs = await self._logs(fetcher)
             for each in logs.skipped:
                 log.warning("ct_log_skipped", collector=self._name, reason=each)
             if logs.at is not None:
@@ -99,6 +101,16 @@ class CTCollector:
                 await asyncio.wait([work])
             for each_log in logs.logs:
                 yield Unchanged(scope=each_log.name)
+
+    async def _logs(self, fetcher: Fetcher) -> LogList:
+        """Those of the list; of the last one that could be read, if there is none now. Raises CollectError."""
+        try:
+            self._logs_known = await read_logs(self._config, fetcher, self._user_agent)
+        except CollectError as error:
+            if self._logs_known is None:
+                raise
+            log.error("ct_log_list_not_read", collector=self._name, error=error.message)
+        return self._logs_known
 
     async def _work(self, logs: LogList, fetcher: Fetcher, told: "asyncio.Queue[Observation | None]") -> None:
         scan = _Scan(self._name, self._config, self._context, self._paces, self._user_agent, fetcher, told)
@@ -179,11 +191,20 @@ class _Scan:
             log.info("ct_names_added", collector=self._name, count=len(added))
         followers: list[tuple[Follower, bool]] = []
         for each in logs.logs:
-            state = from_facts(await asyncio.to_thread(self._facts, log_location(each)))
+            begin_at = self._begin_at(since)
+            facts = await asyncio.to_thread(self._facts, log_location(each))
+            state = from_facts(facts)
+            if state is None and "ct_mark" in facts:
+                log.error(
+                    "ct_state_damaged",
+                    log=each.name,
+                    hint="it is begun again at the instant from which it was read first",
+                )
+                begin_at = await asyncio.to_thread(self._known_since, log_location(each)) or begin_at
             is_ending = each.state in ("retired", "rejected")
             if state is None and is_ending and self._config.start == "end":
                 continue
-            follower = self._follower(each, _with_rescan(state or LogState(), added), sieve, since)
+            follower = self._follower(each, _with_rescan(state or LogState(), added), sieve, begin_at)
             followers.append((follower, is_ending))
         # First of all: names that are new are in a log's rescan only from here on, in the same batch.
         for follower, _ in followers:
@@ -220,7 +241,13 @@ class _Scan:
         before = frozenset(known)
         return tuple(each.text for each in watched.watch.items if item_digest(each) not in before)
 
-    def _follower(self, each: Log, state: LogState, sieve: Sieve, since: Fact) -> Follower:
+    def _known_since(self, uri: LocationURI) -> datetime | None:
+        """Of a log that began at the end. None: else it begins as configured, which is earlier."""
+        view = self._context.view
+        served = view.served(uri) if view is not None and self._config.start == "end" else None
+        return served.first_seen if served is not None else None
+
+    def _follower(self, each: Log, state: LogState, sieve: Sieve, begin_at: datetime | None) -> Follower:
         config = self._config
         pace = self._paces.get(each.name)
         if pace is None:
@@ -239,7 +266,7 @@ class _Scan:
             source=source,
             state=state,
             sieve=sieve,
-            begin_at=self._begin_at(since),
+            begin_at=begin_at,
             clock=self._context.clock,
             tell=self._told.put,
             room=self._room,
@@ -286,6 +313,16 @@ class _Scan:
                 log.warning("ct_log_not_read", log=name, error=str(error))
                 if not is_ending:
                     await follower.tell_error(LookError(kind="other", message=str(error)[:500]))
+            except Exception as error:
+                # A bug of ours that one log brings out must not keep all others from being read, now and at each scan to come.
+                self._failed[name] = f"{name}: {error!r:.300}"
+                frames = "".join(traceback.format_exception(error, limit=-8))
+                log.error("ct_log_reader_failed", log=name, error=repr(error)[:300], traceback=frames[-4000:])
+                await follower.tell_error(
+                    LookError(
+                        kind="other", message=f"{name}: certwatch failed to read it: {type(error).__name__}"
+                    )
+                )
             self._pending.discard(name)
             if not self._pending:
                 self._all_read.set()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from certwatch.ct.heads import BadSignature, SignedHead
-from certwatch.ct.leaves import Beside
+from certwatch.ct.leaves import Beside, leaf_index
 from certwatch.ct.log_list import Log
 from certwatch.ct.malformed import Malformed
 from certwatch.ct.merkle import ProofError, Stretch, Tree
@@ -43,8 +43,8 @@ log = get_logger(__name__)
 
 #: Entries between two proofs, which are a request each; their hashes are kept until then.
 STRETCH = 8_192
-#: Matches that wait for the proof; more, and it is asked for at once.
-MOST_WAITING = 500
+#: Matches that wait for the proof, and their bytes; more, and it is asked for at once.
+MOST_WAITING, MOST_BYTES_WAITING = 500, 16 << 20
 #: Scope of logs' own locations.
 LOGS = "logs"
 
@@ -57,6 +57,12 @@ class _Waiting:
     leaf: bytes
     hit: Hit
     beside: Beside | None
+
+    @property
+    def size(self) -> int:
+        """Bytes that it holds."""
+        beside = self.beside
+        return 2 * len(self.leaf) + (sum(map(len, beside.chain)) if beside is not None else 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +131,10 @@ class Follower:
         CT_HEAD_SIZE.labels(self.log.name).set(found.size)
         CT_HEAD_TIME.labels(self.log.name).set(found.timestamp / 1000)
         verdict = await judge_head(self.log, self.source, self.state, found, self.clock())
-        self.state = self.state.without_faults("bad-signature", *(() if verdict.is_late else ("past-mmd",)))
+        held = {"past-mmd": verdict.is_late, "from-the-future": verdict.is_ahead}
+        self.state = self.state.without_faults(
+            "bad-signature", *(kind for kind, still in held.items() if not still)
+        )
         for fault in verdict.faults:
             await self._add(fault)
         return verdict.head
@@ -165,15 +174,16 @@ class Follower:
         end = min(until, before.size - before.size % STRETCH + STRETCH)
         hashes: list[bytes] = []
         waiting: list[_Waiting] = []
-        timestamp = 0
+        timestamp = size = 0
         async with Blocks(self.source, sieve, before.size, end, head.size, self.room) as blocks:
             async for block, sifted in blocks:
                 hashes += sifted.hashes
                 timestamp = sifted.timestamp
                 CT_SUSPECTS.labels(self.log.name).inc(sifted.suspects)
                 for hit in sifted.hits:
-                    waiting.append(await self._waiting(block, hit))  # noqa: PERF401 - one after the other
-                if len(waiting) >= MOST_WAITING:
+                    waiting.append(await self._waiting(block, hit))
+                    size += waiting[-1].size
+                if len(waiting) >= MOST_WAITING or size >= MOST_BYTES_WAITING:
                     break
         tree = before.copy()
         await asyncio.to_thread(tree.extend, hashes)
@@ -218,6 +228,7 @@ class Follower:
         stretch = Stretch(read.before, read.hashes)
         now = self.clock()
         for each in read.waiting:
+            await self._judge_index(each, head)
             if each.hit.entry is not None:
                 CT_MATCH_DELAY.observe(max(0.0, now.timestamp() - each.hit.entry.timestamp / 1000))
             await self.tell(
@@ -235,6 +246,18 @@ class Follower:
                     consistency=proof,
                 )
             )
+
+    async def _judge_index(self, each: _Waiting, head: SignedHead) -> None:
+        """By the index in its timestamp an entry is found (static-ct-api, "Extensions"): another one hides it from who asks."""
+        if self.log.kind != "static" or each.hit.entry is None:
+            return
+        try:
+            said = leaf_index(each.hit.entry.extensions)
+        except Malformed as error:
+            await self._fault("wrong-index", f"entry {each.index}: {error}", head)
+            return
+        if said is not None and said != each.index:
+            await self._fault("wrong-index", f"entry {each.index} says that it is entry {said}", head)
 
     async def _fault(self, kind: FaultKind, detail: str, *heads: SignedHead) -> None:
         await self._add(

@@ -23,6 +23,8 @@ class Verdict:
     faults: tuple[Fault, ...] = ()
     #: Older than the log may let its head become.
     is_late: bool = False
+    #: Of an instant that has not come.
+    is_ahead: bool = False
 
 
 async def prove(source: LogSource, tree: Tree, head: SignedHead) -> list[bytes]:
@@ -54,6 +56,13 @@ async def judge_head(
             )
         )
 
+    is_ahead = found.at > now + GRACE
+    if is_ahead:
+        fault(
+            "from-the-future",
+            f"its newest head is of {rfc3339(found.at)}, and it is {rfc3339(now)} here: such a log need not renew it",
+            found,
+        )
     is_late = log.state in ("pending", "qualified", "usable") and now - found.at > log.mmd + GRACE
     if is_late:
         fault(
@@ -68,14 +77,14 @@ async def judge_head(
         )
     elif final is not None and found.size == final.size and found.root != final.root:
         fault("fork", f"its last head of {found.size} entries has another root than its operator said", found)
-        return Verdict(state=state, head=None, faults=tuple(faults), is_late=is_late)
+        return Verdict(state=state, head=None, faults=tuple(faults), is_late=is_late, is_ahead=is_ahead)
     if known is None:
-        return Verdict(state=state, head=found, faults=tuple(faults), is_late=is_late)
+        return Verdict(state=state, head=found, faults=tuple(faults), is_late=is_late, is_ahead=is_ahead)
     if found.size == known.size:
         if found.root != known.root:
             fault("fork", f"two heads of {found.size} entries with different roots", known, found)
-            return Verdict(state=state, head=None, faults=tuple(faults), is_late=is_late)
-        return Verdict(state=state, head=found, faults=tuple(faults), is_late=is_late)
+            return Verdict(state=state, head=None, faults=tuple(faults), is_late=is_late, is_ahead=is_ahead)
+        return Verdict(state=state, head=found, faults=tuple(faults), is_late=is_late, is_ahead=is_ahead)
     small, large = (found, known) if found.size < known.size else (known, found)
     if found is small and found.timestamp > known.timestamp:
         fault(
@@ -84,19 +93,19 @@ async def judge_head(
             known,
             found,
         )
-        return Verdict(state=state, head=None, faults=tuple(faults), is_late=is_late)
+        return Verdict(state=state, head=None, faults=tuple(faults), is_late=is_late, is_ahead=is_ahead)
     if found is large and state.tree.size == known.size:
         # All of `known` was read: reading on proves it, without another request.
-        return Verdict(state=state, head=found, faults=tuple(faults), is_late=is_late)
+        return Verdict(state=state, head=found, faults=tuple(faults), is_late=is_late, is_ahead=is_ahead)
     proof: list[bytes] = []
     try:
         proof = await source.consistency(small.size, large)
         verify_consistency(small.size, large.size, small.root, large.root, proof)
     except ProofError as error:
         fault("fork", f"heads of {small.size} and {large.size} entries: {error}", small, large, proof=proof)
-        return Verdict(state=state, head=None, faults=tuple(faults), is_late=is_late)
+        return Verdict(state=state, head=None, faults=tuple(faults), is_late=is_late, is_ahead=is_ahead)
     except LogError:
         if found is large:
             raise
     # An older one is a frontend's that lags behind; what was verified is read on with.
-    return Verdict(state=state, head=large, faults=tuple(faults), is_late=is_late)
+    return Verdict(state=state, head=large, faults=tuple(faults), is_late=is_late, is_ahead=is_ahead)

@@ -38,7 +38,7 @@ class Issuers:
             self._kept.move_to_end(fingerprint)
             return kept
         try:
-            found = await self._requests.get(f"issuer/{fingerprint.hex()}", max_bytes=MAX_BYTES)
+            found = await self._requests.get(f"issuer/{fingerprint.hex()}", max_bytes=MAX_BYTES, tries=2)
         except LogError:
             return None
         if sha256(found).digest() != fingerprint:

@@ -24,8 +24,6 @@ class Watched:
     watch: WatchList
     #: Digest of each item, so that it can be told which are new.
     digests: frozenset[str]
-    #: The same for other things than names: another one means that something of them changed.
-    rest: str
 
 
 async def read_logs(config: CTConfig, fetcher: Fetcher, user_agent: str) -> LogList:
@@ -116,14 +114,12 @@ def read_watched(config: CTConfig, own_keys: Iterable[bytes] = ()) -> Watched:
         raise CollectError("not-found", f"{config.domains_file}: {error.strerror or error}") from error
     except WatchError as error:
         raise CollectError("malformed", str(error)) from error
-    rest = hashlib.sha256(
-        repr((sorted(map(str, watch.networks)), sorted(watch.organisations), sorted(watch.keys))).encode()
-    )
-    return Watched(
-        watch=watch,
-        digests=frozenset(item_digest(each) for each in watch.items),
-        rest=rest.hexdigest()[:16],
-    )
+    if not watch and not config.own_keys:
+        # An editor that writes a file anew empties it first.
+        raise CollectError(
+            "not-found", f"{config.domains_file}: no name is in it, and there is nothing to watch"
+        )
+    return Watched(watch=watch, digests=frozenset(item_digest(each) for each in watch.items))
 
 
 def item_digest(item: Item) -> str:

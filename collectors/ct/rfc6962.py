@@ -185,7 +185,7 @@ class RFC6962Source:
         if isinstance(rest, msgspec.Raw):
             try:
                 data = msgspec.json.decode(rest, type=bytes)
-            except (msgspec.MsgspecError, UnicodeError) as error:
+            except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
                 raise Malformed("extra_data that is no base64") from error
             return parse_extra_data(data, is_precertificate=is_precertificate)
         return await self._issuers.beside(rest, is_precertificate=is_precertificate)
@@ -201,7 +201,7 @@ def parse(data: bytes, reader: Callable[[bytes], T], where: str) -> T:
     """Raises LogError: the answer is not what was asked for."""
     try:
         return reader(data)
-    except (Malformed, msgspec.MsgspecError, UnicodeError) as error:
+    except (Malformed, msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         html = (
             " (it looks like HTML)"
             if data[:200].lstrip().lower().startswith((b"<!doctype", b"<html"))

@@ -3,8 +3,10 @@ read does."""
 
 import base64
 import binascii
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from hashlib import sha256
 from typing import Literal
 
 import msgspec
@@ -16,9 +18,11 @@ from certwatch.ct.merkle import Tree
 from certwatch.model.location import LocationURI
 from certwatch.model.observation import Fact
 
-FaultKind = Literal["fork", "rollback", "wrong-root", "bad-signature", "past-mmd", "grows", "wrong-index"]
+FaultKind = Literal[
+    "fork", "rollback", "wrong-root", "bad-signature", "past-mmd", "from-the-future", "grows", "wrong-index"
+]
 #: Proven for good: the log has signed what contradicts itself.
-PROVEN: frozenset[str] = frozenset(("fork", "rollback", "grows"))
+PROVEN: frozenset[str] = frozenset(("fork", "rollback", "grows", "wrong-index"))
 MOST_FAULTS = 8
 MAX_DETAIL = 500
 
@@ -50,6 +54,8 @@ class _Mark(msgspec.Struct):
     start_peaks: list[bytes] = []
     head: dict[str, str | int] | None = None
     rescan: _Rescan | None = None
+    #: Of all that and the faults: a state in which one bit is another would have us accuse the log. Empty: by an older certwatch.
+    sum: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +122,8 @@ def to_facts(state: LogState, log: Log) -> dict[str, Fact]:
             peaks=state.rescan.tree.peaks,
         ),
     )
+    faults = msgspec.json.encode(state.faults).decode() if state.faults else ""
+    mark = msgspec.structs.replace(mark, sum=_sum(mark, faults))
     facts: dict[str, Fact] = {
         "ct_log": log.description,
         "ct_operator": log.operator,
@@ -134,16 +142,24 @@ def to_facts(state: LogState, log: Log) -> dict[str, Fact]:
         facts["ct_read_at"] = state.read_at
     if state.slow:
         facts["ct_slow"] = state.slow
-    if state.faults:
-        facts["ct_faults"] = msgspec.json.encode(state.faults).decode()
+    if faults:
+        facts["ct_faults"] = faults
     return facts
 
 
-def from_facts(facts: "dict[str, Fact]") -> LogState | None:
+def _sum(mark: _Mark, faults: str) -> str:
+    said = msgspec.json.encode(msgspec.structs.replace(mark, sum="")) + faults.encode()
+    return sha256(said).hexdigest()[:16]
+
+
+def from_facts(facts: Mapping[str, Fact]) -> LogState | None:
     """None: what is there cannot be used, so that the log is begun anew."""
     try:
         mark = msgspec.json.decode(str(facts.get("ct_mark")), type=_Mark)
-        faults = msgspec.json.decode(str(facts.get("ct_faults") or "[]"), type=tuple[Fault, ...])
+        text = str(facts.get("ct_faults") or "")
+        faults = msgspec.json.decode(text or "[]", type=tuple[Fault, ...])
+        if mark.sum and mark.sum != _sum(mark, text):
+            raise ValueError("another sum")
         head = parse_sth(msgspec.json.encode(mark.head)) if mark.head is not None else None
         begin = _tree(mark.start, mark.start_peaks)
         tree = _tree(mark.size, mark.peaks)
@@ -154,7 +170,7 @@ def from_facts(facts: "dict[str, Fact]") -> LogState | None:
                 tree=_tree(mark.rescan.position, mark.rescan.peaks),
                 until=mark.rescan.until,
             )
-    except (msgspec.MsgspecError, Malformed, binascii.Error, ValueError):
+    except (msgspec.MsgspecError, Malformed, binascii.Error, ValueError, RecursionError):
         return None
     read_at = facts.get("ct_read_at")
     return LogState(

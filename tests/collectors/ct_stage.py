@@ -52,13 +52,17 @@ class Reading:
         path.write_bytes(log_list(*([] if self.static else entries), tiled=entries if self.static else []))
         return str(path)
 
-    async def once(self, **config: Any) -> list[Observation]:
-        keys = {"log_list": self.write_list(), **self.config, **config}
-        plugin = CTCollector(
+    def plugin(self, **config: Any) -> CTCollector:
+        return CTCollector(
             "logs",
-            CTCollector.Config.model_validate(keys),
+            CTCollector.Config.model_validate({**self.config, **config}),
             CollectorContext(clock=self.clock, view=self.memory),
         )
+
+    async def once(self, **config: Any) -> list[Observation]:
+        return await self.run(self.plugin(**{"log_list": self.write_list(), **config}))
+
+    async def run(self, plugin: CTCollector) -> list[Observation]:
         said = []
         self.failed = ""
         try:

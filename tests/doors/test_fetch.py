@@ -209,6 +209,23 @@ async def test_a_refusal_says_whether_to_come_again(status: str, kind: str, agai
     assert (found.kind, found.again, found.retry_after) == (kind, again, 7)
 
 
+@pytest.mark.parametrize(
+    ("after", "date", "seconds"),
+    [
+        ("Wed, 25 Nov 2026 10:02:00 GMT", "Wed, 25 Nov 2026 10:00:00 GMT", 120),
+        ("Wed, 25 Nov 2026 09:00:00 GMT", "Wed, 25 Nov 2026 10:00:00 GMT", 0),
+        ("Wed, 25 Nov 2026 10:02:00 GMT", "yesterday", None),
+        ("soon", "Wed, 25 Nov 2026 10:00:00 GMT", None),
+        ("-1", "", None),
+    ],
+)
+async def test_when_to_come_again_may_be_a_date_by_the_servers_clock(
+    after: str, date: str, seconds: float | None
+) -> None:
+    async with raw_http(always(answer("503 No", b"", f"Retry-After: {after}", f"Date: {date}"))) as server:
+        assert (await refusal(server.url)).retry_after == seconds
+
+
 async def test_what_has_not_changed_is_not_sent_again() -> None:
     async def give(head: bytes, writer: asyncio.StreamWriter) -> None:
         same = b'If-None-Match: "1"' in head
