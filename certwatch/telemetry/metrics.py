@@ -61,7 +61,7 @@ CA_DATABASE_REQUESTS = Counter(
 )
 KUBERNETES_REQUESTS = Counter(
     "certwatch_kubernetes_requests",
-    'Requests to Kubernetes API servers, by verb ("list", "watch", "get", "create", "patch") and outcome: "ok", the HTTP status that refused it, or an error kind where there was no answer.',
+    'Requests to Kubernetes API servers, by verb ("list", "watch", "get", "create", "patch", "apply", "delete") and outcome: "ok", the HTTP status that refused it, or an error kind where there was no answer.',
     ["cluster", "verb", "outcome"],
     registry=REGISTRY,
 )
@@ -87,6 +87,12 @@ KUBERNETES_PLACES = Gauge(
     "certwatch_kubernetes_places",
     "Places with certificates that are known of a resource.",
     ["cluster", "namespace", "resource"],
+    registry=REGISTRY,
+)
+KUBERNETES_UNREADABLE = Counter(
+    "certwatch_kubernetes_unreadable_objects",
+    "Objects of an API server that were not what the API promises, or had a name that none may have: each was passed over, see the log.",
+    ["cluster", "resource"],
     registry=REGISTRY,
 )
 AWS_REQUESTS = Counter(

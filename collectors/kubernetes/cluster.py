@@ -21,6 +21,8 @@ log = get_logger(__name__)
 #: Between two attempts to follow what cannot be followed; doubled by each further one.
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 60.0
+#: A watch that ended sooner is no watch: the next one waits as after a failure.
+SHORTEST_WATCH = 5.0
 #: What the server does not have is asked for again.
 ABSENT_PAUSE = 300.0
 #: Passphrases of other Secrets are kept so long, and so many.
@@ -141,27 +143,33 @@ class Cluster:
     async def _follow(self, reflector: Reflector, emit: Emit) -> None:
         pause = FIRST_PAUSE
         while True:
+            accepted: float | None = None
+            failed = True
             try:
                 if not reflector.synced:
                     await self._list_again(reflector, emit)
-                if reflector.synced:
-                    async for changes in reflector.watch():
-                        self._followed.add(reflector)
-                        reflector.say(None)
-                        if changes:
-                            pause = FIRST_PAUSE
-                        await emit(changes)
-                        await self._owners_changed(reflector, emit)
-                    # The server ends each watch after some minutes.
+                if not reflector.synced:
+                    reflector.say(None)
+                    await asyncio.sleep(ABSENT_PAUSE)
                     continue
-                reflector.say(None)
-                await asyncio.sleep(ABSENT_PAUSE)
-                continue
+                async for changes in reflector.watch():
+                    accepted = accepted or time.monotonic()
+                    self._followed.add(reflector)
+                    reflector.say(None)
+                    await emit(changes)
+                    await self._owners_changed(reflector, emit)
+                failed = False
             except Expired:
                 log.info("kubernetes_watch_expired", scope=reflector.scope)
-            except RequestFailed as failed:
-                reflector.say(self._told(reflector, failed))
-            self._followed.discard(reflector)
+            except RequestFailed as error:
+                reflector.say(self._told(reflector, error))
+            if failed:
+                self._followed.discard(reflector)
+            if accepted is not None and time.monotonic() - accepted >= SHORTEST_WATCH:
+                pause = FIRST_PAUSE
+                if not failed:
+                    # The server ends each watch after some minutes.
+                    continue
             await asyncio.sleep(pause * random.uniform(0.75, 1.25))  # noqa: S311 - so that not all come at once
             pause = min(2 * pause, LONGEST_PAUSE)
 

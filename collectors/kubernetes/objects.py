@@ -10,6 +10,8 @@ import msgspec
 
 T = TypeVar("T")
 _QUOTE = ord('"')
+#: DNS names, which nearly all are, have 253.
+_LONGEST_NAME = 500
 
 
 class Meta(msgspec.Struct, rename="camel", gc=False):
@@ -24,6 +26,10 @@ class Meta(msgspec.Struct, rename="camel", gc=False):
     @property
     def id(self) -> str:
         return f"{self.namespace}/{self.name}"
+
+    @property
+    def is_named(self) -> bool:
+        return is_name(self.name) and (not self.namespace or is_name(self.namespace))
 
 
 class Bare(msgspec.Struct, gc=False):
@@ -74,6 +80,13 @@ def decode(data: bytes | msgspec.Raw, kind: type[T]) -> T:
         return decoder.decode(data)  # type: ignore[no-any-return]
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise Unreadable(f"is not what the API promises ({str(error)[:100]})") from error
+
+
+def is_name(text: str) -> bool:
+    """What any name in the API is at least: a segment of a path (apimachinery, api/validation/path), of bounded length."""
+    if not 0 < len(text) <= _LONGEST_NAME or text in (".", ".."):
+        return False
+    return text.isprintable() and "/" not in text and "%" not in text
 
 
 def annotation(meta: Meta, key: str) -> str:

@@ -21,6 +21,7 @@ from certwatch.telemetry.metrics import (
     KUBERNETES_FOLLOWED,
     KUBERNETES_LISTS,
     KUBERNETES_PLACES,
+    KUBERNETES_UNREADABLE,
 )
 from collectors.kubernetes.objects import Bare, Event, Meta, Unreadable, decode
 from collectors.kubernetes.place import Place
@@ -192,8 +193,9 @@ class Reflector:
         same: list[Observation] = []
         gone: list[Gone] = []
         now = self._clock()
+        unreadable: list[str] = []
         for item in items:
-            meta = self._meta(item)
+            meta = self._meta(item, unreadable)
             if meta is None or not self._wants(meta):
                 continue
             known = self._held.get(meta.id)
@@ -201,7 +203,7 @@ class Reflector:
             if known is not None and (known.version, known.uid) == (meta.resource_version, meta.uid):
                 same += [self._observed(known, place, now) for place in known.places]
                 continue
-            changes = self._take(item, meta, now)
+            changes = self._take(item, meta, now, unreadable)
             if changes is None:
                 # It is there, and cannot be read: what was known of it stays.
                 same += [self._observed(known, place, now) for place in known.places] if known else []
@@ -211,29 +213,39 @@ class Reflector:
                     changed.append(change)
                 else:
                     gone.append(change)
+        self._say_unreadable(unreadable)
         return Batch(changed=tuple(changed), same=tuple(same), gone=tuple(gone))
 
     def _wants(self, meta: Meta) -> bool:
         return self.resource.only_in is not None or self._reading.config.wants_namespace(meta.namespace)
 
-    def _meta(self, item: bytes | msgspec.Raw) -> Meta | None:
+    def _meta(self, item: bytes | msgspec.Raw, unreadable: list[str]) -> Meta | None:
+        """None: it is nothing that has a name."""
         try:
             meta = decode(item, Bare).metadata
         except Unreadable as error:
-            log.warning("kubernetes_object_unreadable", resource=self.resource.name, error=str(error))
+            unreadable.append(f"an object {error}")
             return None
-        return meta if meta.name else None
+        if meta.name and not meta.is_named:
+            unreadable.append("an object has a name that none may have")
+        return meta if meta.is_named else None
 
-    def _take(self, item: bytes | msgspec.Raw, meta: Meta, now: datetime) -> list[Change] | None:
+    def _take(
+        self, item: bytes | msgspec.Raw, meta: Meta, now: datetime, unreadable: list[str]
+    ) -> list[Change] | None:
         """An object that is new or has changed: what that changes. None: it cannot be read."""
         try:
             read = self.resource.read(item, self._reading)
         except Unreadable as error:
-            log.warning(
-                "kubernetes_object_unreadable", resource=self.resource.name, object=meta.id, error=str(error)
-            )
+            unreadable.append(f"{meta.id} {error}")
             return None
         return self._hold(read, now)
+
+    def _say_unreadable(self, found: Sequence[str]) -> None:
+        """Once for all that came together."""
+        if found:
+            KUBERNETES_UNREADABLE.labels(self._reading.cluster, self.resource.name).inc(len(found))
+            log.warning("kubernetes_objects_unreadable", scope=self.scope, objects=len(found), error=found[0])
 
     def _hold(self, read: Read, now: datetime) -> list[Change]:
         meta = read.meta
@@ -311,6 +323,7 @@ class Reflector:
     def _take_events(self, lines: Sequence[bytes]) -> list[Change]:
         """Blocking. Raises Expired, RequestFailed."""
         changes: list[Change] = []
+        unreadable: list[str] = []
         now = self._clock()
         for line in lines:
             try:
@@ -320,21 +333,22 @@ class Reflector:
                 raise RequestFailed("malformed", f"an event {error}") from error
             if event.type == "ERROR":
                 self._failed(event.object)
-            meta = self._meta(event.object)
+            meta = self._meta(event.object, unreadable)
             if event.type != "BOOKMARK" and meta is not None:
-                changes += self._take_event(event, meta, now)
+                changes += self._take_event(event, meta, now, unreadable)
             version = meta.resource_version if meta is not None else _version_of(event.object)
             self._version = version or self._version
+        self._say_unreadable(unreadable)
         return changes
 
-    def _take_event(self, event: Event, meta: Meta, now: datetime) -> list[Change]:
+    def _take_event(self, event: Event, meta: Meta, now: datetime, unreadable: list[str]) -> list[Change]:
         if event.type == "DELETED":
             self._counted.pop(meta.id, None)
             held = self._held.pop(meta.id, None)
             return [] if held is None else [self._gone(place, now) for place in held.places]
         if event.type not in ("ADDED", "MODIFIED") or not self._wants(meta):
             return []
-        return self._take(event.object, meta, now) or []
+        return self._take(event.object, meta, now, unreadable) or []
 
     def _failed(self, data: msgspec.Raw) -> None:
         try:

@@ -23,6 +23,10 @@ MAX_PAGE_BYTES = 48 << 20
 PAGE_BYTES = 4 << 20
 #: An event is an object and a little.
 MAX_EVENT_BYTES = 16 << 20
+#: Of one list, and pages of it in a row that bring none: a list without end is none.
+MAX_OBJECTS = 1_000_000
+MAX_EMPTY_PAGES = 100
+_MAX_OBJECT_BYTES = 4 << 20
 _MAX_ERROR_BYTES = 1 << 16
 #: "Too many requests" of one request that are waited for, and the longest wait that a server may ask for.
 _PATIENCE = 6
@@ -76,6 +80,7 @@ class _ListMeta(msgspec.Struct):
 
 
 class _List(msgspec.Struct):
+    kind: str
     metadata: _ListMeta
     #: None: what Go writes for an empty list.
     items: list[msgspec.Raw] | None = None
@@ -118,6 +123,8 @@ class Client:
         self.cluster = cluster
         self._load = load
         self._timeout = timeout
+        #: Of a whole answer: one that comes byte by byte is none.
+        self._answer_seconds = 10 * timeout
         self._connections = connections
         self._access: Access | None = None
         self._http: httpx.AsyncClient | None = None
@@ -199,8 +206,9 @@ class Client:
                     yield response
                     KUBERNETES_REQUESTS.labels(self.cluster, verb, "ok").inc()
                     return
-                failed = self._told(verb, await _refusal(response))
-            except (httpx.HTTPError, httpx.StreamError) as error:
+                async with asyncio.timeout(self._answer_seconds):
+                    failed = self._told(verb, await _refusal(response))
+            except (httpx.HTTPError, httpx.StreamError, TimeoutError) as error:
                 raise self._told(verb, _failure(error)) from error
             finally:
                 await response.aclose()
@@ -220,15 +228,24 @@ class Client:
         ).inc()
         return failed
 
-    async def get(self, path: str, *, max_bytes: int = 4 << 20) -> bytes:
+    async def _whole(self, verb: str, response: httpx.Response) -> bytes:
+        """An answer of one object. Raises RequestFailed."""
+        try:
+            async with asyncio.timeout(self._answer_seconds):
+                return await _body(response, _MAX_OBJECT_BYTES)
+        except _TooLarge as error:
+            message = f"the answer is larger than {_MAX_OBJECT_BYTES} bytes"
+            raise self._told(verb, RequestFailed("malformed", message)) from error
+
+    async def get(self, path: str) -> bytes:
         """One object. Raises RequestFailed."""
         async with self._asked("get", path, {}, "application/json") as response:
-            return await _body(response, max_bytes)
+            return await self._whole("get", response)
 
     async def create(self, path: str, body: bytes) -> bytes:
         """POST of one object's JSON. Raises RequestFailed; status 409: it is there already."""
         async with self._asked("create", path, {}, "application/json", method="POST", body=body) as response:
-            return await _body(response, 4 << 20)
+            return await self._whole("create", response)
 
     async def merge(self, path: str, body: bytes) -> bytes:
         """PATCH of one object by a JSON merge patch (RFC 7396). Raises RequestFailed."""
@@ -241,7 +258,7 @@ class Client:
             body=body,
             content_type="application/merge-patch+json",
         ) as response:
-            return await _body(response, 4 << 20)
+            return await self._whole("patch", response)
 
     async def apply(self, path: str, body: bytes, *, manager: str, force: bool) -> bytes:
         """PATCH by server-side apply: `manager` owns what `body` says, and nothing else is touched. Raises RequestFailed; status
@@ -255,12 +272,12 @@ class Client:
             body=body,
             content_type="application/apply-patch+yaml",
         ) as response:
-            return await _body(response, 4 << 20)
+            return await self._whole("apply", response)
 
     async def delete(self, path: str) -> None:
         """Raises RequestFailed; status 404: it is not there."""
         async with self._asked("delete", path, {}, "application/json", method="DELETE") as response:
-            await _body(response, 4 << 20)
+            await self._whole("delete", response)
 
     async def pages(
         self, path: str, params: Mapping[str, str], *, limit: int, metadata_only: bool = False
@@ -268,32 +285,30 @@ class Client:
         """Every object, `limit` to a page at most, fewer where objects are large. All pages are of one instant, whose
         resource version they carry. Raises RequestFailed; with "Expired" the list took too long: begin again."""
         accept = f"{_METADATA_LIST},application/json" if metadata_only else "application/json"
-        token, size = "", limit
+        token, size, count, empty = "", limit, 0, 0
         while True:
             asked = {**params, "limit": str(size), **({"continue": token} if token else {})}
             try:
                 async with self._asked("list", path, asked, accept) as response:
-                    data = await _body(response, MAX_PAGE_BYTES)
+                    async with asyncio.timeout(self._answer_seconds):
+                        data = await _body(response, MAX_PAGE_BYTES)
             except _TooLarge as error:
                 if size == 1:
-                    raise RequestFailed(
-                        "malformed", f"an object is larger than {MAX_PAGE_BYTES} bytes"
+                    raise self._told(
+                        "list", RequestFailed("malformed", f"an object is larger than {MAX_PAGE_BYTES} bytes")
                     ) from error
                 size = max(1, size // 4)
                 continue
             try:
-                found = _decode_list(data)
-            except (msgspec.DecodeError, RecursionError) as error:
-                raise self._told(
-                    "list", RequestFailed("malformed", "the answer is no list of objects")
-                ) from error
-            items, token = found.items or [], found.metadata.continue_
-            page = Page(
-                items=items, resource_version=found.metadata.resource_version, token=token, size=len(data)
-            )
-            del data, found
-            fits = PAGE_BYTES * max(1, len(items)) // max(1, page.size)
-            del items
+                page = _page(data)
+                count, empty = count + len(page.items), 0 if page.items else empty + 1
+                if page.token and (page.token == token or count > MAX_OBJECTS or empty > MAX_EMPTY_PAGES):
+                    raise RequestFailed("malformed", f"the list does not end, after {count} objects")
+            except RequestFailed as failed:
+                raise self._told("list", failed) from failed.__cause__
+            token = page.token
+            fits = PAGE_BYTES * max(1, len(page.items)) // max(1, page.size)
+            del data
             yield page
             del page
             if not token:
@@ -317,14 +332,17 @@ class Client:
             yield []
             rest = bytearray()
             async for part in response.aiter_raw():
-                rest += part
-                end = rest.rfind(b"\n")
+                # Only in what is new: an event may come byte by byte.
+                end = part.rfind(b"\n")
                 if end >= 0:
-                    lines = [bytes(line) for line in rest[:end].split(b"\n") if line]
-                    del rest[: end + 1]
+                    lines = [line for line in (bytes(rest) + part[:end]).split(b"\n") if line]
+                    rest = bytearray(part[end + 1 :])
                     yield lines
-                elif len(rest) > MAX_EVENT_BYTES:
-                    raise RequestFailed("malformed", f"an event is larger than {MAX_EVENT_BYTES} bytes")
+                    continue
+                rest += part
+                if len(rest) > MAX_EVENT_BYTES:
+                    message = f"an event is larger than {MAX_EVENT_BYTES} bytes"
+                    raise self._told("watch", RequestFailed("malformed", message))
 
 
 class _TooLarge(Exception):
@@ -352,6 +370,22 @@ async def _body(response: httpx.Response, most: int) -> bytes:
             raise _TooLarge
         parts.append(part)
     return b"".join(parts)
+
+
+def _page(data: bytes) -> Page:
+    """Raises RequestFailed: it is no list. A gateway's own word under status 200 must not be taken for an empty one."""
+    try:
+        found = _decode_list(data)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise RequestFailed("malformed", "the answer is no list of objects") from error
+    if not found.kind.endswith("List") or not found.metadata.resource_version:
+        raise RequestFailed("malformed", "the answer is no list of objects")
+    return Page(
+        items=found.items or [],
+        resource_version=found.metadata.resource_version,
+        token=found.metadata.continue_,
+        size=len(data),
+    )
 
 
 async def _refusal(response: httpx.Response) -> RequestFailed:
@@ -384,7 +418,7 @@ def refusal(code: int, status: Status) -> str:
 
 def _failure(error: Exception) -> RequestFailed:
     said = "".join(each if each.isprintable() else "." for each in str(error)[:200]) or type(error).__name__
-    if isinstance(error, httpx.TimeoutException):
+    if isinstance(error, httpx.TimeoutException | TimeoutError):
         return RequestFailed("timeout", "no answer in time")
     if isinstance(error, httpx.ConnectError):
         cause: BaseException | None = error
