@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from certwatch.doors.kubernetes.nesting import shallow
+
 T = TypeVar("T")
 _QUOTE = ord('"')
 #: DNS names, which nearly all are, have 253.
@@ -77,8 +79,11 @@ def decode(data: bytes | msgspec.Raw, kind: type[T]) -> T:
     if decoder is None:
         decoder = _decoders[kind] = msgspec.json.Decoder(kind)
     try:
-        return decoder.decode(data)  # type: ignore[no-any-return]
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        try:
+            return decoder.decode(data)  # type: ignore[no-any-return]
+        except RecursionError:
+            return decoder.decode(shallow(bytes(data)))  # type: ignore[no-any-return]
+    except (msgspec.DecodeError, UnicodeError) as error:
         raise Unreadable(f"is not what the API promises ({str(error)[:100]})") from error
 
 

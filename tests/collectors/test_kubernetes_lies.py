@@ -169,7 +169,7 @@ async def test_a_redirect_is_not_followed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("tokens", ["the same", "new ones without objects", "new ones with objects"])
 async def test_a_list_that_goes_on_without_end_is_a_gap(tokens: str, tmp_path: Path) -> None:
     liar = Liar()
-    many = [{}] * 20_000 if tokens == "new ones with objects" else []
+    many: list[Any] = [{}] * 20_000 if tokens == "new ones with objects" else []
 
     def page(query: dict[str, str]) -> bytes:
         token = "again" if tokens == "the same" else f"t{liar.lists_asked}"

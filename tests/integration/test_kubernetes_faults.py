@@ -2,6 +2,7 @@
 says it."""
 
 import asyncio
+import base64
 import os
 import time
 from collections.abc import Iterator
@@ -230,6 +231,33 @@ async def test_a_mebibyte_of_garbage_is_passed_over_and_said(server: APIServer, 
     assert kinds.pop("web?key=tls.crt") is None
     assert set(kinds) == {"garbage?key=tls.crt", "keystore?key=store.p12", "text?key=ca.crt"}
     assert set(kinds.values()) <= {"malformed", "no-certificate"}
+
+
+async def test_an_object_that_is_nested_without_measure_hides_no_other(
+    server: APIServer, namespace: str
+) -> None:
+    """The API takes it from everybody who may write one: nobody looks into managedFields."""
+    levels = 9000
+    fields = '{"f:a":' * levels + "{}" + "}" * levels
+    managed = (
+        '[{"manager":"x","operation":"Update","apiVersion":"v1","time":"2026-01-01T00:00:00Z",'
+        f'"fieldsType":"FieldsV1","fieldsV1":{fields}}}]'
+    )
+
+    def deep(name: str) -> bytes:
+        data = '{"tls.crt":"%s"}' % base64.b64encode(FIRST.pem).decode()
+        return f'{{"metadata":{{"name":"{name}","managedFields":{managed}}},"data":{data}}}'.encode()
+
+    path = f"/api/v1/namespaces/{namespace}/secrets"
+    server.secret(namespace, "a", tls(FIRST), type=TLS)
+    await asyncio.to_thread(server.put_in, path, deep("deep"))
+    server.secret(namespace, "z", tls(FIRST), type=TLS)
+    async with following(config(server, namespace)) as it:
+        names = [each.rpartition("/")[2] for each in seen(await it.scan())]
+        assert names == ["a?key=tls.crt", "deep?key=tls.crt", "z?key=tls.crt"]
+        await asyncio.to_thread(server.put_in, path, deep("later"))
+        change = await it.next()
+        assert change.location.endswith("/later?key=tls.crt")
 
 
 async def test_one_of_three_clusters_comes_back_and_nothing_of_it_was_lost(

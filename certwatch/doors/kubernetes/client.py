@@ -14,6 +14,7 @@ import httpx
 import msgspec
 
 from certwatch.doors.kubernetes.access import Access, AccessError
+from certwatch.doors.kubernetes.nesting import shallow
 from certwatch.model.observation import ErrorKind, LookError
 from certwatch.telemetry.metrics import KUBERNETES_REQUESTS
 
@@ -375,8 +376,11 @@ async def _body(response: httpx.Response, most: int) -> bytes:
 def _page(data: bytes) -> Page:
     """Raises RequestFailed: it is no list. A gateway's own word under status 200 must not be taken for an empty one."""
     try:
-        found = _decode_list(data)
-    except (msgspec.DecodeError, RecursionError) as error:
+        try:
+            found = _decode_list(data)
+        except RecursionError:
+            found = _decode_list(shallow(data))
+    except msgspec.DecodeError as error:
         raise RequestFailed("malformed", "the answer is no list of objects") from error
     if not found.kind.endswith("List") or not found.metadata.resource_version:
         raise RequestFailed("malformed", "the answer is no list of objects")
@@ -392,7 +396,7 @@ async def _refusal(response: httpx.Response) -> RequestFailed:
     try:
         data = await _body(response, _MAX_ERROR_BYTES)
         status = _decode_status(data)
-    except (_TooLarge, msgspec.DecodeError):
+    except (_TooLarge, msgspec.DecodeError, RecursionError):
         status = Status()
     code = response.status_code
     retry: float | None = None
