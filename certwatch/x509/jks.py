@@ -66,7 +66,7 @@ def looks_like(data: bytes) -> bool:
     return data[:4] in (b"\xfe\xed\xfe\xed", b"\xce\xce\xce\xce")
 
 
-def read(data: bytes, passphrases: Sequence[str] = ()) -> Container:
+def read(data: bytes, passphrases: Sequence[str] = (), work: Work | None = None) -> Container:
     """Never raises. A key may have a passphrase of its own: each that is given is tried for each key, the store's
     first. The empty one is tried only where it is the store's."""
     found = _Contents()
@@ -87,7 +87,7 @@ def read(data: bytes, passphrases: Sequence[str] = ()) -> Container:
                     "it has another, or is damaged",
                 )
             )
-    work = Work()
+    work = work or Work()
     entries = [
         Entry(name=alias, certificates=tuple(chain), key=_key(key, chain[0], candidates, work))
         for alias, key, chain in found.keys

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from certwatch.x509 import crl, jks, kubeconfig, openvpn, pem, pkcs7, pkcs12
 from certwatch.x509.containers import Container, Entry, Problem, malformed, unique
+from certwatch.x509.pbe import Work
 
 _CRL_LABEL = "X509 CRL"
 _CRL_BEGIN = f"-----BEGIN {_CRL_LABEL}-----".encode()
@@ -15,14 +16,14 @@ _PEM_BEGINNINGS = tuple(
 )
 
 
-def read(data: bytes, passphrases: Sequence[str] = ()) -> Container | None:
+def read(data: bytes, passphrases: Sequence[str] = (), work: Work | None = None) -> Container | None:
     """Never raises. None: none of the containers; it may still be certificates in PEM or DER (`pem`, `der`).
-    `passphrases` are tried in order, then none. Cost is bounded: see each format."""
+    `passphrases` are tried in order, then none. Cost is bounded: see each format; with `work` by what is left of it."""
     if jks.looks_like(data):
-        return jks.read(data, passphrases)
+        return jks.read(data, passphrases, work)
     if data[:1] == b"\x30":
         if pkcs12.looks_like(data):
-            return pkcs12.read(data, passphrases)
+            return pkcs12.read(data, passphrases, work)
         if pkcs7.looks_like(data):
             return pkcs7.read(data)
         return Container(format="crl", crls=(data,)) if crl.looks_like(data) else None
@@ -31,9 +32,9 @@ def read(data: bytes, passphrases: Sequence[str] = ()) -> Container | None:
         return _pem(data)
     # Before PEM, which these carry inside them.
     if openvpn.looks_like(data):
-        return openvpn.read(data, passphrases)
+        return openvpn.read(data, passphrases, work)
     if kubeconfig.looks_like(data):
-        return kubeconfig.read(data, passphrases)
+        return kubeconfig.read(data, passphrases, work)
     if any(beginning in data for beginning in _PEM_BEGINNINGS):
         found = _pem(data)
         if found is not None:

@@ -30,7 +30,7 @@ def looks_like(data: bytes) -> bool:
     )
 
 
-def read(data: bytes, passphrases: Sequence[str] = ()) -> Container:
+def read(data: bytes, passphrases: Sequence[str] = (), work: Work | None = None) -> Container:
     """Never raises. Entries are "cluster/NAME" and "user/NAME"; those without certificates are left out."""
     problems: list[Problem] = []
     entries: list[Entry] = []
@@ -57,7 +57,7 @@ def read(data: bytes, passphrases: Sequence[str] = ()) -> Container:
                     )
                 )
     # One purse for all the keys of the file.
-    work = Work()
+    work = work or Work()
     for name, user in _named(root, "users", "user"):
         entry = _user(name, user, passphrases, work, problems)
         if entry is not None:

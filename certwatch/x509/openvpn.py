@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from certwatch.x509 import inline, pkcs12
 from certwatch.x509.containers import Container, Entry, Problem, malformed, unique
+from certwatch.x509.pbe import Work
 
 _TAGS = frozenset({"ca", "cert", "key", "extra-certs", "pkcs12", "crl-verify"})
 _INLINE = re.compile(rb"^[ \t]*<(?:ca|cert|pkcs12|extra-certs)>[ \t]*\r?$", re.MULTILINE)
@@ -27,9 +28,10 @@ def looks_like(data: bytes) -> bool:
     return named and _PROFILE.search(data) is not None and _OPTION.search(data) is not None
 
 
-def read(data: bytes, passphrases: Sequence[str] = ()) -> Container:
+def read(data: bytes, passphrases: Sequence[str] = (), work: Work | None = None) -> Container:
     """Never raises. Entries are "ca" (a bundle) and "cert" (a chain, with `extra-certs` behind it); those of an inline
     PKCS#12 are "pkcs12/NAME"."""
+    work = work or Work()
     problems: list[Problem] = []
     blocks, paths = _split(data.decode("utf-8", "replace"), problems)
     entries = []
@@ -56,7 +58,9 @@ def read(data: bytes, passphrases: Sequence[str] = ()) -> Container:
     if own or ("cert" in paths and "cert" not in blocks):
         extra = read["extra-certs"].certificates if "extra-certs" in read else ()
         key = (
-            inline.key_match(blocks["key"].encode(), own[0], passphrases) if own and "key" in blocks else None
+            inline.key_match(blocks["key"].encode(), own[0], passphrases, work)
+            if own and "key" in blocks
+            else None
         )
         entries.append(
             Entry(
@@ -68,7 +72,7 @@ def read(data: bytes, passphrases: Sequence[str] = ()) -> Container:
             )
         )
     if "pkcs12" in blocks:
-        entries += _keystore(blocks["pkcs12"], passphrases, problems)
+        entries += _keystore(blocks["pkcs12"], passphrases, work, problems)
     elif "pkcs12" in paths:
         entries.append(Entry(name="pkcs12", path=paths["pkcs12"]))
     return Container(
@@ -107,12 +111,12 @@ def _split(text: str, problems: list[Problem]) -> tuple[dict[str, str], dict[str
     return blocks, paths
 
 
-def _keystore(text: str, passphrases: Sequence[str], problems: list[Problem]) -> list[Entry]:
+def _keystore(text: str, passphrases: Sequence[str], work: Work, problems: list[Problem]) -> list[Entry]:
     try:
         data = base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError):
         problems.append(malformed("<pkcs12> is not base64"))
         return []
-    store = pkcs12.read(data, passphrases)
+    store = pkcs12.read(data, passphrases, work)
     problems += [replace(each, message=f"<pkcs12>: {each.message}") for each in store.problems]
     return [replace(each, name=f"pkcs12/{each.name}".removesuffix("/")) for each in store.entries]

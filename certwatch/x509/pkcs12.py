@@ -78,9 +78,9 @@ def looks_like(data: bytes) -> bool:
         return False
 
 
-def read(data: bytes, passphrases: Sequence[str] = ()) -> Container:
+def read(data: bytes, passphrases: Sequence[str] = (), work: Work | None = None) -> Container:
     """Never raises. The passphrases are tried in order; then the empty one, then none at all (which is another)."""
-    work = Work()
+    work = work or Work()
     found = _Contents()
     candidates: list[Passphrase] = [*dict.fromkeys([*passphrases, ""]), None]
     try:

@@ -107,7 +107,7 @@ class Cluster:
         )
 
     async def _look_at(self, reflector: Reflector, put: Put) -> None:
-        if reflector in self._followed and reflector.synced and reflector.error is None:
+        if reflector in self._followed and reflector.is_whole and reflector.error is None:
             seen = reflector.observations()
             for start in range(0, len(seen), _PART):
                 await put(seen[start : start + _PART])

@@ -1,7 +1,7 @@
 """Bytes under a key to what they hold: certificates in PEM and DER, keystores, lists. Keys are compared and dropped."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from certwatch.model.certificate import Certificate
@@ -21,29 +21,47 @@ STORE_ENDINGS = (".p12", ".pfx", ".jks", ".jceks")
 Key = Callable[[], bytes | None]
 
 
+@dataclass(frozen=True, slots=True)
+class _Keys:
+    """How a private key is had, and opened."""
+
+    private_key: Key
+    passphrases: Callable[[], Sequence[str]]
+    work: Work
+
+
 def contents(
-    where: str, key: str, data: bytes, *, private_key: Key, passphrases: Callable[[], Sequence[str]]
+    where: str,
+    key: str,
+    data: bytes,
+    *,
+    private_key: Key,
+    passphrases: Callable[[], Sequence[str]],
+    work: Work | None = None,
 ) -> list[Contents]:
-    """Place by place. Empty: nothing that concerns certificates. `where` begins every message."""
+    """Place by place. Empty: nothing that concerns certificates. `where` begins every message; `work` is what the object may
+    still cost. None: what one file may."""
+    work = work or Work()
+    keys = _Keys(private_key, passphrases, work)
     if data[:10] == b"-----BEGIN" and b"-----BEGIN CERTIFICATE" in data[:40]:
         # Nearly every one: certificates, and nothing that could be a container of another kind.
-        holder = None if b"PKCS" not in data and b"X509 CRL" not in data else keystores.read(data)
+        holder = None if b"PKCS" not in data and b"X509 CRL" not in data else keystores.read(data, (), work)
     else:
         # Passphrases may cost a request: they are asked for where there is something to open.
-        holder = keystores.read(data, passphrases() if is_container(data) else ())
+        holder = keystores.read(data, passphrases() if is_container(data) else (), work)
     if holder is None:
-        found = _plain(where, data, private_key, passphrases)
+        found = _plain(where, data, keys)
         if found:
             return [found]
         return [] if found is None else _nothing(where, key, data)
     bare = None
     if holder.format in ("pkcs7", "crl") and b"CERTIFICATE-----" in data:
-        bare = _plain(where, data, private_key, passphrases)
+        bare = _plain(where, data, keys)
     # What a kubeconfig names by a path is on the disk of a pod.
     holder = _without_paths(holder)
     parts = container.contents(where, holder, (), _no_file, bare=bool(bare))
     if holder.format == "pkcs7":
-        parts = [_with_key(each, private_key, passphrases) for each in parts]
+        parts = [_with_key(each, keys) for each in parts]
     return (
         [bare, *(each for each in parts if each.entry or each.chain)]
         if bare
@@ -67,9 +85,7 @@ def _no_file(path: str) -> bytes:
     raise FileNotFoundError(path)
 
 
-def _plain(
-    where: str, data: bytes, private_key: Key, passphrases: Callable[[], Sequence[str]]
-) -> Contents | None:
+def _plain(where: str, data: bytes, beside: _Keys) -> Contents | None:
     """None: there is something of ours in it, which needs no place (keys, parameters)."""
     chain: list[bytes] = []
     keys: list[bytes] = []
@@ -96,7 +112,7 @@ def _plain(
         arranged = arrangement(certificates)
         facts["arrangement"] = arranged
         if arranged == "chain":
-            facts |= _key_facts(chain[0], certificates[0].spki_sha256, keys, private_key, passphrases)
+            facts |= _key_facts(chain[0], certificates[0].spki_sha256, keys, beside)
     error = None
     if problems:
         shown = "; ".join(problems[:3]) + (f"; and {len(problems) - 3} more" if len(problems) > 3 else "")
@@ -123,27 +139,19 @@ def _nothing(where: str, key: str, data: bytes) -> list[Contents]:
     return [failed("no-certificate", f"{where}: no certificate in it. Check what wrote it")]
 
 
-def _with_key(part: Contents, private_key: Key, passphrases: Callable[[], Sequence[str]]) -> Contents:
+def _with_key(part: Contents, keys: _Keys) -> Contents:
     if part.entry or not part.chain or part.facts.get("arrangement") != "chain":
         return part
     spki = der.read(part.chain[0]).spki_sha256
-    return replace(
-        part, facts={**part.facts, **_key_facts(part.chain[0], spki, [], private_key, passphrases)}
-    )
+    return replace(part, facts={**part.facts, **_key_facts(part.chain[0], spki, [], keys)})
 
 
-def _key_facts(
-    leaf: bytes,
-    spki: bytes | None,
-    inside: list[bytes],
-    private_key: Key,
-    passphrases: Callable[[], Sequence[str]],
-) -> dict[str, Fact]:
+def _key_facts(leaf: bytes, spki: bytes | None, inside: list[bytes], beside: _Keys) -> dict[str, Fact]:
     keys = inside
     if not keys:
-        beside = private_key()
-        keys = [] if beside is None else [beside]
-    verdicts = [_match(each, leaf, spki, passphrases) for each in keys]
+        other = beside.private_key()
+        keys = [] if other is None else [other]
+    verdicts = [_match(each, leaf, spki, beside) for each in keys]
     if "match" in verdicts:
         return {"key_match": True}
     if "encrypted" in verdicts:
@@ -151,11 +159,9 @@ def _key_facts(
     return {"key_match": False} if "mismatch" in verdicts else {}
 
 
-def _match(
-    key: bytes, leaf: bytes, spki: bytes | None, passphrases: Callable[[], Sequence[str]]
-) -> private_keys.Match | None:
+def _match(key: bytes, leaf: bytes, spki: bytes | None, beside: _Keys) -> private_keys.Match | None:
     if b"ENCRYPTED" in key[:200]:
-        return inline.key_match(key, leaf, passphrases(), Work())
+        return inline.key_match(key, leaf, beside.passphrases(), beside.work)
     if key.startswith(b"-----BEGIN ") and b"PRIVATE KEY-----" in key[:60]:
         return private_keys.match(key, spki)
     return inline.key_match(key, leaf) if b"-----BEGIN " in key else private_keys.match(key, spki)

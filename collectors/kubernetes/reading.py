@@ -5,16 +5,19 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from certwatch.x509 import pem
+from certwatch.x509.pbe import Work
 from collectors.file.contents import Contents, failed, one_line
 from collectors.kubernetes import material
 from collectors.kubernetes.config import KubernetesConfig, matches
 from collectors.kubernetes.objects import Meta, Unreadable, text
 from collectors.kubernetes.place import Place, location
+from collectors.kubernetes.purse import Purses
 
 #: Of one key of an object: Kubernetes itself allows no more than a mebibyte in a Secret or ConfigMap.
 MAX_BYTES = 4 << 20
-#: Of one object; more is told and left out.
+#: Of one object, and of those that cannot be read; more is told and left out.
 MAX_PLACES = 5000
+MAX_FAILED = 100
 MAX_SHARED = 2000
 
 
@@ -26,6 +29,8 @@ class Read:
     places: tuple[Place, ...] = ()
     #: "certificate/succeeded", …: an outcome that is counted when an object first has it. Empty: none.
     outcome: str = ""
+    #: Not all of it was looked at: the next scan looks again.
+    is_postponed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +43,7 @@ class Reading:
     fetch: Callable[[str, str], bytes | None] = lambda secret, key: None
     #: Certificates of CAs stand in nearly every object: each is kept once. Whoever finds it too full empties it.
     shared: dict[bytes, bytes] = field(default_factory=dict)
+    purses: Purses = field(default_factory=Purses)
 
     def where(self, kind: str, meta: Meta, key: str = "") -> str:
         name = f"{meta.namespace}/{meta.name}" if meta.namespace else meta.name
@@ -52,11 +58,17 @@ class Reading:
         *,
         private_key: material.Key = lambda: None,
         passphrases: Callable[[], Sequence[str]] = lambda: (),
+        work: Work | None = None,
     ) -> list[Place]:
         """What is under one key (or name of a part) of an object."""
         where = self.where(kind, meta, key)
         found = material.contents(
-            where, key, data[:MAX_BYTES], private_key=private_key, passphrases=passphrases
+            where,
+            key,
+            data[:MAX_BYTES],
+            private_key=private_key,
+            passphrases=passphrases,
+            work=work or self.purses.of(meta.namespace),
         )
         return [self.place(kind, meta, key, each) for each in found]
 

@@ -94,11 +94,18 @@ class Reflector:
         self._why = "first"
         #: CertificateRequests whose outcome was counted, by name: uid and outcome.
         self._counted: dict[str, tuple[str, str]] = {}
+        #: Of which not all was looked at.
+        self._postponed: set[str] = set()
 
     @property
     def scope(self) -> str:
         inside = f"{self.namespace}/" if self.namespace else ""
         return f"{self._reading.cluster}/{inside}{self.resource.name}"
+
+    @property
+    def is_whole(self) -> bool:
+        """What is held is what the server had, and all of it was looked at."""
+        return self.synced and not self._postponed
 
     @property
     def where(self) -> str:
@@ -151,6 +158,7 @@ class Reflector:
         left = [id for id in self._held if id not in seen]
         gone = [self._gone(place, now) for id in left for place in self._held.pop(id).places]
         self._counted = {id: counted for id, counted in self._counted.items() if id in seen}
+        self._postponed &= seen
         self._version, self.synced, self._why = version, True, "scan"
         self._epoch += 1
         self._measure()
@@ -162,6 +170,7 @@ class Reflector:
         now = self._clock()
         gone = tuple(self._gone(place, now) for held in self._held.values() for place in held.places)
         self._held.clear()
+        self._postponed.clear()
         self._epoch += 1
         self.synced, self._why = False, "first"
         self._measure()
@@ -251,7 +260,8 @@ class Reflector:
         meta = read.meta
         former = self._held.pop(meta.id, None)
         held = Held(
-            version=meta.resource_version,
+            # Looked at again by the next list, though nothing has changed.
+            version="" if read.is_postponed else meta.resource_version,
             uid=meta.uid,
             namespace=meta.namespace,
             places=read.places,
@@ -259,6 +269,10 @@ class Reflector:
             labels=self._reading.object_labels(meta),
             outcome=read.outcome,
         )
+        if read.is_postponed:
+            self._postponed.add(meta.id)
+        else:
+            self._postponed.discard(meta.id)
         if read.places or (self.resource.source is None and held.owner):
             self._held[meta.id] = held
         if read.outcome and self._counted.get(meta.id) != (meta.uid, read.outcome):
@@ -344,6 +358,7 @@ class Reflector:
     def _take_event(self, event: Event, meta: Meta, now: datetime, unreadable: list[str]) -> list[Change]:
         if event.type == "DELETED":
             self._counted.pop(meta.id, None)
+            self._postponed.discard(meta.id)
             held = self._held.pop(meta.id, None)
             return [] if held is None else [self._gone(place, now) for place in held.places]
         if event.type not in ("ADDED", "MODIFIED") or not self._wants(meta):

@@ -4,12 +4,12 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from collectors.file.contents import failed
+from collectors.file.contents import failed, one_line
 from collectors.kubernetes.config import matches
 from collectors.kubernetes.material import key_beside
 from collectors.kubernetes.objects import ConfigMap, Meta, Secret, Unreadable, bytes_of, decode, text
 from collectors.kubernetes.place import Place
-from collectors.kubernetes.reading import MAX_PLACES, Read, Reading
+from collectors.kubernetes.reading import MAX_FAILED, MAX_PLACES, Read, Reading
 
 #: Keys that are looked into whatever is configured.
 ALWAYS = ("tls.crt", "ca.crt")
@@ -29,7 +29,7 @@ def secret(item: bytes | msgspec.Raw, reading: Reading) -> Read:
         return Read(meta=meta)
     values: dict[str, Value] = {key: _bytes(raw) for key, raw in found.data.items()}
     keys = ALWAYS if found.type == _TLS else (*ALWAYS, *config.keys)
-    return Read(meta=meta, places=_places("secret", meta, values, keys, reading))
+    return _all("secret", meta, values, keys, reading)
 
 
 def config_map(item: bytes | msgspec.Raw, reading: Reading) -> Read:
@@ -47,9 +47,7 @@ def _read(found: ConfigMap, reading: Reading) -> Read:
     meta = found.metadata
     values: dict[str, Value] = {key: _text(raw) for key, raw in (found.data or {}).items()}
     values |= {key: _bytes(raw) for key, raw in (found.binary_data or {}).items()}
-    return Read(
-        meta=meta, places=_places("configmap", meta, values, (*ALWAYS, *reading.config.keys), reading)
-    )
+    return _all("configmap", meta, values, (*ALWAYS, *reading.config.keys), reading)
 
 
 def _bytes(raw: msgspec.Raw) -> Value:
@@ -60,9 +58,9 @@ def _text(raw: msgspec.Raw) -> Value:
     return lambda: text(raw).encode("utf-8", "surrogatepass")
 
 
-def _places(
-    kind: str, meta: Meta, values: Mapping[str, Value], keys: tuple[str, ...], reading: Reading
-) -> tuple[Place, ...]:
+def _all(kind: str, meta: Meta, values: Mapping[str, Value], keys: tuple[str, ...], reading: Reading) -> Read:
+    purse = reading.purses.of(meta.namespace)
+
     def beside(key: str) -> bytes | None:
         try:
             return values[key]() if key in values else None
@@ -70,14 +68,25 @@ def _places(
             return None
 
     found: list[Place] = []
+    failures = 0
     for key in sorted(values):
         if not matches(key, keys):
             continue
+        if len(found) >= MAX_PLACES or failures >= MAX_FAILED:
+            where = reading.where(kind, meta)
+            part = failed(
+                "other",
+                f"{where}: has more than is looked at in one object: its keys from {one_line(key)} on are left out."
+                " Split it, or exclude it",
+            )
+            found = [*found[: MAX_PLACES - 1], reading.place(kind, meta, "", part)]
+            break
         try:
             data = values[key]()
         except Unreadable as error:
             part = failed("malformed", f"{reading.where(kind, meta, key)}: {error}. Check what wrote it")
             found.append(reading.place(kind, meta, key, part))
+            failures += 1
             continue
 
         def private_key(key: str = key) -> bytes | None:
@@ -86,5 +95,9 @@ def _places(
         def passphrases(key: str = key) -> tuple[str, ...]:
             return reading.passphrases(meta, key, beside)
 
-        found += reading.places(kind, meta, key, data, private_key=private_key, passphrases=passphrases)
-    return tuple(found[:MAX_PLACES])
+        places = reading.places(
+            kind, meta, key, data, private_key=private_key, passphrases=passphrases, work=purse
+        )
+        failures += any(each.error is not None for each in places)
+        found += places
+    return Read(meta=meta, places=tuple(found[:MAX_PLACES]), is_postponed=purse.is_postponed)

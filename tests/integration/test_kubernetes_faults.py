@@ -245,8 +245,9 @@ async def test_an_object_that_is_nested_without_measure_hides_no_other(
     )
 
     def deep(name: str) -> bytes:
-        data = '{"tls.crt":"%s"}' % base64.b64encode(FIRST.pem).decode()
-        return f'{{"metadata":{{"name":"{name}","managedFields":{managed}}},"data":{data}}}'.encode()
+        crt = base64.b64encode(FIRST.pem).decode()
+        meta = f'{{"name":"{name}","managedFields":{managed}}}'
+        return f'{{"metadata":{meta},"data":{{"tls.crt":"{crt}"}}}}'.encode()
 
     path = f"/api/v1/namespaces/{namespace}/secrets"
     server.secret(namespace, "a", tls(FIRST), type=TLS)
