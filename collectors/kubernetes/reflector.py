@@ -6,8 +6,12 @@ event that it came with.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
+from typing import ParamSpec, TypeVar
 
 import msgspec
 
@@ -34,6 +38,16 @@ log = get_logger(__name__)
 _LISTS = 3
 
 Change = Observation | Gone
+#: Readers may wait for a passphrase of another Secret, which the event loop asks for: in threads of their own they do not keep those
+#: that it needs for that (names, credentials).
+_READERS = ThreadPoolExecutor(4, thread_name_prefix="kubernetes")
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+async def _in_reader(function: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
+    call = partial(copy_context().run, function, *args, **kwargs)
+    return await asyncio.get_running_loop().run_in_executor(_READERS, call)
 
 
 class Expired(Exception):
@@ -151,7 +165,7 @@ class Reflector:
         version = ""
         async for page in self._pages():
             version = page.resource_version
-            batch = await asyncio.to_thread(self._take_page, page.items, seen)
+            batch = await _in_reader(self._take_page, page.items, seen)
             del page
             yield batch
         now = self._clock()
@@ -318,7 +332,7 @@ class Reflector:
                 async with self.lock:
                     if self._epoch != epoch:
                         return
-                    changes = await asyncio.to_thread(self._take_events, lines) if lines else []
+                    changes = await _in_reader(self._take_events, lines) if lines else []
                     self._measure()
                 # Not with the lock: who takes the changes may wait for a scan, which waits for the lock.
                 yield changes

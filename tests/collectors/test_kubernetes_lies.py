@@ -5,6 +5,7 @@ import base64
 import gzip
 import json
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -332,3 +333,29 @@ def test_the_liar_speaks_as_the_api_does() -> None:
     """That what is refused is refused for what is wrong with it."""
     found = json.loads(listed(web()))
     assert found["items"][0]["data"]["tls.crt"] == base64.b64encode(FIRST.pem).decode()
+
+
+@pytest.mark.parametrize("anyio_backend", [("asyncio", {"use_uvloop": False})])
+async def test_readers_that_wait_for_a_passphrase_keep_no_thread_that_its_request_needs(
+    tmp_path: Path, anyio_backend: Any
+) -> None:
+    """Names are resolved in the loop's own threads, of which a small machine has few: each of them once waited for itself."""
+    store = {"metadata": {"name": "a", "namespace": "pay"}, "data": {"a.p12": "MAMCAQM="}}
+    asked: list[str] = []
+
+    async def give(head: bytes, writer: asyncio.StreamWriter) -> None:
+        target = head.split(b" ", 2)[1].decode()
+        asked.append(target)
+        opener = secret("pay", "opener", {"password": b"x"})
+        writer.write(answer("200 OK", json.dumps(opener).encode() if "/opener" in target else listed(store)))
+
+    with ThreadPoolExecutor(1) as threads:
+        asyncio.get_running_loop().set_default_executor(threads)
+        async with raw_http(give) as server:
+            passphrases = [{"secret": "opener", "key": "password"}]
+            # A name, so that it has to be resolved; each connection here serves one request.
+            named = RawServer(port=server.port, host="localhost")
+            it = Following(settings(named, tmp_path, passphrases=passphrases))
+            async with asyncio.timeout(15):
+                assert await it.scan()
+        assert [each for each in asked if "/opener" in each]

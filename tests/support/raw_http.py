@@ -11,12 +11,13 @@ Answer = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]
 @dataclass
 class RawServer:
     port: int = 0
+    host: str = "127.0.0.1"
     #: Heads of the requests that came.
     requests: list[bytes] = field(default_factory=list)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
 
 def answer(status: str, body: bytes = b"", *headers: str) -> bytes:
