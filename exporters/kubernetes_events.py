@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 import os
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ LAST_ATTEMPT_SECONDS = 2.0
 #: The API's own limit is 1024 characters.
 _MESSAGE = 1000
 _NAME = 200
+_NO_DNS_NAME = re.compile(r"[^a-z0-9.-]+|[.-]{2,}")
 #: For objects that are in no namespace.
 _DEFAULT = "default"
 
@@ -223,9 +225,11 @@ def _object(finding: Finding, cluster: str) -> _Object | None:
 
 
 def _event_name(about: _Object, finding: Finding) -> str:
-    """The same for the same matter, so that it is one Event however often it is told."""
+    """The same for the same matter, so that it is one Event however often it is told. A DNS name, which those of some kinds are
+    not: the APIService "v1.", a ClusterTrustBundle "signer:name"."""
     matter = f"{finding.location} {finding.rule} {finding.fingerprint!r}"
-    return f"{about.name[:_NAME]}.{hashlib.sha256(matter.encode('utf-8', 'replace')).hexdigest()[:16]}"
+    shown = _NO_DNS_NAME.sub("-", about.name.lower())[:_NAME].strip("-.")
+    return f"{shown or 'object'}.{hashlib.sha256(matter.encode('utf-8', 'replace')).hexdigest()[:16]}"
 
 
 def _message(finding: Finding, external_url: str) -> str:

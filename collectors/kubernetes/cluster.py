@@ -4,6 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from urllib.parse import quote
 
 from certwatch.doors.kubernetes import Client, RequestFailed
 from certwatch.model.clock import Clock
@@ -206,7 +207,7 @@ class Cluster:
         value = None
         namespace, _, name = secret.partition("/")
         if self._loop is not None and namespace and name and "/" not in name:
-            path = f"/api/v1/namespaces/{namespace}/secrets/{name}"
+            path = f"/api/v1/namespaces/{quote(namespace, safe='')}/secrets/{quote(name, safe='')}"
             asked = asyncio.run_coroutine_threadsafe(self.client.get(path), self._loop)
             try:
                 found = decode(asked.result(_FETCH_SECONDS), Secret)

@@ -124,6 +124,17 @@ async def test_a_missing_right_is_told_once_and_named(server: APIServer, namespa
         )
 
 
+async def test_an_object_whose_name_is_no_dns_name_has_its_event_too(server: APIServer) -> None:
+    uid = server.ask("GET", "/apis/apiregistration.k8s.io/v1/apiservices/v1.")["metadata"]["uid"]
+    asked = f"/api/v1/namespaces/default/events?fieldSelector=involvedObject.uid={uid}"
+
+    async def told() -> bool:
+        return bool((await asyncio.to_thread(server.ask, "GET", asked))["items"])
+
+    async with telling(server, about("-", "apiservice/v1.?key=caBundle")):
+        await until(told, what="an Event of the API service v1.")
+
+
 async def test_an_object_without_namespace_is_told_of_in_default(server: APIServer, namespace: str) -> None:
     kind = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
     made = server.create(kind, {"metadata": {"name": f"w-{namespace}"}, "webhooks": []})

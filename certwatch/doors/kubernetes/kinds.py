@@ -1,6 +1,7 @@
 """How the API names what locations name: `k8s://prod/pay/secret/web` is a Secret of v1, listed as secrets."""
 
 from dataclasses import dataclass
+from urllib.parse import quote
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +15,8 @@ class Kind:
 
     def path(self, namespace: str) -> str:
         root = f"/apis/{self.version}" if "/" in self.version else f"/api/{self.version}"
-        return f"{root}/namespaces/{namespace}/{self.plural}" if namespace else f"{root}/{self.plural}"
+        inside = quote(namespace, safe="")
+        return f"{root}/namespaces/{inside}/{self.plural}" if namespace else f"{root}/{self.plural}"
 
 
 _WEBHOOKS = "admissionregistration.k8s.io/v1"
