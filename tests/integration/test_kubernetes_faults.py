@@ -5,6 +5,7 @@ import asyncio
 import base64
 import os
 import time
+import urllib.error
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,14 +15,14 @@ import pytest
 
 from certwatch.model.observation import Gone, Incomplete, Observation
 from certwatch.plugins.testing import collect, make_certificate
-from certwatch.telemetry.metrics import KUBERNETES_LISTS, KUBERNETES_REQUESTS
+from certwatch.telemetry.metrics import KUBERNETES_FOLLOWED, KUBERNETES_LISTS, KUBERNETES_REQUESTS
 from collectors.kubernetes import KubernetesCollector
 from tests.support.daemon import certwatch, reading
 from tests.support.kubernetes import APIServer, api_server, kubeconfig, serving
 from tests.support.kubernetes_collector import TLS, Following, config, following, look, tls
 from tests.support.kubernetes_load import create_all
 from tests.support.kubernetes_proxy import Fault, Proxy, lists, proxied, watches
-from tests.support.servers import free_port, stop
+from tests.support.servers import free_port, stop, until
 
 pytestmark = [
     pytest.mark.integration,
@@ -204,6 +205,51 @@ async def test_a_token_that_is_rotated_while_it_watches_is_taken(
         server.secret(namespace, "b", tls(SECOND), type=TLS)
         assert isinstance(await it.next(), Observation)
         assert requests("watch", "401") > before
+
+
+async def test_a_right_that_is_taken_away_while_it_watches_is_a_gap_until_it_is_given_back(
+    server: APIServer, namespace: str, proxy: Proxy, tmp_path: Path
+) -> None:
+    settings = through(proxy, tmp_path, namespace)
+    settings["kubeconfig"] = str(proxy.kubeconfig(tmp_path, token="reader-token"))
+    await asyncio.to_thread(_let_read, server, namespace)
+    binding = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/rolebindings/reads"
+    server.secret(namespace, "a", tls(FIRST), type=TLS)
+    followed = KUBERNETES_FOLLOWED.labels("prod", namespace, "secrets")
+    async with following(settings) as it:
+        server.secret(namespace, "b", tls(SECOND), type=TLS)
+        assert isinstance(await it.next(), Observation)
+        assert len(seen(await it.scan())) == 2
+        server.delete(binding)
+        nothing = asyncio.create_task(it.next(seconds=60))
+
+        # An open watch goes on (the server asks once, when it begins); the next is refused.
+        async def is_refused() -> bool:
+            proxy.cut_all()
+            return followed._value.get() == 0 and await _is_forbidden(server, namespace)
+
+        await until(is_refused, what="refused")
+        (gap,) = missing(await it.scan())
+        assert (gap.scope, gap.error.kind) == (f"prod/{namespace}/secrets", "permission")
+        assert "Grant list and watch on secrets" in gap.error.message
+        assert not nothing.done(), "nothing is gone"
+        server.delete(f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/roles/reads")
+        await asyncio.to_thread(_let_read, server, namespace)
+        server.secret(namespace, "c", tls(FIRST), type=TLS)
+        later = await nothing
+        assert isinstance(later, Observation)
+        assert later.location.endswith("/c?key=tls.crt")
+        assert len(seen(await it.scan())) == 3
+
+
+async def _is_forbidden(server: APIServer, namespace: str) -> bool:
+    try:
+        await asyncio.to_thread(
+            server.ask, "GET", f"/api/v1/namespaces/{namespace}/secrets?limit=1", token="reader-token"
+        )
+    except urllib.error.HTTPError as refused:
+        return refused.code == 403
+    return False
 
 
 def _let_read(server: APIServer, namespace: str) -> None:
