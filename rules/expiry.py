@@ -7,7 +7,7 @@ from certwatch.model.certificate import Certificate
 from certwatch.model.finding import Problem, Severity
 from certwatch.model.location import FILE_KINDS
 from certwatch.model.sighting import Served
-from certwatch.pki.chains import assess
+from certwatch.pki.chains import assess, purpose_at
 from certwatch.pki.openssl import Purpose
 from certwatch.plugins.duration import Duration
 from certwatch.plugins.rule import Rule, RuleConfig, Until, World
@@ -48,8 +48,7 @@ def concerned(served: Served, world: World) -> Iterator[tuple[int, Certificate]]
 
 
 def purpose_of(served: Served) -> Purpose:
-    """What is presented at an endpoint is a server's; what lies in a file may be anybody's."""
-    return "server" if served.location.kind == "tls" else "any"
+    return purpose_at(served.location.kind)
 
 
 def end_of(certificate: Certificate) -> datetime | None:

@@ -13,6 +13,7 @@ from certwatch.cli.instants import left, minute
 from certwatch.cli.options import config_option, current_clock, json_option, reader_of
 from certwatch.cli.shapes import finding_json, write_json
 from certwatch.cli.text import common_name, lines, shown
+from certwatch.cli.trust import Trust, trust_json, trust_lines, trust_of
 from certwatch.inventory.shapes import certificate_shown, location_json
 from certwatch.inventory.store import FindingQuery
 from certwatch.model.certificate import Certificate
@@ -41,7 +42,7 @@ def command(id: str, as_json: bool, config: Path | None) -> int:
     now = current_clock()()
     with reader_of(config) as reader:
         if "://" in id or id.startswith("/"):
-            return _location(reader, id, now, as_json=as_json)
+            return _location(reader, id, config, now, as_json=as_json)
         if id.isascii() and id.isdigit() and len(id) < 8:
             return _finding(reader, int(id), as_json=as_json)
         if _HEX.fullmatch(id):
@@ -169,22 +170,27 @@ def _certificate_lines(certificate: Certificate, now: datetime) -> Iterator[str]
     )
 
 
-def _location(reader: "Reader", id: str, now: datetime, *, as_json: bool) -> int:
+def _location(reader: "Reader", id: str, config: Path | None, now: datetime, *, as_json: bool) -> int:
     uri = LocationURI(id) if "://" in id else file_location(id)
     served = reader.served(uri)
     if served is None:
         raise Failed(FAILED, f"{shown(uri)}: never seen. Search with: certwatch list {shown(uri)}")
     history = reader.history(uri)
     findings = list(reader.findings(FindingQuery(location=uri)))
+    trust = trust_of(served, config, now)
     if as_json:
-        write_json(location_json(served, history, findings))
+        write_json({**location_json(served, history, findings), "trust": trust_json(trust)})
     else:
-        click.echo("\n".join(_location_lines(served, history, findings, now)))
+        click.echo("\n".join(_location_lines(served, history, findings, trust, now)))
     return _status(findings)
 
 
 def _location_lines(
-    served: "Served", history: "Sequence[Sighting]", findings: Sequence[Finding], now: datetime
+    served: "Served",
+    history: "Sequence[Sighting]",
+    findings: Sequence[Finding],
+    trust: "Trust",
+    now: datetime,
 ) -> Iterator[str]:
     labels = " ".join(f"{key}={value}" for key, value in sorted(served.location.labels.items()))
     yield from lines(
@@ -207,6 +213,9 @@ def _location_lines(
     if served.facts:
         yield "\nfacts"
         yield from lines([(shown(key), shown(_fact(value))) for key, value in served.facts.items()], indent=2)
+    if trust:
+        yield "\ntrust"
+        yield from lines([(name, shown(each)) for name, each in trust_lines(trust)], indent=2)
     for position, certificate in enumerate(served.chain):
         yield f"\nchain [{position}]" if position else "\nchain [0], the leaf"
         yield from ("  " + line for line in _certificate_lines(certificate, now))

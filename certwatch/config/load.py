@@ -71,6 +71,7 @@ def _config(
 ) -> Config | None:
     keys = reading.validate(FileKeys, top, (), secrets=frozenset(["inventory"]))
     collectors = _collectors(reading, _listed(reading, top, "collectors", defaults.collectors()))
+    _trust_labels(reading, collectors, top["trust"] if "trust" in top else defaults.TRUST)
     exporters = _exporters(reading, _listed(reading, top, "exporters", defaults.exporters()))
     owners = _owners(reading, top.get("owners"))
     routes = _routes(reading, top.get("routes"))
@@ -260,6 +261,19 @@ def _condition(reading: Reading, text: Any, path: KeyPath, scope: Scope) -> Expr
     except ExpressionError as error:
         reading.say(path, error.message)
         return None
+
+
+def _trust_labels(reading: Reading, collectors: Iterable[CollectorSettings], trust: Any) -> None:
+    """A label may say what it likes; one that names no store is rarely meant."""
+    known = list(trust) if isinstance(trust, Mapping) else []
+    for index, each in enumerate(collectors):
+        for name in (part.strip() for part in each.labels.get("trust", "").split(",")):
+            if name and name not in known:
+                near = nearest(name, [str(store) for store in known])
+                hint = f', did you mean "{near}"?' if near else ""
+                reading.remark(
+                    ("collectors", index, "labels", "trust"), f'"{name}" is no trust store here{hint}'
+                )
 
 
 def _owners(reading: Reading, value: Any) -> list[OwnerRule]:

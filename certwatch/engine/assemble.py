@@ -22,12 +22,14 @@ from certwatch.expressions.custom_rule import custom_rule
 from certwatch.expressions.owners import owner_of, pages_of
 from certwatch.expressions.routes import Route, router
 from certwatch.model.clock import Clock
+from certwatch.model.sighting import Served
+from certwatch.pki.chains import assess, purpose_at
 from certwatch.pki.trust import TrustStore
 from certwatch.plugins import registry
 from certwatch.plugins.collector import Collector, CollectorContext
 from certwatch.plugins.exporter import Exporter, ExporterContext, InventoryView
 from certwatch.plugins.guard import PluginFailed, guard
-from certwatch.plugins.rule import RuleConfig
+from certwatch.plugins.rule import RuleConfig, World
 
 
 def assemble(config: Config, view: InventoryView, clock: Clock) -> Work:
@@ -122,7 +124,12 @@ def rule_set(config: Config) -> RuleSet:
     active += [
         ActiveRule(
             rule=custom_rule(
-                each.id, severity=each.severity, when=each.when, summary=each.summary, text=each.text
+                each.id,
+                severity=each.severity,
+                when=each.when,
+                summary=each.summary,
+                text=each.text,
+                trusted_by=_trusted_by,
             ),
             config=RuleConfig(),
         )
@@ -138,6 +145,13 @@ def rule_set(config: Config) -> RuleSet:
         owner_of=partial(owner_of, rules=config.owners),
         digest=_digest(config, active, broken, trust, known_keys.digest),
     )
+
+
+def _trusted_by(served: Served, world: World) -> Sequence[str]:
+    if not served.chain:
+        return ()
+    purpose = purpose_at(served.location.kind)
+    return assess(served.chain, world.trust, world.now, purpose).accepted_by
 
 
 def _active(id: str, configured: Mapping[str, RuleConfig]) -> ActiveRule:

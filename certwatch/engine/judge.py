@@ -9,6 +9,7 @@ from typing import Any
 from certwatch.expressions.findings import Silences
 from certwatch.inventory.store import Due, Judgement, RuleProblem
 from certwatch.model.finding import Problem
+from certwatch.model.location import Location
 from certwatch.model.mark import Marks
 from certwatch.model.sighting import Served
 from certwatch.plugins.guard import PluginFailed, guard
@@ -19,6 +20,16 @@ NONE_SILENCED = Silences()
 MAX_SAID = 1000
 #: A location that some rule could not judge is judged again after this, though nothing changed.
 RETRY_FAILED = timedelta(hours=6)
+
+
+#: Names the trust stores that a place is judged by, with commas between them. Absent: all of them.
+TRUST_LABEL = "trust"
+#: Different labels that are remembered: a source may make up what it likes.
+MOST_TRUST_LABELS = 1000
+
+
+def stores_named(label: str) -> frozenset[str]:
+    return frozenset(each.strip() for each in label.split(",")) - {""}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +62,24 @@ class RuleSet:
     _by_kind: dict[str, tuple[ActiveRule, ...]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
+    # The same of labels that name trust stores.
+    _by_label: dict[str, Mapping[str, Any]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    def trust_at(self, location: Location) -> Mapping[str, Any]:
+        """The stores that its label `trust` names, all where it names none that there is. The same object for the same label."""
+        said = location.labels.get(TRUST_LABEL)
+        if not said:
+            return self.trust
+        found = self._by_label.get(said)
+        if found is None:
+            wanted = stores_named(said)
+            named = {name: store for name, store in self.trust.items() if name in wanted}
+            found = named or self.trust
+            if len(self._by_label) < MOST_TRUST_LABELS:
+                self._by_label[said] = found
+        return found
 
     def concerning(self, kind: str) -> tuple[ActiveRule, ...]:
         """Those that have a word on this kind of places."""
@@ -80,7 +109,7 @@ def judge(
     due_at: datetime | None = None
     world = World(
         now=now,
-        trust=rules.trust,
+        trust=rules.trust_at(served.location),
         known_keys=rules.known_keys,
         neighbours=due.neighbours,
         issuers=due.issuers,

@@ -4,7 +4,7 @@ A value that is not known (unreadable, not given) is absent: `has(cert.key.bits)
 needs it does not hold.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
@@ -58,7 +58,11 @@ _OF_FINDING: Mapping[str, Any] = {
 #: changing (`now`) is not for owners, rules, silences and routes: nobody would ask them again.
 VARIABLES: Mapping[Scope, Mapping[str, Any]] = {
     "owner": {"cert": CERTIFICATE, "chain": None, "location": {**_LOCATION, "facts": FREE}},
-    "rule": {"cert": CERTIFICATE, "chain": None, "location": {**_LOCATION, "facts": FREE, "owner": None}},
+    "rule": {
+        "cert": CERTIFICATE,
+        "chain": None,
+        "location": {**_LOCATION, "facts": FREE, "owner": None, "trusted_by": None},
+    },
     "list": {
         "cert": CERTIFICATE,
         "location": {**_LOCATION, "owner": None, "error": None},
@@ -95,6 +99,8 @@ class Subject:
     finding: Mapping[str, object] = field(default_factory=dict)
     #: Aware UTC. None: the condition may not depend on it.
     now: datetime | None = None
+    #: Names of the trust stores that accept the chain; asked where a condition reads it.
+    trusted_by: Callable[[], Iterable[str]] = tuple
 
 
 _CERTIFICATE_VALUES: Mapping[str, Callable[[Certificate], object]] = {
@@ -151,6 +157,7 @@ _LOCATION_VALUES: Mapping[str, Callable[[Subject, Location], object]] = {
     "facts": lambda subject, _: _known(**subject.facts),
     "owner": lambda subject, _: subject.owner,
     "error": lambda subject, _: subject.error,
+    "trusted_by": lambda subject, _: list(subject.trusted_by()),
 }
 
 

@@ -19,6 +19,8 @@ class Assessment:
     #: Where the path reaches each trust store, every signature up to there verified: index of the first certificate
     #: in it that is an anchor's own, or that an anchor issued. Stores that it does not reach are absent.
     anchored: Mapping[str, int]
+    #: Stores that accept it now, in their order: "by the corporate one, not by the public one".
+    accepted_by: tuple[str, ...]
     #: It leads to a store by its signatures, and yet no store accepts it now: why the first one does not.
     fault: Fault | None
     #: Certificate and issuer, presented or an anchor, whose signature nobody here can verify (an algorithm or a form
@@ -63,6 +65,11 @@ class Assessment:
         return self.path[-1]
 
 
+def purpose_at(kind: str) -> Purpose:
+    """By the kind of location: what is presented at an endpoint is a server's; what lies in a file may be anybody's."""
+    return "server" if kind == "tls" else "any"
+
+
 # The last assessment: the rules ask for the same one, one after the other. Swapped whole, so threads may race.
 _last: tuple[tuple[Certificate, ...], Mapping[str, TrustStore], datetime, Purpose, Assessment] | None = None
 
@@ -83,7 +90,7 @@ def assess(
 def _assess(
     chain: tuple[Certificate, ...], trust: Mapping[str, TrustStore], now: datetime, purpose: Purpose
 ) -> Assessment:
-    way, fault = _accepted_way(chain, trust, now, purpose)
+    accepted_by, way, fault = _accepted_way(chain, trust, now, purpose)
     climb = _climb(way or chain[:1], [each for each in chain[1:] if each not in way])
     path = climb.path
     # Only what is verified, and the one above it, can lead to an anchor.
@@ -93,6 +100,7 @@ def _assess(
     return Assessment(
         path=path,
         anchored=anchored,
+        accepted_by=accepted_by,
         fault=fault if anchored and not way else None,
         broken=climb.broken,
         unverified=None if anchored else climb.unverified or _unverifiable_by_anchors(reachable, trust),
@@ -101,24 +109,31 @@ def _assess(
     )
 
 
+def by_store(
+    chain: tuple[Certificate, ...], trust: Mapping[str, TrustStore], now: datetime, purpose: Purpose
+) -> dict[str, Verdict]:
+    """What each store says of it, for people: the path that holds, or the reason and the certificate at fault."""
+    return {name: _remembered(chain, store, now, purpose) for name, store in trust.items()}
+
+
 def _accepted_way(
     chain: tuple[Certificate, ...], trust: Mapping[str, TrustStore], now: datetime, purpose: Purpose
-) -> tuple[tuple[Certificate, ...], Fault | None]:
-    """What was presented of the shortest path that a store accepts. Empty: none does; then why the first one that knows
-    a name in it refuses."""
-    ways: list[tuple[Certificate, ...]] = []
+) -> tuple[tuple[str, ...], tuple[Certificate, ...], Fault | None]:
+    """The stores that accept it; what was presented of the shortest path that one of them does. Empty: none does; then why
+    the first one that knows a name in it refuses."""
+    ways: dict[str, tuple[Certificate, ...]] = {}
     fault: Fault | None = None
     presented = set(chain)
-    for store in trust.values():
+    for name, store in trust.items():
         if not any(each in store or store.issuers_of(each) for each in chain):
             continue
         verdict = _remembered(chain, store, now, purpose)
         if verdict.fault is None:
             below = verdict.path[:-1] or verdict.path
-            ways.append(tuple(each for each in below if each in presented))
+            ways[name] = tuple(each for each in below if each in presented)
         else:
             fault = fault or verdict.fault
-    return (min(ways, key=len), None) if ways else ((), fault)
+    return (tuple(ways), min(ways.values(), key=len), None) if ways else ((), (), fault)
 
 
 def _remembered(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from certwatch.plugins.testing import make_ca
 from certwatch.x509.der import fingerprint
 from tests.cli.stage import NEXT, OLD, PAY, PAY_AT, ROOT, WEB, WEB_AT, fill, later, run, write_config
 
@@ -17,7 +18,9 @@ NAMES = {"old": OLD, "web": WEB, "next": NEXT, "pay": PAY, "root": ROOT}
 def config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("inventory")
     fill(folder)
-    yield write_config(folder)
+    (folder / "corp.pem").write_bytes(ROOT.pem)
+    (folder / "partner.pem").write_bytes(make_ca("Partner Root", key_number=7).pem)
+    yield write_config(folder, f"trust: {{partner: [{folder}/partner.pem], corp: [{folder}/corp.pem]}}\n")
 
 
 def _stable(text: str) -> str:

@@ -245,3 +245,16 @@ def test_any_text_loads_or_is_a_config_error(text: str) -> None:
 @given(st.dictionaries(WORDS, VALUES, max_size=4))
 def test_any_values_load_or_are_a_config_error(value: dict[str, object]) -> None:
     _loads_or_refuses(_flow(value))
+
+
+def test_a_label_that_names_no_trust_store_deserves_a_word() -> None:
+    text = (
+        "trust: {corp: /etc/ssl/corp.pem}\ncollectors:\n"
+        "  - {name: a, kind: file, paths: [/x.pem], labels: {trust: corp}}\n"
+        "  - {name: b, kind: file, paths: [/x.pem], labels: {trust: 'corp, crop'}}\n"
+    )
+    (remark,) = read(text, env=ENV).remarks
+    assert (
+        remark
+        == 'embedded default:4: collectors[1].labels.trust: "crop" is no trust store here, did you mean "corp"?'
+    )

@@ -1,3 +1,4 @@
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -6,9 +7,12 @@ import pytest
 from certwatch.config.load import read
 from certwatch.engine.assemble import assemble, rule_set
 from certwatch.engine.judge import RuleSet
+from certwatch.model.finding import Problem
 from certwatch.plugins import registry
-from certwatch.plugins.testing import FakeClock, make_ca
+from certwatch.plugins.rule import Until, World
+from certwatch.plugins.testing import EPOCH, FakeClock, make_ca, make_certificate
 from certwatch.telemetry.metrics import PLUGIN_FAILURES
+from tests.support.serving import INTERMEDIATE, ROOT, served
 
 VIEW: Any = None
 
@@ -99,3 +103,27 @@ def test_collectors_and_exporters_are_made_from_their_own_settings() -> None:
     assert again.exporters[0].settings == exporter.settings
     other = assemble(read(text.replace("5m", "6m"), env={"HOME": "/root"}), VIEW, FakeClock())
     assert other.collectors[0].settings != collector.settings
+
+
+def test_a_rule_of_the_users_own_can_ask_which_stores_accept_a_chain(tmp_path: Path) -> None:
+    """And is asked again when a validity ends."""
+    (tmp_path / "root.pem").write_bytes(ROOT.pem)
+    (tmp_path / "other.pem").write_bytes(make_ca("Other", key_number=9).pem)
+    when = '"corp" in location.trusted_by && !("public" in location.trusted_by)'
+    found = rules(
+        f"trust: {{public: {tmp_path}/other.pem, corp: {tmp_path}/root.pem}}\n"
+        f"rules: {{custom: [{{id: mine, when: '{when}'}}]}}\n"
+    )
+    (mine,) = [each for each in found.rules if each.rule.id == "mine"]
+    place = served((make_certificate(issuer=INTERMEDIATE), INTERMEDIATE))
+    leaf = place.chain[0]
+    assert leaf.not_after is not None
+
+    def said(now: datetime) -> list[Any]:
+        return list(mine.rule.evaluate(place, mine.config, World(now=now, trust=found.trust)))
+
+    assert [type(each) for each in said(EPOCH)] == [Until, Until, Problem]
+    end = leaf.not_after + timedelta(seconds=1)
+    assert Until(instant=end) in said(EPOCH)
+    assert [type(each) for each in said(leaf.not_after)][-1] is Problem
+    assert not any(isinstance(each, Problem) for each in said(end))

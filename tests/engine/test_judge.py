@@ -5,12 +5,13 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from certwatch.engine.judge import MAX_SAID, RuleSet, judge
+from certwatch.engine.judge import MAX_SAID, MOST_TRUST_LABELS, RuleSet, judge
 from certwatch.inventory.store import Due
 from certwatch.model.finding import Problem
 from certwatch.model.location import Location, LocationURI
 from certwatch.model.sighting import Served
-from certwatch.plugins.rule import Until
+from certwatch.pki.trust import TrustStore
+from certwatch.plugins.rule import Until, World
 from certwatch.plugins.testing import EPOCH
 from certwatch.telemetry.metrics import PLUGIN_FAILURES
 from tests.engine.stage import make_rule
@@ -132,3 +133,36 @@ def test_a_rule_is_not_asked_about_kinds_of_places_that_do_not_concern_it() -> N
         return len(judge(replace(DUE, served=place), rules, EPOCH)[0].problems)
 
     assert (said("tls://192.0.2.1:443/"), said("file:///a.pem")) == (1, 0)
+
+
+def test_the_label_trust_names_the_stores_that_a_place_is_judged_by() -> None:
+    """By collector, or by what the source itself says of a place."""
+    corp, lab, public = (TrustStore.from_certificates(name, ()) for name in ("corp", "lab", "public"))
+    seen: list[list[str]] = []
+
+    def evaluate(served: Served, config: Any, world: World) -> list[Problem]:
+        seen.append(list(world.trust))
+        return []
+
+    rules = RuleSet(rules=(make_rule("a", evaluate),), trust={"public": public, "corp": corp, "lab": lab})
+    for labels in ({}, {"trust": "corp"}, {"trust": "lab, public"}, {"trust": "nobody"}, {"trust": "x,corp"}):
+        judge(
+            replace(DUE, served=replace(SERVED, location=replace(SERVED.location, labels=labels))),
+            rules,
+            EPOCH,
+        )
+    assert seen == [
+        ["public", "corp", "lab"],
+        ["corp"],
+        ["public", "lab"],
+        # No store of that name: all, as without the label.
+        ["public", "corp", "lab"],
+        ["corp"],
+    ]
+
+
+def test_labels_that_a_source_makes_up_are_not_all_remembered() -> None:
+    rules = RuleSet(trust={"corp": TrustStore.from_certificates("corp", ())})
+    for number in range(MOST_TRUST_LABELS + 10):
+        rules.trust_at(Location(uri=SERVED.location.uri, labels={"trust": f"corp,{number}"}))
+    assert len(rules._by_label) == MOST_TRUST_LABELS

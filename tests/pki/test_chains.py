@@ -1,12 +1,15 @@
 """What counts as leading to a trust anchor, and what only looks like it."""
 
+from datetime import timedelta
+
 from certwatch.model.certificate import Certificate
-from certwatch.pki.chains import assess
+from certwatch.pki.chains import assess, by_store
 from certwatch.pki.trust import TrustStore
 from certwatch.plugins.testing import EPOCH, Issued, make_ca, make_certificate
 from certwatch.x509.der import read
 from tests.support.serving import INTERMEDIATE, ROOT, TRUST
 
+INTERMEDIATE_NAME, ROOT_NAME = (read(each.der).subject for each in (INTERMEDIATE, ROOT))
 ECDSA_WITH_SHA256 = bytes.fromhex("2a8648ce3d040302")
 #: The same arc, an algorithm that nobody has defined.
 UNKNOWN = bytes.fromhex("2a8648ce3d04037f")
@@ -78,3 +81,21 @@ def test_two_cas_of_one_name_are_told_apart_by_their_signatures() -> None:
     found = assess(certificates(leaf, other, INTERMEDIATE), TRUST, EPOCH, "server")
     assert [each.fingerprint_sha256 for each in found.path[1:]] == [read(INTERMEDIATE.der).fingerprint_sha256]
     assert found.broken is None
+
+
+def test_what_one_store_accepts_and_another_does_not_is_told_apart() -> None:
+    other = TrustStore.from_certificates("public", [read(make_ca("Public Root", key_number=55).der)])
+    trust = {"public": other, **TRUST}
+    chain = certificates(make_certificate(issuer=INTERMEDIATE), INTERMEDIATE)
+    assert assess(chain, trust, EPOCH, "server").accepted_by == ("corp",)
+    said = by_store(chain, trust, EPOCH, "server")
+    assert [each.subject for each in said["corp"].path] == [chain[0].subject, INTERMEDIATE_NAME, ROOT_NAME]
+    refused = said["public"].fault
+    assert refused is not None
+    assert (refused.kind, refused.certificate) == ("issuer-missing", chain[1])
+
+
+def test_a_store_whose_signatures_are_good_and_that_refuses_accepts_nothing() -> None:
+    chain = certificates(make_certificate(issuer=ROOT, not_after=EPOCH - timedelta(days=1)))
+    found = assess(chain, TRUST, EPOCH, "server")
+    assert (list(found.anchored), found.accepted_by) == (["corp"], ())
