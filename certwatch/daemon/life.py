@@ -18,6 +18,7 @@ from certwatch.config.load import load
 from certwatch.config.mistakes import ConfigError
 from certwatch.config.settings import Config
 from certwatch.daemon.process import FAILED, OK, USAGE, end_at_once, hanging, program_name, refuse
+from certwatch.daemon.standby import Standby, listens
 from certwatch.doors.trust_files import TrustError
 from certwatch.engine.assemble import assemble
 from certwatch.engine.engine import Engine
@@ -53,6 +54,8 @@ _THREAD = "certwatch-io"
 CA_CONNECTIONS = 2048
 #: Between two looks whether another daemon has left the shared inventory.
 TURN_SECONDS = 2.0
+#: For what exporters read when it is this one's turn: until then it answers what it knew when it stood by.
+TAKE_OVER_SECONDS = 60.0
 #: For what remediation asks of the CA: a token may be slow.
 CA_SECONDS = 120.0
 
@@ -89,37 +92,36 @@ class Daemon:
         self._ca_servers: list[HTTPServer] = []
         self._remediation: RunningRemediation | None = None
         # Of an inventory that several daemons share: one of them works, the others stand by.
-        self._shared = False
+        self._store: Store | None = None
+        self._standby: Standby | None = None
         self._lost = False
 
     async def main(self) -> int:
         self._take_signals()
         asyncio.get_running_loop().set_default_executor(self._threads)
-        async with self._reloading:
-            refused = await self._start()
+        refused = await self._begin()
         if refused is None:
             notify(self._env, "READY=1", f"STATUS={self._status()}")
             self._keep(asyncio.create_task(keep_alive(self._env, self._status)))
-            if self._shared:
+            if self._store is not None and self._store.is_shared:
                 self._keep(asyncio.create_task(self._watch_turn()))
             await self._stopping.wait()
             notify(self._env, "STOPPING=1")
             log.info("stopping")
         return await self._stop(FAILED if self._lost else OK if refused is None else refused)
 
-    async def _start(self) -> int | None:
-        """The exit status, if it cannot."""
-        config = self._config
+    async def _begin(self) -> int | None:
+        """The exit status, if it cannot, or need not any more."""
         try:
-            await self._open()
-            if self._engine is None:
+            store = self._store = await asyncio.to_thread(open_inventory, self._config.inventory)
+            self._view = StoreView(store)
+            writer = await self._turn(store)
+            if writer is None:
                 return OK
-            assert self._engine is not None and self._view is not None  # noqa: S101
-            work = await asyncio.to_thread(assemble, config, self._view, self._clock)
-            rules, _ = await asyncio.to_thread(known_rules, config)
-            self._listen(config, await asyncio.to_thread(web_config_of, config))
-            await self._open_ca(config)
-            await self._open_remediation(config)
+            async with self._reloading:
+                self._engine = Engine(store, writer, self._view, self._clock)
+                await self._start(self._engine, self._view)
+            return None
         except InventoryError as error:
             return refuse(FAILED, error.message)
         except (CAError, RemediationError) as error:
@@ -129,33 +131,48 @@ class Daemon:
         except PortError as error:
             return refuse(FAILED, str(error))
         except TrustError as error:
-            return refuse(USAGE, f"{config.name}: {error}")
+            return refuse(USAGE, f"{self._config.name}: {error}")
+
+    async def _start(self, engine: Engine, view: StoreView) -> None:
+        """Raises what `_begin` says."""
+        # The one that a reload took while this one stood by.
+        config = self._config
+        work = await asyncio.to_thread(assemble, config, view, self._clock)
+        rules, _ = await asyncio.to_thread(known_rules, config)
+        self._listen(config, await asyncio.to_thread(web_config_of, config))
+        await self._open_ca(config)
+        await self._open_remediation(config)
         for remark in config.remarks:
             log.warning("config_remark", remark=remark)
         for server in self._servers():
             server.start()
-        await self._engine.start(work)
+        await engine.start(work)
         if self._ca is not None:
             self._ca.ship(self._tell_entries)
         if self._remediation is not None:
             self._keep(asyncio.create_task(self._remediation.run()))
-        self._answer(config, rules)
+        standby, self._standby = self._standby, None
+        if standby is None:
+            self._answer(config, rules)
+        else:
+            self._keep(asyncio.create_task(self._take_over(standby, config, rules)))
         self._taken(config)
         self._say_where()
-        return None
+
+    async def _take_over(self, standby: Standby, config: Config, rules: Sequence[KnownRule]) -> None:
+        """What it answered when it stood by is answered until there is as much to say."""
+        assert self._engine is not None  # noqa: S101
+        with suppress(TimeoutError):
+            async with asyncio.timeout(TAKE_OVER_SECONDS):
+                await self._engine.publisher.begun()
+        async with self._reloading:
+            if self._config is config and not self._stopping.is_set():
+                self._answer(config, rules)
+            await standby.stop()
 
     def _status(self) -> str:
         reasons = self._engine.not_ready() if self._engine is not None else []
         return "; ".join(reasons)[:200] or "watching"
-
-    async def _open(self) -> None:
-        store = await asyncio.to_thread(open_inventory, self._config.inventory)
-        self._shared = store.is_shared
-        writer = await self._turn(store)
-        if writer is None:
-            return
-        self._view = StoreView(store)
-        self._engine = Engine(store, writer, self._view, self._clock)
 
     async def _turn(self, store: Store) -> Writer | None:
         """The writer, as soon as no other daemon has it. None: told to stop before that."""
@@ -170,10 +187,36 @@ class Daemon:
                 if not waits:
                     waits = True
                     log.info("stands_by", reason=error.message)
+                    await self._stand_by()
                     notify(self._env, "READY=1", "STATUS=stands by")
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), TURN_SECONDS)
         return None
+
+    async def _stand_by(self) -> None:
+        """Answer what can be read, until it is this one's turn. Raises ConfigError, PortError, TrustError."""
+        assert self._view is not None  # noqa: S101
+        async with self._reloading:
+            self._standby = Standby(self._view, self._clock)
+            try:
+                await self._answer_standing_by(self._standby, self._config)
+            except PortError as error:
+                # Of two on one machine: the other one has it until it ends.
+                log.warning("stands_by_unasked", reason=str(error))
+            self._taken(self._config)
+
+    async def _answer_standing_by(self, standby: Standby, config: Config) -> None:
+        assert self._view is not None  # noqa: S101
+        work = await asyncio.to_thread(assemble, config, self._view, self._clock)
+        rules, _ = await asyncio.to_thread(known_rules, config)
+        former = self._port
+        self._listen(config, await asyncio.to_thread(web_config_of, config))
+        await standby.use(config, work)
+        port = self._port
+        if port is not None:
+            site = standby.site(rules, self.reload, _host_names(config, port.address))
+            port.answer(make_app(site, standby.routes()))
+        self._replaced(former)
 
     async def _watch_turn(self) -> None:
         """Another daemon took over while this one could not reach the server: whoever restarts this one makes it stand by."""
@@ -300,7 +343,6 @@ class Daemon:
             return wrong
 
     async def _reload(self) -> None:
-        assert self._engine is not None and self._view is not None  # noqa: S101
         config = await asyncio.to_thread(load, self._path, env=self._env)
         if config.inventory != self._config.inventory:
             raise ConfigError(
@@ -312,6 +354,16 @@ class Daemon:
             raise ConfigError(
                 [f"{config.name}: remediation: a change is taken by a restart alone. Restart certwatch"]
             )
+        if self._standby is not None:
+            await self._answer_standing_by(self._standby, config)
+            logs.set_up(level=config.log.level, style=config.log.style)
+        else:
+            await self._use(config)
+        self._taken(config)
+        log.info("reloaded", config=config.name)
+
+    async def _use(self, config: Config) -> None:
+        assert self._engine is not None and self._view is not None  # noqa: S101
         work = await asyncio.to_thread(assemble, config, self._view, self._clock)
         rules, _ = await asyncio.to_thread(known_rules, config)
         web_config = await asyncio.to_thread(web_config_of, config)
@@ -320,14 +372,16 @@ class Daemon:
         logs.set_up(level=config.log.level, style=config.log.style)
         await self._engine.use(work)
         self._answer(config, rules)
+        self._replaced(former)
+
+    def _replaced(self, former: Port | None) -> None:
+        """The port, perhaps: the new one answers, the former one ends."""
         if self._port is not former:
             if self._port is not None:
                 self._port.server.start()
             if former is not None:
                 # Beside: it may be answering this very reload.
                 self._keep(asyncio.create_task(former.server.stop()))
-        self._taken(config)
-        log.info("reloaded", config=config.name)
 
     def _taken(self, config: Config) -> None:
         self._config = config
@@ -394,8 +448,12 @@ class Daemon:
             async with asyncio.timeout(STOP_SECONDS), self._reloading:
                 if self._remediation is not None:
                     await self._remediation.stop()
+                if self._standby is not None:
+                    await self._standby.stop()
                 if self._engine is not None:
                     await self._engine.stop()
+                elif self._view is not None:
+                    self._view.close()
                 if self._following is not None:
                     self._following.cancel()
                 for server in self._servers():
@@ -422,9 +480,8 @@ def _same_remediation(one: Config, other: Config) -> bool:
 def _address(config: Config) -> str | None:
     """Where to listen: what the first exporter says that has a `listen`. None: none has."""
     for each in config.exporters:
-        listen = getattr(each.config, "listen", None)
-        if isinstance(listen, str):
-            return listen
+        if listens(each.config):
+            return str(getattr(each.config, "listen"))  # noqa: B009
     return None
 
 

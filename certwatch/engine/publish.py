@@ -86,6 +86,12 @@ class Telling:
         self._idle.clear()
         self._arrived.set()
 
+    def renew(self) -> None:
+        """It takes the present state from the view again."""
+        self._lose()
+        self._idle.clear()
+        self._arrived.set()
+
     def _lose(self) -> None:
         self._waiting.clear()
         self._weight = 0
@@ -147,6 +153,10 @@ class Telling:
             except PluginFailed:
                 await asyncio.sleep(retry)
                 retry = min(2 * retry, MAX_RETRY_SECONDS)
+
+    async def begun(self) -> None:
+        """Waits until it has taken the state from the view."""
+        await self._running.wait()
 
     async def drained(self) -> None:
         """Waits until everything so far is told."""
@@ -213,6 +223,16 @@ class Publisher:
             with suppress(PluginFailed), guard("exporters", kind):
                 routes += [(kind, route) for route in telling.exporter.routes()]
         return routes
+
+    def renew(self) -> None:
+        """All take the present state from the view again: news does not reach this process."""
+        for telling in self._tellings.values():
+            telling.renew()
+
+    async def begun(self) -> None:
+        """Waits until every exporter has taken the state from the view."""
+        for telling in self._tellings.values():
+            await telling.begun()
 
     async def drained(self) -> None:
         """Waits until every exporter has been told everything so far."""

@@ -190,6 +190,11 @@ LINTED = Counter(
     ["outcome"],
     registry=REGISTRY,
 )
+STANDS_BY = Gauge(
+    "certwatch_stands_by",
+    "1: another daemon works on the same inventory, and this one answers alone; 0: it works.",
+    registry=REGISTRY,
+)
 RELOAD_OK = Gauge(
     "certwatch_config_last_reload_successful",
     "1: the last config load was taken; 0: it was refused, the one before runs.",

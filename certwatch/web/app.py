@@ -100,7 +100,7 @@ class _Process:
         reasons = self._site.not_ready()
         if reasons:
             return PlainTextResponse("not ready\n" + "".join(f"{each}\n" for each in reasons), 503)
-        return PlainTextResponse("ready\n")
+        return PlainTextResponse("ready, stands by\n" if self._site.stands_by else "ready\n")
 
     async def reload(self, request: Request) -> Response:
         refusal = may_reload(request)

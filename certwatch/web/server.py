@@ -184,6 +184,9 @@ class HTTPServer:
         return self._socket.dup()
 
     def start(self) -> None:
+        """May be called twice."""
+        if self._task is not None:
+            return
         self._task = asyncio.create_task(self._server.serve([self._socket]))
 
     async def stop(self) -> None:

@@ -9,6 +9,9 @@ from certwatch.engine.known_rules import KnownRule
 from certwatch.inventory.store import Reader
 from certwatch.model.clock import Clock
 
+#: What is wrong with the config; empty: it was taken.
+Reload = Callable[[], Awaitable[Sequence[str]]]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
@@ -24,8 +27,10 @@ class Site:
     rules: Sequence[KnownRule]
     #: A reader for the calling thread, for so many seconds. Blocking; raises InventoryError.
     reading: Callable[[float | None], AbstractContextManager[Reader]]
-    #: Take the config anew: what is wrong with it; empty: it was taken.
-    reload: Callable[[], Awaitable[Sequence[str]]]
+    #: Take the config anew.
+    reload: Reload
     #: The host names by which a server on loopback may be called, beside IP addresses and localhost.
     #: None: any, since it does not listen on loopback alone.
     host_names: frozenset[str] | None = None
+    #: Another daemon works on the same inventory: this one answers alone.
+    stands_by: bool = False

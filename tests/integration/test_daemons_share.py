@@ -4,6 +4,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -11,25 +12,29 @@ import pytest
 from certwatch.plugins.testing import make_certificate
 from tests.support import postgresql_inventories
 from tests.support.daemon import COMMAND, Certwatch, config_text
+from tests.support.json_server import Asked, json_server
+from tests.support.prometheus import alertmanager, alerts
 from tests.support.servers import free_port, running, wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
 
 @contextmanager
-def daemon(folder: Path, url: str) -> Iterator[Certwatch]:
-    """Until it works or stands by."""
+def daemon(folder: Path, url: str, *, exporters: str = "", port: int | None = None) -> Iterator[Certwatch]:
+    """Works, or stands by."""
     folder.mkdir()
     leaf = folder.parent / "leaf.pem"
-    leaf.write_bytes(make_certificate().pem)
-    port = free_port()
+    if not leaf.exists():
+        leaf.write_bytes(make_certificate().pem)
+    port = port or free_port()
     config = folder / "certwatch.yaml"
     collectors = f" [{{kind: file, name: files, paths: ['{leaf}'], every: 1s}}]"
-    config.write_text(config_text(folder, port, collectors).replace(f"sqlite://{folder}/inventory.db", url))
+    text = config_text(folder, port, collectors, exporters=exporters)
+    config.write_text(text.replace(f"sqlite://{folder}/inventory.db", url))
     log = folder / "log"
 
     def up() -> bool:
-        return "stands_by" in log.read_text() or probe.ask("/-/ready").status == 200
+        return probe.ask("/-/ready").status == 200
 
     probe = Certwatch(
         process=None,  # type: ignore[arg-type]
@@ -42,8 +47,8 @@ def daemon(folder: Path, url: str) -> Iterator[Certwatch]:
         yield replace(probe, process=process)
 
 
-def is_ready(each: Certwatch) -> bool:
-    return each.ask("/-/ready").status == 200
+def works(each: Certwatch) -> bool:
+    return each.metric("certwatch_stands_by") == 0
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
@@ -53,10 +58,10 @@ def test_another_takes_over_when_the_one_that_works_ends(tmp_path: Path, how: si
         daemon(tmp_path / "first", url) as first,
         daemon(tmp_path / "second", url) as second,
     ):
-        assert is_ready(first)
+        assert works(first)
         assert "is writing it already" in second.log
         first.signal(how)
-        wait_until(lambda: is_ready(second), what="the second one", seconds=30)
+        wait_until(lambda: works(second), what="the second one", seconds=30)
 
 
 def test_one_that_stands_by_ends_when_it_is_told_to(tmp_path: Path) -> None:
@@ -82,8 +87,83 @@ def test_one_whose_turn_was_taken_ends_so_that_it_stands_by_again(tmp_path: Path
                 "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted",
                 database=url.rpartition("/")[2],
             )
-            wait_until(lambda: is_ready(second), what="the second one", seconds=30)
+            wait_until(lambda: works(second), what="the second one", seconds=30)
         finally:
             first.signal(signal.SIGCONT)
         assert first.end(30) == 3
         assert "lost_turn" in first.log
+
+
+def test_one_that_stands_by_answers_what_the_other_found(tmp_path: Path) -> None:
+    with (
+        postgresql_inventories.empty() as url,
+        daemon(tmp_path / "first", url),
+        daemon(tmp_path / "second", url) as second,
+    ):
+        assert second.ask("/-/ready").text == "ready, stands by\n"
+        second.wait(lambda: second.status["certificates"] == 1, "the certificate")
+        assert second.status["stands_by"] is True
+        second.wait(lambda: second.series("certwatch_certificate_not_after_timestamp_seconds"), "its metrics")
+        assert "This one stands by" in second.ask("/").text
+        assert "www.example.com" in second.ask("/certificates").text
+        # It takes another config, and refuses a bad one, as the one that works does.
+        text = second.config.read_text()
+        second.config.write_text(text + "nonsense: 1\n")
+        assert "nonsense" in second.ask("/-/reload", method="POST").text
+        second.config.write_text(text.replace("name: files", "name: hosts"))
+        assert second.ask("/-/reload", method="POST").text == "reloaded\n"
+        assert "hosts" in second.ask("/collectors").text
+
+
+def test_two_on_one_port_take_turns(tmp_path: Path) -> None:
+    port = free_port()
+    with (
+        postgresql_inventories.empty() as url,
+        daemon(tmp_path / "first", url, port=port) as first,
+        daemon(tmp_path / "second", url, port=port) as second,
+    ):
+        second.wait_for_log("stands_by_unasked")
+        first.signal(signal.SIGTERM)
+        first.end()
+        wait_until(lambda: works(second), what="the second one", seconds=30)
+
+
+def test_nobody_is_told_twice_when_the_one_that_works_is_killed(tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    short = make_certificate(not_before=now - timedelta(days=80), not_after=now + timedelta(hours=30))
+    (tmp_path / "leaf.pem").write_bytes(short.pem)
+    told: list[str] = []
+
+    def take(asked: Asked) -> tuple[int, object]:
+        told.append(asked.body["status"])
+        return 200, {}
+
+    def seen() -> str:
+        return max((each["updatedAt"] for each in alerts(manager)), default="")
+
+    with json_server(take) as receiver:
+        routing = (
+            "route: {receiver: us, group_wait: 0s, group_interval: 1s, repeat_interval: 1h, group_by: ['...']}\n"
+            f"receivers: [{{name: us, webhook_configs: [{{url: '{receiver.url}', send_resolved: true}}]}}]\n"
+        )
+        with alertmanager(tmp_path / "am", config=routing) as manager:
+            exporters = f"{{kind: alertmanager, urls: ['{manager}'], resend: 10s}}"
+            with (
+                postgresql_inventories.empty() as url,
+                daemon(tmp_path / "first", url, exporters=exporters) as first,
+                daemon(tmp_path / "second", url, exporters=exporters) as second,
+            ):
+                wait_until(lambda: bool(told), what="a notification", seconds=30)
+                firing = list(told)
+                assert set(firing) == {"firing"} and len(firing) == len(alerts(manager))
+                first.signal(signal.SIGKILL)
+                first.end()
+                before = seen()
+                wait_until(lambda: works(second), what="the second one", seconds=30)
+                wait_until(lambda: seen() > before, what="the second one at Alertmanager", seconds=30)
+                assert told == firing
+                (tmp_path / "leaf.pem").write_bytes(
+                    make_certificate(not_before=now, not_after=now + timedelta(days=80)).pem
+                )
+                wait_until(lambda: len(told) > len(firing), what="the end", seconds=30)
+                assert set(told[len(firing) :]) == {"resolved"}

@@ -21,11 +21,15 @@ CREATE TABLE IF NOT EXISTS certwatch_migrations (
 def scripts() -> list[tuple[int, str, str]]:
     """Number, name and text of each, in order."""
     found = files(__package__).joinpath("schema").iterdir()
-    return [
+    all = [
         (int(each.name[:4]), each.name.removesuffix(".sql"), each.read_text())
         for each in sorted(found, key=lambda each: each.name)
         if each.name.endswith(".sql")
     ]
+    if [number for number, _, _ in all] != list(range(1, len(all) + 1)):
+        # Of two with one number the second would never be applied.
+        raise RuntimeError(f"scripts must be numbered 1, 2, …: {[name for _, name, _ in all]}")
+    return all
 
 
 def bring_up(url: str, connection: Connection, *, create: bool) -> None:

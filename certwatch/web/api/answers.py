@@ -71,6 +71,7 @@ class StatusAnswer(TypedDict):
     version: str
     ready: bool
     not_ready: Annotated[list[str], Told("why it is not ready")]
+    stands_by: Annotated[bool, Told("another daemon works on the same inventory, and this one answers alone")]
     broken_plugins: list[str]
     read_at: Instant | None
     certificates: int
@@ -96,6 +97,7 @@ def status_answer(site: Site, status: Status) -> StatusAnswer:
         "version": site.version,
         "ready": not reasons,
         "not_ready": reasons,
+        "stands_by": site.stands_by,
         "broken_plugins": list(site.broken()),
         "read_at": iso(status.read_at),
         "certificates": counts.certificates,

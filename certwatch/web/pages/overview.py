@@ -78,7 +78,12 @@ class Overview:
         return await self._show(
             request,
             "overview.html",
-            {"not_ready": site.not_ready(), "broken": site.broken(), "shown_owners": SHOWN_OWNERS},
+            {
+                "stands_by": site.stands_by,
+                "not_ready": site.not_ready(),
+                "broken": site.broken(),
+                "shown_owners": SHOWN_OWNERS,
+            },
         )
 
     async def collectors(self, request: Request) -> Response:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from certwatch.inventory import open_inventory
+from certwatch.inventory.postgresql.schema import scripts
 from certwatch.inventory.postgresql.session import translated
 from certwatch.inventory.store import InventoryError, Query, Writer
 from certwatch.model.location import LocationURI
@@ -110,6 +111,12 @@ def test_a_database_of_others_is_left_alone() -> None:
         assert error.value.kind == "unreachable"
     finally:
         server.run("DROP TABLE locations", database="ca")
+
+
+def test_scripts_are_applied_once_each_in_order(url: str) -> None:
+    with postgresql_inventories.server().administrator(url.rpartition("/")[2]) as connection:
+        rows = connection.exec_driver_sql("SELECT number, name FROM certwatch_migrations ORDER BY number")
+        assert [tuple(row) for row in rows] == [(number, name) for number, name, _ in scripts()]
 
 
 def test_a_newer_schema_is_refused(url: str) -> None:
