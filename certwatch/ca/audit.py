@@ -1,6 +1,5 @@
 """`ca audit verify`: recomputes the whole ledger and holds every row of the CA against it. Needs no key."""
 
-import hashlib
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -10,23 +9,14 @@ from pathlib import Path
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from certwatch.ca import checkpoint, database
+from certwatch.ca import audit_rows, checkpoint, database
+from certwatch.ca.audit_rows import Said
+from certwatch.ca.entries import KINDS, Head
 from certwatch.ca.failure import CAError
 from certwatch.ct.merkle import Tree, leaf_hash
 
 #: More are not listed: the first says where to look.
 MOST = 100
-
-
-class _Body(msgspec.Struct):
-    kind: str
-    at: int
-    serial: str | None = None
-    sha256: str | None = None
-    request: int | None = None
-    by: str | None = None
-    reason: str | None = None
-    name: str | None = None
 
 
 @dataclass(slots=True)
@@ -72,25 +62,13 @@ def _public_key(directory: Path) -> Ed25519PublicKey:
         raise CAError("ledger", f"{path}: the key of the checkpoints cannot be read") from error
 
 
-@dataclass(slots=True)
-class _Said:
-    """What the entries say, to hold the tables against."""
-
-    intents: set[str] = field(default_factory=set)
-    certificates: dict[str, str] = field(default_factory=dict)
-    revocations: dict[str, str] = field(default_factory=dict)
-    failures: set[str] = field(default_factory=set)
-    approvals: set[tuple[int, str]] = field(default_factory=set)
-    requests: set[int] = field(default_factory=set)
-    issuers: dict[str, str] = field(default_factory=dict)
-
-
 def _verify(connection: sqlite3.Connection, public: Ed25519PublicKey) -> Audit:
-    audit, said = Audit(), _Said()
+    audit, said = Audit(), Said()
     notes = _notes(connection, public, audit)
     tree, expected, last = Tree(), 0, 0
     noted = next(notes, None)
-    decode = msgspec.json.Decoder(_Body).decode
+    head = msgspec.json.Decoder(Head).decode
+    decoders = {kind: msgspec.json.Decoder(type).decode for kind, type in KINDS.items()}
     nodes: list[tuple[int, int, bytes]] = []
     sound_until = 0
     for position, entry, leaf in connection.execute(
@@ -110,14 +88,15 @@ def _verify(connection: sqlite3.Connection, public: Ed25519PublicKey) -> Audit:
             )
         nodes += tree.append(computed)
         try:
-            body = decode(entry)
+            body = head(entry)
+            if (decode := decoders.get(body.kind)) is not None:
+                said.take(decode(entry), body.at)
         except msgspec.MsgspecError:
             audit.say(f"ledger entry {position}: cannot be read")
             continue
         if body.at < last:
             audit.say(f"ledger entry {position}: is earlier than the one before it")
         last = body.at
-        _take(said, body)
         while noted is not None and noted.size <= tree.size:
             if noted.size == tree.size and noted.root != tree.root:
                 if sound_until >= 0:
@@ -141,7 +120,9 @@ def _verify(connection: sqlite3.Connection, public: Ed25519PublicKey) -> Audit:
     elif sound_until >= 0 and sound_until < tree.size and not audit.wrong:
         audit.say(f"ledger entries {sound_until} to {tree.size - 1}: no checkpoint was signed over them")
     _check_nodes(connection, nodes, audit)
-    _check_tables(connection, said, audit)
+    _check_state(connection, tree, last, audit)
+    said.last = last
+    audit.certificates = audit_rows.check(connection, said, audit.say)
     return audit
 
 
@@ -162,24 +143,6 @@ def _notes(
         yield found
 
 
-def _take(said: _Said, body: _Body) -> None:
-    kind, serial = body.kind, body.serial
-    if kind == "intent" and serial is not None:
-        said.intents.add(serial)
-    elif kind == "certificate" and serial is not None:
-        said.certificates[serial] = body.sha256 or ""
-    elif kind == "revocation" and serial is not None:
-        said.revocations[serial] = body.reason or ""
-    elif kind == "failure" and serial is not None:
-        said.failures.add(serial)
-    elif kind == "approval" and body.request is not None:
-        said.approvals.add((body.request, body.by or ""))
-    elif kind == "request" and body.request is not None:
-        said.requests.add(body.request)
-    elif kind == "issuer" and body.name is not None:
-        said.issuers[body.name] = body.sha256 or ""
-
-
 def _check_nodes(connection: sqlite3.Connection, nodes: list[tuple[int, int, bytes]], audit: Audit) -> None:
     stored = {(level, position): hash for level, position, hash in connection.execute("SELECT * FROM nodes")}
     for level, position, hash in nodes:
@@ -189,45 +152,16 @@ def _check_nodes(connection: sqlite3.Connection, nodes: list[tuple[int, int, byt
         audit.say(f"tile hash {level}/{position}: belongs to no entries")
 
 
-def _check_tables(connection: sqlite3.Connection, said: _Said, audit: Audit) -> None:
-    for key, state, der, revoked, reason in connection.execute(
-        "SELECT serial, state, der, revoked, reason FROM certificates ORDER BY serial"
-    ):
-        serial = key.hex()
-        audit.certificates += 1
-        if serial not in said.intents:
-            audit.say(f"certificate {serial}: the ledger has no intent for it")
-        said.intents.discard(serial)
-        digest = said.certificates.pop(serial, None)
-        if state == "issued" and (der is None or digest is None):
-            audit.say(f"certificate {serial}: is issued, and the ledger does not have it")
-        elif der is not None and hashlib.sha256(der).hexdigest() != digest:
-            audit.say(f"certificate {serial}: was changed: it is not the one that the ledger has")
-        elif state != "issued" and digest is not None:
-            audit.say(f"certificate {serial}: the ledger says that it was issued, its row says {state}")
-        if state == "failed" and serial not in said.failures:
-            audit.say(f"certificate {serial}: its row says failed, the ledger does not")
-        why = said.revocations.pop(serial, None)
-        if (revoked is None) != (why is None) or (why is not None and why != reason):
-            audit.say(
-                f"certificate {serial}: its row says {reason or 'not revoked'}, the ledger {why or 'not revoked'}"
-            )
-    for serial in sorted(said.intents | set(said.certificates)):
-        audit.say(f"certificate {serial}: its row was removed; the ledger has it")
-    approvals = set(connection.execute("SELECT request, person FROM approvals"))
-    for request, person in sorted(approvals ^ said.approvals):
-        held = "is not in the ledger" if (request, person) in approvals else "was removed; the ledger has it"
-        audit.say(f"approval of request {request} by {person}: {held}")
-    requests = {id for (id,) in connection.execute("SELECT id FROM requests")}
-    for request in sorted(requests ^ said.requests):
-        audit.say(
-            f"request {request}: "
-            + ("is not in the ledger" if request in requests else "was removed; the ledger has it")
-        )
-    for name, der in connection.execute(
-        "SELECT name, certificate FROM issuers WHERE certificate IS NOT NULL"
-    ):
-        if said.issuers.pop(name, None) != hashlib.sha256(der).hexdigest():
-            audit.say(f"issuer {name}: its certificate is not the one that the ledger has")
-    for name in said.issuers:
-        audit.say(f"issuer {name}: its row was removed; the ledger has it")
+def _check_state(connection: sqlite3.Connection, tree: Tree, last: int, audit: Audit) -> None:
+    """What the CA begins with when it is opened."""
+    stored = dict(connection.execute("SELECT key, value FROM meta WHERE key IN ('tree', 'last')"))
+    if not tree.size and not stored:
+        return
+    try:
+        size, peaks = msgspec.json.decode(stored.get("tree", b""), type=tuple[int, list[bytes]])
+    except (msgspec.MsgspecError, TypeError):
+        size, peaks = -1, []
+    if (size, peaks) != (tree.size, tree.peaks):
+        audit.say("meta tree: is not that of the entries")
+    if stored.get("last") != last:
+        audit.say("meta last: is not when the last entry was made")

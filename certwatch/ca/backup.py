@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from certwatch.ca import audit, database
+from certwatch.ca.audit_rows import CRL_LEAP
 from certwatch.ca.authority import Authority
 from certwatch.ca.failure import CAError
 from certwatch.ca.key_file import write_new
@@ -25,8 +26,6 @@ DATABASE, CHECKPOINT_KEY, LIST = "ca.db", "checkpoint.key", "keys.json"
 MAX_BYTES = 64 << 30
 MAX_SMALL = 1 << 20
 PAGES = 2000
-#: CRLs may have been made after the copy: numbers only grow (RFC 5280, 5.2.3).
-CRL_LEAP = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +132,7 @@ def restore(source: Path, settings: CASettings, secrets: Secrets, clock: Clock, 
     finally:
         lock.release()
     with Authority(settings, secrets, clock) as authority, authority.act() as act:
+        # Some may have been made after the copy, and numbers only grow (RFC 5280, 5.2.3).
         act.connection.execute("UPDATE crls SET number = number + ?", (CRL_LEAP,))
         # A delta of before would be held against a CRL that nobody has.
         act.connection.execute("DELETE FROM delta_crls")

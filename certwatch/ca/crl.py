@@ -181,6 +181,7 @@ def _make(authority: Authority, issuer: Issuer, partition: int, *, scheduled: bo
             "issuer": issuer.name,
             "partition": partition,
             "number": number,
+            "this_update": span[1],
             "next_update": span[2],
             "sha256": hashlib.sha256(der).hexdigest(),
         }
@@ -190,7 +191,11 @@ def _make(authority: Authority, issuer: Issuer, partition: int, *, scheduled: bo
                 "INSERT OR REPLACE INTO delta_crls VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (*key, number, base[0], *span[1:], delta),
             )
-            said |= {"base": base[0], "delta_sha256": hashlib.sha256(delta).hexdigest()}
+            said |= {
+                "base": base[0],
+                "base_update": base[1],
+                "delta_sha256": hashlib.sha256(delta).hexdigest(),
+            }
         act.append("crl", [said])
         gauge = CA_CRL_NEXT_UPDATE.labels(issuer.name, str(partition))
         act.afterwards.append(lambda: gauge.set(following.timestamp()))

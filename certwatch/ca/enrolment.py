@@ -11,6 +11,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from certwatch.ca.audit_rows import ENROLMENT_KEPT_SECONDS
 from certwatch.ca.authority import Authority
 from certwatch.ca.failure import CAError
 from certwatch.ca.key_file import write_new
@@ -139,10 +140,12 @@ def use(authority: Authority, enrolment: Enrolment) -> None:
     now = authority.clock()
     with authority.act() as act:
         ends = int(enrolment.ends.timestamp())
-        act.connection.execute("DELETE FROM enrolments WHERE ends < ?", (int(now.timestamp()) - 3600,))
+        act.connection.execute(
+            "DELETE FROM enrolments WHERE ends < ?", (int(now.timestamp()) - ENROLMENT_KEPT_SECONDS,)
+        )
         taken = act.connection.execute(
             "INSERT OR IGNORE INTO enrolments VALUES (?, ?)", (enrolment.id, ends)
         ).rowcount
         if not taken:
             raise CAError("refused", "the enrolment token was used already: each is good for one request")
-        act.append("enrolled", [{"id": enrolment.id, "requester": enrolment.requester}])
+        act.append("enrolled", [{"id": enrolment.id, "requester": enrolment.requester, "ends": ends}])

@@ -84,7 +84,7 @@ def found_root(
                 "INSERT INTO issuers (name, kind, key, certificate, created) VALUES (?, 'root', ?, ?, ?)",
                 (name, reference, der, act.instant),
             )
-            act.append("issuer", [{"name": name, "root": True, "sha256": hashlib.sha256(der).hexdigest()}])
+            act.append("issuer", [_said(name, der, b"", root=True)])
     return Founded(
         name=name, key=reference, certificate=made.public_bytes(Encoding.PEM), csr=None, attested=attested
     )
@@ -143,6 +143,15 @@ def found_intermediate(
     )
 
 
+def _said(name: str, der: bytes, chain: bytes, *, root: bool) -> dict[str, object]:
+    return {
+        "name": name,
+        "root": root,
+        "sha256": hashlib.sha256(der).hexdigest(),
+        "chain_sha256": hashlib.sha256(chain).hexdigest(),
+    }
+
+
 def install(authority: Authority, name: str, pem: bytes) -> Issuer:
     """Take the certificate that the root made for an intermediate's CSR; what stands after it in the file is above it.
     Raises CAError."""
@@ -175,5 +184,5 @@ def install(authority: Authority, name: str, pem: bytes) -> Issuer:
             act.connection.execute(
                 "UPDATE issuers SET certificate = ?, chain = ? WHERE id = ?", (der, chain, id)
             )
-            act.append("issuer", [{"name": name, "root": False, "sha256": hashlib.sha256(der).hexdigest()}])
+            act.append("issuer", [_said(name, der, chain, root=False)])
         return next(each for each in authority.issuers() if each.id == id)

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from certwatch.ca.authority import Authority, chain_pem
 from certwatch.ca.certificate import Draft, Issuer, draft
 from certwatch.ca.failure import CAError
-from certwatch.ca.ledger import _Act, micros
+from certwatch.ca.ledger import _Act, micros, row_digest
 from certwatch.ca.names import check_allowed
 from certwatch.ca.profiles import INTERNAL, Profile, profile_named
 from certwatch.ca.request import Order
@@ -179,24 +179,25 @@ def _write_intents(
         for each, request in zip(prepared, requests, strict=True)
         if not isinstance(each, CAError)
     ]
+    rows = [
+        (
+            each.serial,
+            each.issuer.id,
+            request,
+            each.profile.name,
+            each.order.requester,
+            " ".join(each.order.names),
+            each.draft.shard,
+            micros(each.draft.not_before),
+            micros(each.draft.not_after),
+            bytes.fromhex(each.order.replaces) if each.order.replaces else None,
+        )
+        for each, request in good
+    ]
     act.connection.executemany(
         "INSERT INTO certificates (serial, issuer, request, profile, requester, names, shard, not_before, not_after,"
         " state, replaces) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'intended', ?)",
-        [
-            (
-                each.serial,
-                each.issuer.id,
-                request,
-                each.profile.name,
-                each.order.requester,
-                " ".join(each.order.names),
-                each.draft.shard,
-                micros(each.draft.not_before),
-                micros(each.draft.not_after),
-                bytes.fromhex(each.order.replaces) if each.order.replaces else None,
-            )
-            for each, request in good
-        ],
+        rows,
     )
     act.connection.executemany(
         "INSERT INTO shards VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET certificates = certificates + excluded.certificates",
@@ -217,8 +218,9 @@ def _write_intents(
                 "not_after": micros(each.draft.not_after),
                 "tbs_sha256": hashlib.sha256(each.tbs).hexdigest(),
                 "lint": each.lint,
+                "row": row_digest(row[1], row[6], *row[2:6], *row[7:]),
             }
-            for each, request in good
+            for (each, request), row in zip(good, rows, strict=True)
         ],
     )
     return requests
@@ -226,22 +228,24 @@ def _write_intents(
 
 def enter(act: _Act, order: Order, *, needed: int) -> int:
     """Write down a request for which `needed` people must approve: its number. 0: it may be issued."""
+    row = (
+        needed,
+        act.instant,
+        order.channel,
+        order.requester,
+        order.submitter,
+        order.profile,
+        order.encoded(),
+    )
     cursor = act.connection.execute(
-        "INSERT INTO requests (at, channel, requester, submitter, profile, wanted, needed, state)"
+        "INSERT INTO requests (needed, at, channel, requester, submitter, profile, wanted, state)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            act.instant,
-            order.channel,
-            order.requester,
-            order.submitter,
-            order.profile,
-            order.encoded(),
-            needed,
-            "waiting" if needed else "approved",
-        ),
+        (*row, "waiting" if needed else "approved"),
     )
     request = int(cursor.lastrowid or 0)
-    act.append("request", [{**said_of(order), "request": request, "approvals": needed}])
+    act.append(
+        "request", [{**said_of(order), "request": request, "approvals": needed, "row": row_digest(*row)}]
+    )
     return request
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,11 @@ class Entry:
 
 #: Told of what one act has added, when it is on disk. In the acting thread, which has the turn; must not raise.
 Listener = Callable[[Sequence[Entry]], None]
+
+
+def row_digest(*values: object) -> str:
+    """Of what in a row never changes, for the entry that it came with: who changes the row must change the entry."""
+    return sha256(msgspec.msgpack.encode(values)).hexdigest()
 
 
 def micros(at: datetime) -> int:

@@ -22,6 +22,7 @@ from pkcs11 import Mechanism
 from certwatch.ca import audit, crl
 from certwatch.ca.authority import Authority
 from certwatch.ca.issue import Certified, issue
+from certwatch.ca.ledger import row_digest
 from certwatch.ca.pkcs11_uri import parse
 from certwatch.ca.request import load_csr, order_of
 from certwatch.model.clock import system_clock
@@ -125,9 +126,10 @@ def _audit(folder: Path) -> Result:
         for first in range(0, AUDITED // 3, BATCH):
             _lived(ca, der, bodies, range(first, min(first + BATCH, AUDITED // 3)))
         directory = ca.settings.directory
-    started = time.perf_counter()
+    # By the processor's time: it waits for nothing, and others may use the machine as well.
+    started = time.process_time()
     found = audit.verify(directory)
-    seconds = time.perf_counter() - started
+    seconds = time.process_time() - started
     assert not found.wrong, found.wrong[:3]
     return Result(
         what="ledger entries verified by ca audit verify",
@@ -153,6 +155,9 @@ def _lived(ca: Authority, der: bytes, bodies: list[dict[str, Any]], numbers: ran
             " state, der) VALUES (?, 1, ?, 'server', 'alice', 'dns:www.example.com', 0, 0, ?, 'issued', ?)",
             [(bytes.fromhex(serials[number]), request, 1 << 52, der) for request, number in requests],
         )
+        act.connection.execute("UPDATE shards SET certificates = certificates + ?", (len(requests),))
+        # What each entry says of its row (see `ledger.row_digest`): of requests all alike.
+        intents = {number: row_digest(1, 0, request, "server", "alice", "dns:www.example.com", 0, 1 << 52, None) for request, number in requests}  # fmt: skip
         for body in bodies:
             kind = body["kind"]
             rest = {name: value for name, value in body.items() if name not in ("kind", "at")}
@@ -163,6 +168,7 @@ def _lived(ca: Authority, der: bytes, bodies: list[dict[str, Any]], numbers: ran
                     | {"request": request}
                     | ({"serial": serials[number]} if "serial" in rest else {})
                     | ({"sha256": digest} if "sha256" in rest else {})
+                    | ({"row": intents[number]} if kind == "intent" else {})
                     for request, number in requests
                 ],
             )

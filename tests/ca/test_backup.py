@@ -8,7 +8,8 @@ import pytest
 from cryptography import x509
 
 from certwatch.ca import audit, crl
-from certwatch.ca.backup import CRL_LEAP, backup, restore
+from certwatch.ca.audit_rows import CRL_LEAP
+from certwatch.ca.backup import backup, restore
 from certwatch.ca.failure import CAError
 from certwatch.plugins.testing import FakeClock
 from tests.support.cas import SECRETS, authority, issued, settings

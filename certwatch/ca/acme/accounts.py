@@ -4,6 +4,7 @@ import re
 import secrets
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 from typing import Any
 
 import msgspec
@@ -172,7 +173,10 @@ def bind(authority: Authority, kid: str, by: str) -> str:
         )
         if not cursor.rowcount:
             raise CAError("usage", f'a binding is called "{kid}" already. Give this one another name')
-        act.append("acme-binding", [{"kid": kid, "event": "created", "by": by}])
+        act.append(
+            "acme-binding",
+            [{"kid": kid, "event": "created", "by": by, "secret_sha256": sha256(secret).hexdigest()}],
+        )
     return jws.encode(secret)
 
 

@@ -15,6 +15,8 @@ from certwatch.ca.failure import CAError
 ASK_AGAIN = timedelta(hours=1)
 #: Below that, half of the lifetime is left when renewal begins; else a third.
 SHORT = timedelta(days=10)
+#: Serial numbers that one entry of the ledger names.
+IN_AN_ENTRY = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,14 +99,25 @@ def window(authority: Authority, serial: bytes) -> Window:
 def call(authority: Authority, serials: list[bytes], why: str, by: str) -> int:
     """From now on their clients are told to renew at once: how many are new. Raises CAError."""
     with authority.act() as act:
-        added = act.connection.executemany(
-            "INSERT INTO acme_renew_now (serial, at, why) SELECT serial, ?, ? FROM certificates WHERE serial = ?"
-            " AND state = 'issued' ON CONFLICT DO NOTHING",
-            [(act.instant, why, each) for each in serials],
-        ).rowcount
-        if added > 0:
-            act.append("renew-now", [{"certificates": added, "why": why, "by": by}])
-    return max(0, added)
+        called: list[str] = []
+        for each in serials:
+            added = act.connection.execute(
+                "INSERT INTO acme_renew_now (serial, at, why) SELECT serial, ?, ? FROM certificates WHERE serial = ?"
+                " AND state = 'issued' ON CONFLICT DO NOTHING",
+                (act.instant, why, each),
+            ).rowcount
+            if added > 0:
+                called.append(each.hex())
+        act.append(
+            "renew-now",
+            [
+                {"certificates": len(part), "why": why, "by": by, "serials": part}
+                for part in (
+                    called[first : first + IN_AN_ENTRY] for first in range(0, len(called), IN_AN_ENTRY)
+                )
+            ],
+        )
+    return len(called)
 
 
 def live_serials(authority: Authority, *, issuer: str | None = None) -> list[bytes]:
