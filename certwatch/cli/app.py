@@ -22,6 +22,7 @@ from certwatch.cli.text import shown
 VERBS: dict[str, tuple[str, str]] = {
     "scan": ("scan", "Look once at endpoints and files, without a config."),
     "run": ("run", "Watch: the daemon."),
+    "worker": ("worker", "Look at what is in this network zone, for a daemon elsewhere."),
     "collect": ("collect", "Run configured collectors once, into the inventory."),
     "list": ("listing", "List the certificates of the inventory."),
     "show": ("show", "Show a certificate, a location or a finding."),

@@ -87,7 +87,14 @@ def _wanted(config: "Config", names: Sequence[str]) -> "list[CollectorSettings]"
             raise Failed(USAGE, f'no collector is named "{name}"{hint}')
     if not known:
         raise Failed(USAGE, f"{config.name}: no collector is configured")
-    return [each for each in config.collectors if not names or each.name in names]
+    wanted = [each for each in config.collectors if not names or each.name in names]
+    elsewhere = [each for each in wanted if each.zone is not None]
+    if names and elsewhere:
+        raise Failed(
+            USAGE,
+            f'{elsewhere[0].name}: is for the workers of zone "{elsewhere[0].zone}": `certwatch run` has them look',
+        )
+    return [each for each in wanted if each.zone is None]
 
 
 def _write(scans: "Sequence[Scan]", *, as_json: bool) -> None:

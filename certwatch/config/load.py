@@ -13,7 +13,14 @@ from certwatch.config.mistakes import ConfigError, config_error
 from certwatch.config.mistakes import Path as KeyPath
 from certwatch.config.models import keys_of, nearest
 from certwatch.config.reading import Reading
-from certwatch.config.schema import CollectorKeys, CustomRuleKeys, ExporterKeys, FileKeys, LogKeys
+from certwatch.config.schema import (
+    CollectorKeys,
+    CustomRuleKeys,
+    ExporterKeys,
+    FileKeys,
+    LogKeys,
+    WorkersKeys,
+)
 from certwatch.config.settings import (
     CollectorSettings,
     Config,
@@ -70,7 +77,11 @@ def _config(
     reading: Reading, top: dict[str, Any], path: Path | None, env: Mapping[str, str]
 ) -> Config | None:
     keys = reading.validate(FileKeys, top, (), secrets=frozenset(["inventory"]))
-    collectors = _collectors(reading, _listed(reading, top, "collectors", defaults.collectors()))
+    collectors = _collectors(
+        reading,
+        _listed(reading, top, "collectors", defaults.collectors()),
+        shared=keys is None or keys.inventory.startswith(("postgresql:", "postgres:")),
+    )
     _trust_labels(reading, collectors, top["trust"] if "trust" in top else defaults.TRUST)
     exporters = _exporters(reading, _listed(reading, top, "exporters", defaults.exporters()))
     owners = _owners(reading, top.get("owners"))
@@ -97,6 +108,7 @@ def _config(
         exporters=tuple(exporters),
         ca=ca,
         remediation=remediation,
+        workers=keys.workers if isinstance(keys.workers, WorkersKeys) else WorkersKeys(),
         log=LogSettings(level=log.level, style=log.style),
         retention=keys.retention,
         external_url=keys.external_url,
@@ -202,25 +214,41 @@ def _common(
     return reading.validate(model, {key: value for key, value in entry.items() if key in known}, path)
 
 
-def _collectors(reading: Reading, value: Any) -> list[CollectorSettings]:
+def _collectors(reading: Reading, value: Any, *, shared: bool) -> list[CollectorSettings]:
+    """`shared`: the inventory is one that workers reach."""
     found: list[CollectorSettings] = []
     names: dict[str, int] = {}
     for index, entry in _entries(value):
         path: KeyPath = ("collectors", index)
         labels = entry.get("labels")
         if isinstance(labels, dict):
-            written = {key: reading.as_written((*path, "labels", key), each) for key, each in labels.items()}
-            entry = {**entry, "labels": written}
+            texts = {key: reading.as_written((*path, "labels", key), each) for key, each in labels.items()}
+            entry = {**entry, "labels": texts}
         keys: CollectorKeys | None = _common(reading, CollectorKeys, entry, path)
         config = _own(reading, "collectors", CollectorKeys, entry, path)
         if keys is None:
             continue
         name = keys.name or keys.kind
         _claim(reading, names, name, path)
+        written: dict[str, Any] = {}
+        if keys.zone is not None:
+            if not shared:
+                reading.say(
+                    (*path, "zone"),
+                    "workers find their jobs in PostgreSQL: give an `inventory: postgresql://…`, or leave the zone out",
+                )
+            common = keys_of(CollectorKeys)
+            written = {key: each for key, each in reading.in_document(path).items() if key not in common}
         if config is not None:
             found.append(
                 CollectorSettings(
-                    name=name, kind=keys.kind, every=keys.every, labels=keys.labels, config=config
+                    name=name,
+                    kind=keys.kind,
+                    every=keys.every,
+                    labels=keys.labels,
+                    config=config,
+                    zone=keys.zone,
+                    written=written,
                 )
             )
     return found

@@ -38,6 +38,13 @@ class Reading:
         line = self._document.line(path)
         self.remarks.append(where(self.file, line) + told(Mistake(line=line, path=path, message=message)))
 
+    def in_document(self, path: Path) -> Any:
+        """What stands there, with nothing put in place of references. `path`: of something that is there."""
+        value = self._document.value
+        for key in path:
+            value = value[key]
+        return value
+
     def as_written(self, path: Path, value: Any) -> Any:
         """The text of a scalar that was taken for a number or a truth value."""
         return self._document.written.get(path, value)

@@ -14,6 +14,8 @@ RULE_PATTERN = r"^[a-z0-9]+(-[a-z0-9]+)*$"
 
 #: No collector runs more often.
 LEAST_INTERVAL = timedelta(seconds=1)
+#: Of a worker on its jobs.
+SHORTEST_LEASE, LONGEST_LEASE = timedelta(seconds=5), timedelta(minutes=10)
 
 
 class Keys(BaseModel):
@@ -58,6 +60,8 @@ class CollectorKeys(Keys):
     every: Annotated[Duration, AfterValidator(_not_too_often)] = timedelta(hours=1)
     #: Given to every location it sees; what the source itself says wins.
     labels: dict[Annotated[str, Field(min_length=1)], str] = Field(default_factory=dict)
+    #: Whose workers (`certwatch worker --queue ZONE`) look, in place of the daemon. None: the daemon itself.
+    zone: Annotated[str, Field(pattern=NAME_PATTERN)] | None = None
 
 
 class ExporterKeys(Keys):
@@ -89,6 +93,21 @@ class CustomRuleKeys(Keys):
     text: str = ""
 
 
+def _lease(value: timedelta) -> timedelta:
+    if not SHORTEST_LEASE <= value <= LONGEST_LEASE:
+        raise ValueError("5s to 10m")
+    return value
+
+
+class WorkersKeys(Keys):
+    """What the daemon and its workers agree on."""
+
+    #: A worker that says nothing for so long has lost its jobs: others take them over.
+    lease: Annotated[Duration, AfterValidator(_lease)] = timedelta(seconds=30)
+    #: Looks of one part of a scan, about: what is lost with a worker, and begun anew.
+    part_looks: int = Field(default=2_000, ge=1, le=1_000_000)
+
+
 class LogKeys(Keys):
     level: Literal["debug", "info", "warning", "error"] = "info"
     #: line: for people; json: one object a line.
@@ -114,6 +133,8 @@ class FileKeys(Keys):
     ca: dict[str, Any] = Field(default_factory=dict)
     #: Renewing by itself: `certwatch.config.remediation`.
     remediation: dict[str, Any] = Field(default_factory=dict)
+    #: Workers in other zones.
+    workers: WorkersKeys = WorkersKeys()
     log: LogKeys = LogKeys()
     #: How long what has ended is kept: sightings, resolved findings, scans.
     retention: Duration = timedelta(days=400)

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel
 
+from certwatch.config.schema import WorkersKeys
 from certwatch.expressions.condition import Expression
 from certwatch.expressions.owners import OwnerRule
 from certwatch.expressions.routes import Route
@@ -29,6 +30,10 @@ class CollectorSettings:
     labels: Mapping[str, str]
     #: Of the plug-in's own type.
     config: CollectorConfig
+    #: Whose workers look. None: this process does.
+    zone: str | None = None
+    #: Where workers look: the plug-in's keys as they stand in the file. What is secret in it is only named.
+    written: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +113,8 @@ class Config:
     ca: "CaKeys | None"
     #: What may be renewed by itself. None: nothing.
     remediation: "RemediationSettings | None"
+    #: What the daemon and workers in other zones agree on.
+    workers: WorkersKeys
     log: LogSettings
     retention: timedelta
     #: Without a slash at the end. Empty: not known.

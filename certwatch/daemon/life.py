@@ -42,6 +42,7 @@ from certwatch.web.site import Site
 if TYPE_CHECKING:
     from certwatch.ca.running import RunningCA
     from certwatch.remediation.opening import RunningRemediation
+    from certwatch.zones.dispatch import Dispatcher
 
 log = logs.get_logger(__name__)
 
@@ -95,6 +96,8 @@ class Daemon:
         self._store: Store | None = None
         self._standby: Standby | None = None
         self._lost = False
+        # For collectors that name a zone. None: the inventory is this process's alone.
+        self._dispatcher: Dispatcher | None = None
 
     async def main(self) -> int:
         self._take_signals()
@@ -119,7 +122,8 @@ class Daemon:
             if writer is None:
                 return OK
             async with self._reloading:
-                self._engine = Engine(store, writer, self._view, self._clock)
+                self._dispatcher = self._divides(store)
+                self._engine = Engine(store, writer, self._view, self._clock, zones=self._dispatcher)
                 await self._start(self._engine, self._view)
             return None
         except InventoryError as error:
@@ -173,6 +177,13 @@ class Daemon:
     def _status(self) -> str:
         reasons = self._engine.not_ready() if self._engine is not None else []
         return "; ".join(reasons)[:200] or "watching"
+
+    def _divides(self, store: Store) -> "Dispatcher | None":
+        if not store.is_shared:
+            return None
+        from certwatch.zones.dispatch import Dispatcher
+
+        return Dispatcher(self._config.inventory, self._config.workers, self._clock)
 
     async def _turn(self, store: Store) -> Writer | None:
         """The writer, as soon as no other daemon has it. None: told to stop before that."""
@@ -454,6 +465,8 @@ class Daemon:
                     await self._engine.stop()
                 elif self._view is not None:
                     self._view.close()
+                if self._dispatcher is not None:
+                    await self._dispatcher.close()
                 if self._following is not None:
                     self._following.cancel()
                 for server in self._servers():

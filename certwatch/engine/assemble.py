@@ -64,6 +64,8 @@ def collector_job(settings: CollectorSettings, context: CollectorContext) -> Col
         build=build,
         every=settings.every,
         labels=settings.labels,
+        zone=settings.zone,
+        written=settings.written,
         settings=settings,
     )
 

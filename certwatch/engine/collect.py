@@ -1,25 +1,23 @@
 """1 → 2: one run of one collector, from its first look to a finished scan in the inventory."""
 
 import asyncio
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
 from certwatch.engine.batches import Batches
+from certwatch.engine.counted import Counted
+from certwatch.engine.listen import Heard, listen
 from certwatch.engine.writer import WriterThread
 from certwatch.inventory.store import InventoryError, Recorded, Writer
 from certwatch.model.clock import Clock
-from certwatch.model.observation import Continued, Incomplete, LookError, Observation, Scan, ScanID, Unchanged
-from certwatch.plugins.collector import CollectError, Collector
-from certwatch.plugins.guard import PluginFailed, guard
+from certwatch.model.observation import LookError, Observation, Scan, ScanID
+from certwatch.plugins.collector import Collector
 from certwatch.telemetry.logs import get_logger
 from certwatch.telemetry.metrics import (
-    HANDSHAKE_SECONDS,
-    OBSERVATIONS,
     SCAN_LAST_COMPLETE,
     SCAN_SECONDS,
     SCANS,
@@ -29,12 +27,8 @@ log = get_logger(__name__)
 
 #: No scan takes longer: one that does hangs.
 SCAN_LIMIT = timedelta(hours=24)
-#: A collector releases everything within a second of being closed (its promise); this is when we go on without.
-CLOSE_SECONDS = 1.2
 #: What was seen before a cancellation is written within this, or not at all.
 LAST_WRITE_SECONDS = 1.5
-#: Incomplete scopes that are kept one by one; beyond it the whole scan counts as incomplete.
-MAX_INCOMPLETE = 10_000
 
 STOPPED = LookError(kind="other", message="stopped before it had ended. What it saw is kept")
 
@@ -50,21 +44,12 @@ class CollectorJob:
     every: timedelta
     #: Given to every location it sees; the observation's own win.
     labels: Mapping[str, str] = field(default_factory=dict)
+    #: Whose workers run it. None: this process does.
+    zone: str | None = None
+    #: What they are told of it: the plug-in's keys as they stand in the config.
+    written: Mapping[str, Any] = field(default_factory=dict)
     #: Equal for two jobs that do the same: a reload leaves the running one alone.
     settings: object = None
-
-
-@dataclass(slots=True)
-class _Heard:
-    """What one run has said so far. Owned by its task."""
-
-    incomplete: list[Incomplete] = field(default_factory=list)
-    #: Scopes of which only what is new was told.
-    unchanged: set[str] = field(default_factory=set)
-    #: Scopes whose way began in an earlier scan, and when.
-    continued: dict[str, datetime] = field(default_factory=dict)
-    #: Why the run as a whole came to nothing. None: so far it did not.
-    failed: LookError | None = None
 
 
 async def run_scan(
@@ -92,12 +77,12 @@ async def run_scan(
     loop = asyncio.get_running_loop()
     began = loop.time()
     log.info("scan_started", collector=job.name, scan=scan)
-    heard, batches = _Heard(), Batches()
+    heard, batches = Heard(), Batches()
     recording = asyncio.create_task(_record(job, scan, batches, writer, changed))
     cancelled: asyncio.CancelledError | None = None
     try:
         async with asyncio.timeout(SCAN_LIMIT.total_seconds()):
-            await _listen(job, collector, batches, recording, heard)
+            await listen(job.name, job.kind, collector, batches, recording, heard)
     except TimeoutError:
         heard.failed = LookError(
             kind="timeout", message=f"{job.name}: not done after {SCAN_LIMIT}. What it saw is kept"
@@ -120,7 +105,7 @@ async def run_scan(
         SCANS.labels(job.name, "failed").inc()
         log.error("scan_not_recorded", collector=job.name, scan=scan, error=str(broken))
     else:
-        _tell(finishing.result(), loop.time() - began)
+        tell_scan(finishing.result(), loop.time() - began)
     if cancelled is not None:
         raise cancelled
     finished = finishing.result()
@@ -132,7 +117,7 @@ async def _finish(
     job: CollectorJob,
     scan: ScanID,
     recording: asyncio.Task[None],
-    heard: _Heard,
+    heard: Heard,
     writer: WriterThread,
     clock: Clock,
 ) -> Scan:
@@ -156,57 +141,6 @@ async def _finish(
     )
 
 
-async def _listen(
-    job: CollectorJob, collector: Collector, batches: Batches, recording: asyncio.Task[None], heard: _Heard
-) -> None:
-    """Everything that the collector says goes to `batches` and `heard`. Ends early when recording has ended."""
-    stream: AsyncIterator[Any] | None = None
-    try:
-        with guard("collectors", job.kind):
-            stream = collector.collect()
-        while not recording.done():
-            with guard("collectors", job.kind):
-                try:
-                    said = await anext(stream)
-                except StopAsyncIteration:
-                    return
-                if not isinstance(said, Observation | Incomplete | Unchanged | Continued):
-                    raise TypeError(
-                        f"yielded {type(said).__name__}, not Observation, Incomplete, Unchanged or Continued"
-                    )
-            if isinstance(said, Observation):
-                await batches.add(said)
-            elif isinstance(said, Unchanged):
-                heard.unchanged.add(said.scope)
-            elif isinstance(said, Continued):
-                heard.continued[said.scope] = said.since
-            elif len(heard.incomplete) < MAX_INCOMPLETE:
-                heard.incomplete.append(said)
-            else:
-                heard.incomplete[-1] = Incomplete(scope="", error=said.error)
-    except CollectError as error:
-        heard.failed = LookError(kind=error.kind, message=error.message)
-    except PluginFailed as error:
-        heard.failed = LookError(
-            kind="other", message=f"{job.name}: {error}. See the log; what it saw is kept"
-        )
-    finally:
-        if stream is not None:
-            await _close(job, stream)
-
-
-async def _close(job: CollectorJob, stream: AsyncIterator[Any]) -> None:
-    close = getattr(stream, "aclose", None)  # a generator has it, a plain iterator need not
-    if close is None:
-        return
-    try:
-        with guard("collectors", job.kind):
-            async with asyncio.timeout(CLOSE_SECONDS):
-                await close()
-    except PluginFailed:
-        pass  # logged and counted; the scan's end does not depend on it
-
-
 async def _record(
     job: CollectorJob, scan: ScanID, batches: Batches, writer: WriterThread, changed: Callable[[], None]
 ) -> None:
@@ -214,7 +148,7 @@ async def _record(
     try:
         while batch := await batches.take():
             done = await writer.call(partial(_write, scan, batch, job.labels))
-            _count(job, batch, done.nothing_there)
+            Counted.of(batch, done.nothing_there).tell(job.name, job.kind)
             if done.changed:
                 changed()
     finally:
@@ -225,21 +159,7 @@ def _write(scan: ScanID, batch: Sequence[Observation], labels: Mapping[str, str]
     return writer.record(scan, batch, labels)
 
 
-def _count(job: CollectorJob, batch: Sequence[Observation], nothing_there: Mapping[str | None, int]) -> None:
-    outcomes = Counter("ok" if each.error is None else each.error.kind for each in batch)
-    # Nobody said that there is something: no service has failed.
-    for kind, count in nothing_there.items():
-        outcomes[kind or "ok"] -= count
-    for outcome, count in outcomes.items():
-        OBSERVATIONS.labels(job.name, job.kind, outcome).inc(count)
-    handshakes = HANDSHAKE_SECONDS.labels(job.name)
-    for each in batch:
-        seconds = each.facts.get("handshake_seconds")
-        if each.chain and isinstance(seconds, int | float):
-            handshakes.observe(seconds)
-
-
-def _tell(scan: Scan, seconds: float) -> None:
+def tell_scan(scan: Scan, seconds: float) -> None:
     SCANS.labels(scan.collector, scan.status).inc()
     SCAN_SECONDS.labels(scan.collector).set(seconds)
     if scan.status == "complete" and scan.finished_at is not None:

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Protocol
 
 from certwatch.engine.clock_watch import ClockWatch
 from certwatch.engine.collect import CollectorJob, run_scan
@@ -21,6 +22,7 @@ from certwatch.engine.view import StoreView
 from certwatch.engine.writer import WriterThread
 from certwatch.inventory.store import InventoryError, Pruned, Store, Writer
 from certwatch.model.clock import Clock
+from certwatch.model.observation import Scan
 from certwatch.plugins.collector import Collector
 from certwatch.plugins.guard import PluginFailed, guard
 from certwatch.telemetry.logs import get_logger
@@ -63,6 +65,24 @@ class CollectorState:
     broken: str
 
 
+class ZoneScanner(Protocol):
+    """Has others run collectors, who are in the zone that the collector names."""
+
+    async def scan(
+        self, job: CollectorJob, collector: Collector, writer: WriterThread, changed: Callable[[], None]
+    ) -> Scan:
+        """As `collect.run_scan`."""
+        ...
+
+    def use(self, zones: frozenset[str]) -> None:
+        """Those that collectors name from now on."""
+        ...
+
+    def leave(self) -> None:
+        """The engine stops: what is under way may be gone on with by another one."""
+        ...
+
+
 #: The rule that somebody must lint for.
 LINT = "lint"
 #: Collectors' names under which `certwatch scan --insert` records.
@@ -82,8 +102,11 @@ class Engine:
         view: StoreView,
         clock: Clock,
         monotonic: Callable[[], float] = time.monotonic,
+        zones: ZoneScanner | None = None,
     ) -> None:
+        """`zones`: for collectors that name one. None: every collector is run here."""
         self._clock = clock
+        self._zones = zones
         self._view = view
         self.writer = WriterThread(writer)
         self.publisher = Publisher()
@@ -144,7 +167,11 @@ class Engine:
                     self._collectors[job.name] = job, job.build()
             except PluginFailed as error:
                 self._broken[job.name] = str(error)
-        await self._followers.keep({job.name: collector for job, collector in self._collectors.values()})
+        # What a zone's workers see is not seen from here.
+        here = {job.name: collector for job, collector in self._collectors.values() if job.zone is None}
+        await self._followers.keep(here)
+        if self._zones is not None:
+            self._zones.use(frozenset(job.zone for job in work.collectors if job.zone is not None))
         await self.schedule.use([job for job, _ in self._collectors.values()])
         # Those that could not be made too: what they saw before is not gone.
         gone = [name for name in self._named if name not in {job.name for job in work.collectors}]
@@ -168,6 +195,10 @@ class Engine:
 
     async def _scan(self, job: CollectorJob) -> None:
         _, collector = self._collectors[job.name]
+        if job.zone is not None and self._zones is not None:
+            scan = await self._zones.scan(job, collector, self.writer, self.evaluator.wake)
+            self.evaluator.scan_ended(scan)
+            return
         async with self._followers.scanning(job, collector):
             scan = await run_scan(job, collector, self.writer, self._clock, changed=self.evaluator.wake)
         self.evaluator.scan_ended(scan)
@@ -232,6 +263,8 @@ class Engine:
         """Bounded, about ten seconds at worst: what was seen is recorded and judged, exporters make their last
         attempt, the inventory is closed."""
         self._stopping = True
+        if self._zones is not None:
+            self._zones.leave()
         await self.schedule.stop()
         await self._followers.stop()
         self.evaluator.stop()

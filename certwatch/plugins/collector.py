@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Protocol
+from zlib import crc32
 
 from pydantic import BaseModel, ConfigDict
 
@@ -34,6 +35,28 @@ def no_progress(done: int, total: int | None) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One of several equal parts of what a collector looks at: together they are all of it, and no two overlap,
+    wherever and whenever each of them is looked at."""
+
+    #: From 0.
+    index: int
+    count: int
+
+    def has(self, name: str) -> bool:
+        """Whether what is called so belongs to this part; the same on every machine."""
+        return crc32(name.encode("utf-8", "surrogatepass")) % self.count == self.index
+
+    def of(self, size: int) -> range:
+        """Which of the numbers below `size` belong to this part: of all that lies together, each part has some."""
+        return range(self.index, size, self.count)
+
+
+#: What is not divided.
+WHOLE = Part(index=0, count=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CollectorContext:
     clock: Clock
     #: Called with looks done and, where known, looks in all; cheap, from the event loop.
@@ -42,6 +65,11 @@ class CollectorContext:
     view: InventoryView | None = None
     #: Where this collector may keep what it must know after a restart; it makes the folder. None: there is no such place.
     state_folder: Path | None = None
+    #: Called at the end of a scan with a list of targets, how many it names, and how many of them showed a certificate.
+    #: None: they are told as metrics of this process.
+    tell_targets: Callable[[str, int, int], None] | None = None
+    #: What of its world `collect` looks at; a collector that is not `Divisible` is only ever asked for all of it.
+    part: Part = WHOLE
 
 
 class Collector(Protocol):
@@ -60,6 +88,14 @@ class Collector(Protocol):
         Closing the iterator (cancellation) releases everything within a second. Holds no more than a bounded
         number of results: it waits when they are not taken.
         """
+        ...
+
+
+class Divisible(Collector, Protocol):
+    """A collector whose looks several processes can share."""
+
+    def parts(self, size: int) -> int:
+        """Into how many parts of about `size` looks its world can be divided; at least 1. Cheap, without I/O."""
         ...
 
 

@@ -147,6 +147,33 @@ TARGETS_SEEN = Gauge(
     ["collector", "source"],
     registry=REGISTRY,
 )
+ZONE_WORKERS = Gauge(
+    "certwatch_zone_workers", "Workers of a zone that are alive.", ["zone"], registry=REGISTRY
+)
+ZONE_SHARDS = Gauge(
+    "certwatch_zone_shards",
+    'Parts of scans that are for a zone\'s workers, by state: "waiting", "running".',
+    ["zone", "state"],
+    registry=REGISTRY,
+)
+ZONE_OLDEST_SECONDS = Gauge(
+    "certwatch_zone_oldest_wait_seconds",
+    "How long the part that waits longest for a zone's workers has waited; 0: none waits.",
+    ["zone"],
+    registry=REGISTRY,
+)
+ZONE_SHARDS_ENDED = Counter(
+    "certwatch_zone_shards_ended",
+    'Parts of scans that a zone\'s workers ended, by outcome: "complete", "partial", "failed" (it came to nothing), "lost" (every worker that took it fell silent).',
+    ["zone", "outcome"],
+    registry=REGISTRY,
+)
+ZONE_SHARDS_TAKEN_OVER = Counter(
+    "certwatch_zone_shards_taken_over",
+    "Parts of scans that were taken from a worker which fell silent, for another one.",
+    ["zone"],
+    registry=REGISTRY,
+)
 SCAN_SKIPPED = Counter(
     "certwatch_scans_skipped",
     "Runs left out because the one before was still going.",

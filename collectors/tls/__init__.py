@@ -142,13 +142,22 @@ class TLSCollector:
         self._places: dict[str, set[LocationURI]] = {}
         self._staples = Staples()
 
+    def parts(self, size: int) -> int:
+        """By what the config itself names: what lists and DNS name is not known before it is looked at. With a `rate`, which
+        is for all of it together, it is not divided."""
+        if self._config.rate is not None:
+            return 1
+        known = Plan(self._targets, self._exclusions, self._config.server_name).total
+        return max(1, -(-known // size))
+
     def lookup(self, name: str, family: Family) -> Sequence[str]:
         """Every address of a name; blocks, in a thread. Raises OSError."""
         return system_lookup(name, family)
 
     async def collect(self) -> AsyncIterator[Said]:
         config = self._config
-        tally = Tally(self._name)
+        part = self._context.part
+        tally = Tally(self._name, part)
         try:
             targets = await asyncio.to_thread(with_own_ports, self._targets)
         except OSError as error:
@@ -156,7 +165,8 @@ class TLSCollector:
             message = (
                 f"{LISTENING}: this host does not say what listens on it: {error}. Name the ports as targets"
             )
-            yield Incomplete(scope=LISTENING, error=LookError(kind="other", message=message))
+            if part.index == 0:
+                yield Incomplete(scope=LISTENING, error=LookError(kind="other", message=message))
         tally.expect("targets", targets)
         # After those that were written: an endpoint that is named twice belongs to the first.
         if self._sources:
@@ -183,7 +193,7 @@ class TLSCollector:
                     yield self._staples.noted(result)
                 else:
                     yield result
-        tally.tell()
+        tally.tell(self._context.tell_targets)
 
     async def follow(self) -> AsyncIterator[Observation | Gone]:
         """What changes in target lists in files: new targets are looked at, those that are gone are told."""
@@ -230,7 +240,7 @@ class TLSCollector:
             )
         except LookFailed as failure:
             raise CollectError(failure.kind, f"{self._name}: {failure.message}") from failure
-        plan = Plan(targets, self._exclusions, config.server_name)
+        plan = Plan(targets, self._exclusions, config.server_name, part=self._context.part)
         walk = await Walk.begin(plan, folder, self._context.clock) if plan.wide else None
         rate = Rate(config.rate) if config.rate is not None else None
         results: Results[Observation | Incomplete] = Results(_RESULTS)

@@ -12,6 +12,7 @@ from ipaddress import IPv6Address, ip_address
 from socket import inet_ntoa
 from typing import NamedTuple
 
+from certwatch.plugins.collector import WHOLE, Part
 from collectors.tls.segments import Claim, Spread, segments
 from collectors.tls.shuffle import Shuffle
 from collectors.tls.targets import Network, Ports, Target
@@ -94,9 +95,12 @@ class Plan:
         server_name: str | None,
         *,
         seed: int | None = None,
+        part: Part = WHOLE,
     ) -> None:
-        """`seed`: of the random order; None: a new one."""
+        """`seed`: of the random order; None: a new one. `part`: what of it all is walked; an endpoint that two targets
+        name is in one part alone, but for what names lead to."""
         self._targets = targets
+        self._part = part
         self._override = server_name
         self._excluded = _Networks()
         self._excluded_names: dict[str, Ports] = {}
@@ -129,13 +133,15 @@ class Plan:
         #: What names led to: (host, port, protocol, SNI).
         self._admitted: set[tuple[str, int, str | None, str | None]] = set()
         #: Endpoints in all, as far as known: a name counts as one until it is resolved.
-        self.total = self._spread.size + sum(
-            _count(target.probed_ports) for target in targets if not target.is_wide
+        #: Which numbers of the networks' endpoints are walked.
+        self._numbers = part.of(self._spread.size)
+        self.total = len(self._numbers) + sum(
+            _count(target.probed_ports) for target in targets if not target.is_wide and part.has(target.text)
         )
         #: Targets before this one have been walked to their end.
         self._position = 0
         #: The networks have been walked to their end.
-        self.is_walked = self._spread.size == 0
+        self.is_walked = not self._numbers
 
     @property
     def digest(self) -> str:
@@ -150,11 +156,18 @@ class Plan:
             )
             for piece in self._spread.segments
         ]
-        return hashlib.sha256(json.dumps([said, self._override]).encode()).hexdigest()
+        walked = [
+            said,
+            self._override,
+            *([self._part.index, self._part.count] if self._part != WHOLE else []),
+        ]
+        return hashlib.sha256(json.dumps(walked).encode()).hexdigest()
 
     @property
     def wide(self) -> list[Target]:
         """Networks of which something is walked."""
+        if not self._numbers:
+            return []
         return list({id(piece.target): piece.target for piece in self._spread.segments}.values())
 
     def _server_name(self, target: Target) -> str | None:
@@ -167,13 +180,15 @@ class Plan:
         """`step`: where to go on in the random order of the networks (`Endpoint.step`)."""
         for order, target in enumerate(self._targets):
             self._position = order
-            if target.network is not None and not target.is_wide:
+            if target.is_wide or not self._part.has(target.text):
+                continue
+            if target.network is not None:
                 yield from self._address(order, target, target.network)
             elif target.name is not None:
                 yield from self._ports_of(target, target.name)
         self._position = len(self._targets)
-        for at, number in Shuffle(self._spread.size, self.seed).from_step(step):
-            piece, address, port = self._spread.at(number)
+        for at, number in Shuffle(len(self._numbers), self.seed).from_step(step):
+            piece, address, port = self._spread.at(self._numbers[number])
             target = piece.target
             text = _text(piece.version, address)
             host = f"{text}%{target.zone}" if target.zone else text
@@ -182,7 +197,8 @@ class Plan:
 
     def remaining(self) -> Sequence[Target]:
         """Targets that have not been walked to their end."""
-        named = [each for each in self._targets[self._position :] if not each.is_wide]
+        rest = self._targets[self._position :]
+        named = [each for each in rest if not each.is_wide and self._part.has(each.text)]
         return [*named, *(() if self.is_walked else self.wide)]
 
     def _ports_of(self, target: Target, name: str) -> Iterator[Endpoint]:

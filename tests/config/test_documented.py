@@ -16,6 +16,7 @@ from certwatch.config.schema import (
     LogKeys,
     OwnerKeys,
     RouteKeys,
+    WorkersKeys,
 )
 from certwatch.expressions.fields import VARIABLES
 
@@ -28,7 +29,8 @@ def test_every_example_loads(example: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "model", [FileKeys, CollectorKeys, ExporterKeys, OwnerKeys, RouteKeys, CustomRuleKeys, LogKeys]
+    "model",
+    [FileKeys, CollectorKeys, ExporterKeys, OwnerKeys, RouteKeys, CustomRuleKeys, LogKeys, WorkersKeys],
 )
 def test_every_key_of_the_core_is_documented(model: type[BaseModel]) -> None:
     for key in keys_of(model):

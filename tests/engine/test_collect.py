@@ -218,7 +218,7 @@ async def test_an_inventory_that_refuses_ends_the_scan_and_says_so(tmp_path: Pat
 async def test_a_collector_that_does_not_close_is_left_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("certwatch.engine.collect.CLOSE_SECONDS", 0.01)
+    monkeypatch.setattr("certwatch.engine.listen.CLOSE_SECONDS", 0.01)
     never = asyncio.Event()
 
     class Clinging:

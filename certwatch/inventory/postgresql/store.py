@@ -49,7 +49,7 @@ RESTART_SECONDS = 20.0
 LOCK_SECONDS = 60
 
 #: Unless the URL says otherwise.
-_CHOSEN: Mapping[str, int | str] = {
+CHOSEN: Mapping[str, int | str] = {
     "connect_timeout": CONNECT_SECONDS,
     "application_name": "certwatch",
     # A server that is gone without a word is found out, while nothing is said and while something is.
@@ -130,7 +130,7 @@ class PostgreSQLStore:
 
 def connect(url: str) -> Connection:
     """Raises psycopg.Error. Transactions are begun by hand."""
-    chosen: dict[str, Any] = {name: value for name, value in _CHOSEN.items() if f"{name}=" not in url}
+    chosen: dict[str, Any] = {name: value for name, value in CHOSEN.items() if f"{name}=" not in url}
     return psycopg.connect(url, autocommit=True, prepare_threshold=None, client_encoding="utf8", **chosen)
 
 
@@ -175,6 +175,18 @@ class Line:
             f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = {limit}"
         )
         with self._ended(connection, "ROLLBACK"):
+            yield PostgreSQLSession(connection)
+
+    @contextmanager
+    def plain(self) -> Iterator[PostgreSQLSession]:
+        """All or nothing, beside whoever writes the inventory, whose tables it leaves alone. Raises psycopg.Error."""
+        connection = self._begin(
+            "BEGIN;"
+            " SET LOCAL synchronous_commit = off;"
+            f" SET LOCAL idle_in_transaction_session_timeout = '{IDLE_SECONDS}s';"
+            f" SET LOCAL statement_timeout = '{LOCK_SECONDS}s'"
+        )
+        with self._ended(connection, "COMMIT"):
             yield PostgreSQLSession(connection)
 
     def _begin(self, statements: str) -> Connection:

@@ -1,0 +1,410 @@
+"""Scans in shards: who has which, and what they hand in, in the same database as the inventory.
+
+A shard is taken by a claim. Whoever took it and is silent for longer than its lease may lose it to another claim; what is
+handed in with a claim that is not the last one is refused, in the same transaction that would have recorded it. Instants are
+the server's: the clocks of workers decide nothing.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, TypeVar
+
+from certwatch.inventory.instants import to_micros
+from certwatch.inventory.looks import prepare
+from certwatch.inventory.postgresql.failures import translate
+from certwatch.inventory.postgresql.session import PostgreSQLSession
+from certwatch.inventory.postgresql.store import Line
+from certwatch.inventory.record import record
+from certwatch.inventory.store import InventoryError, Recorded
+from certwatch.inventory.text import storable
+from certwatch.model.observation import Observation, ScanID
+
+T = TypeVar("T")
+
+Via = Literal["postgresql", "push"]
+
+#: A shard that so many workers did not bring to its end is not given to another one.
+MOST_LOST = 5
+#: Workers that said nothing for so many leases are forgotten.
+_FORGOTTEN_LEASES = 20
+#: Scopes with a near expiry that are read; more are as urgent as the rest.
+_MOST_URGENT = 10_000
+
+
+class SupersededError(Exception):
+    """The shard is another worker's now, or its scan is over: nothing more is taken from this claim."""
+
+
+class MissingBatchError(Exception):
+    """A batch of this claim that comes before this one was not handed in."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """A shard in a worker's hands."""
+
+    shard: int
+    claim: int
+    scan: ScanID
+    part: int
+    parts: int
+    #: JSON of `certwatch.zones.spec`.
+    spec: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """A shard that was brought to its end."""
+
+    part: int
+    #: Who did it. None: nobody could.
+    worker: int | None
+    #: JSON of `certwatch.zones.outcome`. None: too many workers lost it.
+    outcome: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ticket:
+    """A shard that workers must be told of."""
+
+    shard: int
+    priority: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    waiting: int
+    running: int
+    done: int
+    #: Locations that were changed so far.
+    changed: int
+    #: Shards that were taken from workers just now, since they were silent.
+    taken_over: int
+    #: To be put into the queue.
+    tickets: tuple[Ticket, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerState:
+    zone: str
+    name: str
+    via: str
+    version: str
+    #: Shards that it may do at once, and does.
+    slots: int
+    running: int
+    #: Since it said something.
+    silent_seconds: float
+    alive: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ZoneState:
+    zone: str
+    waiting: int
+    running: int
+    #: How long the shard that waits longest does. None: none waits.
+    oldest_seconds: float | None
+
+
+class Zones:
+    """One connection, made when it is needed. Its owner's calls come one at a time; they block and raise InventoryError."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._line = Line(url)
+
+    def close(self) -> None:
+        """May be called twice."""
+        self._line.close()
+
+    # The daemon's side.
+
+    def open_scan(self, scan: ScanID, zone: str, spec: str, priorities: Sequence[int]) -> None:
+        """Divide a scan that was begun into as many shards as there are priorities."""
+        with self._beside() as session:
+            session.execute("INSERT INTO zone_scans (scan, zone, spec) VALUES (?, ?, ?)", (scan, zone, spec))
+            session.execute(
+                "INSERT INTO shards (scan, part, parts, priority)"
+                " SELECT ?, n - 1, ?, p FROM unnest(?::integer[]) WITH ORDINALITY AS each (p, n)",
+                (scan, len(priorities), list(priorities)),
+            )
+
+    def unfinished(self, collector: str, zone: str, spec: str) -> ScanID | None:
+        """A scan of the very same that another daemon began and did not end. What is no such scan is forgotten."""
+        with self._beside() as session:
+            session.execute(
+                """
+                DELETE FROM zone_scans z USING scans s, collectors c
+                WHERE s.id = z.scan AND c.id = s.collector AND c.name = ?
+                    AND NOT (s.status = 'running' AND z.zone = ? AND z.spec = ?)
+                """,
+                (storable(collector), zone, spec),
+            )
+            row = session.execute(
+                "SELECT max(z.scan) FROM zone_scans z JOIN scans s ON s.id = z.scan JOIN collectors c ON c.id = s.collector"
+                " WHERE c.name = ?",
+                (storable(collector),),
+            ).fetchone()
+            return None if row is None or row[0] is None else ScanID(row[0])
+
+    def urgent(self, collector: str, after: datetime, before: datetime) -> frozenset[str]:
+        """Scopes of a collector in which a leaf ends between these instants."""
+        with self._beside() as session:
+            rows = session.execute(
+                """
+                SELECT DISTINCT w.scope FROM certificates e
+                JOIN sightings s ON s.certificate = e.id AND s.ended_at IS NULL AND s.position = 0
+                JOIN watches w ON w.location = s.location AND w.stopped_at IS NULL
+                JOIN collectors c ON c.id = w.collector AND c.name = ?
+                WHERE e.not_after BETWEEN ? AND ? LIMIT ?
+                """,
+                (storable(collector), to_micros(after), to_micros(before), _MOST_URGENT),
+            ).fetchall()
+            return frozenset(scope for (scope,) in rows)
+
+    def advance(self, scan: ScanID, *, per_slot: int, least: int) -> Progress:
+        """How far a scan has come. Shards of workers that are silent wait again; so many are to be in the queue or running
+        that each slot of the zone's workers has `per_slot` of them, and at least `least`."""
+        with self._beside() as session:
+            lost = session.execute(
+                f"""
+                UPDATE shards s SET lost = lost + 1, ticket = NULL, waiting_since = now(),
+                    state = CASE WHEN lost + 1 < {MOST_LOST} THEN 'waiting' ELSE 'done' END
+                WHERE s.scan = ? AND s.state = 'running' AND NOT EXISTS (
+                    SELECT 1 FROM workers w WHERE w.id = s.worker
+                        AND w.seen_at > now() - make_interval(secs => w.lease_seconds))
+                """,
+                (scan,),
+            ).rowcount
+            waiting, running, done, changed = session.execute(
+                """
+                SELECT count(*) FILTER (WHERE state = 'waiting'), count(*) FILTER (WHERE state = 'running'),
+                    count(*) FILTER (WHERE state = 'done'), coalesce(sum(changed), 0)
+                FROM shards WHERE scan = ?
+                """,
+                (scan,),
+            ).fetchone()
+            (slots,) = session.execute(
+                "SELECT coalesce(sum(w.slots), 0) FROM workers w JOIN zone_scans z ON z.zone = w.zone AND z.scan = ?"
+                " WHERE w.seen_at > now() - make_interval(secs => w.lease_seconds)",
+                (scan,),
+            ).fetchone()
+            # A job that is neither waiting nor being done any more told nobody, or one who did not take the shard.
+            unknown = """
+                FROM shards s WHERE s.scan = ? AND s.state = 'waiting' AND NOT EXISTS (
+                    SELECT 1 FROM procrastinate_jobs j WHERE j.id = s.ticket AND j.status IN ('todo', 'doing'))
+                """
+            (untold,) = session.execute(f"SELECT count(*) {unknown}", (scan,)).fetchone()
+            room = max(least, per_slot * slots) - running - (waiting - untold)
+            rows = session.execute(
+                f"SELECT s.id, s.priority {unknown} ORDER BY s.priority DESC, s.part LIMIT ?",
+                (scan, max(0, room)),
+            ).fetchall()
+        return Progress(
+            waiting=waiting,
+            running=running,
+            done=done,
+            changed=int(changed),
+            taken_over=lost,
+            tickets=tuple(Ticket(shard=shard, priority=priority) for shard, priority in rows),
+        )
+
+    def told(self, tickets: Mapping[int, int]) -> None:
+        """Which job in the queue is of which shard."""
+        with self._beside() as session:
+            session.execute(
+                "UPDATE shards SET ticket = t.job FROM unnest(?::bigint[], ?::bigint[]) AS t (shard, job) WHERE id = t.shard",
+                (list(tickets), list(tickets.values())),
+            )
+
+    def ended(self, scan: ScanID) -> list[Ended]:
+        """Shards that are done, in their order."""
+        with self._beside() as session:
+            return [
+                Ended(part=part, worker=None if outcome is None else worker, outcome=outcome)
+                for part, worker, outcome in session.execute(
+                    "SELECT part, worker, outcome FROM shards WHERE scan = ? AND state = 'done' ORDER BY part",
+                    (scan,),
+                ).fetchall()
+            ]
+
+    def close_scan(self, scan: ScanID) -> None:
+        """Its shards are forgotten: who still has one is refused."""
+        with self._beside() as session:
+            session.execute("DELETE FROM zone_scans WHERE scan = ?", (scan,))
+
+    def zones(self) -> list[ZoneState]:
+        """Every zone that has something to do."""
+        with self._beside() as session:
+            return [
+                ZoneState(
+                    zone=zone,
+                    waiting=waiting,
+                    running=running,
+                    oldest_seconds=None if oldest is None else float(oldest),
+                )
+                for zone, waiting, running, oldest in session.execute(
+                    """
+                    SELECT z.zone, count(*) FILTER (WHERE s.state = 'waiting'), count(*) FILTER (WHERE s.state = 'running'),
+                        extract(epoch FROM now() - min(s.waiting_since) FILTER (WHERE s.state = 'waiting'))
+                    FROM zone_scans z JOIN shards s ON s.scan = z.scan GROUP BY z.zone ORDER BY z.zone
+                    """
+                ).fetchall()
+            ]
+
+    def workers(self) -> list[WorkerState]:
+        """Those that were heard of lately, by zone and name."""
+        with self._beside() as session:
+            return [
+                WorkerState(
+                    zone=zone,
+                    name=name,
+                    via=via,
+                    version=version,
+                    slots=slots,
+                    running=running,
+                    silent_seconds=float(silent),
+                    alive=silent <= lease,
+                )
+                for zone, name, via, version, slots, running, silent, lease in session.execute(
+                    """
+                    SELECT w.zone, w.name, w.via, w.version, w.slots,
+                        (SELECT count(*) FROM shards s WHERE s.worker = w.id AND s.state = 'running'),
+                        extract(epoch FROM now() - w.seen_at), w.lease_seconds
+                    FROM workers w ORDER BY w.zone, w.name, w.id
+                    """
+                ).fetchall()
+            ]
+
+    # The workers' side.
+
+    def enrol(self, zone: str, name: str, via: Via, version: str, *, slots: int, lease_seconds: float) -> int:
+        """A worker's number."""
+        with self._beside() as session:
+            session.execute(
+                f"DELETE FROM workers WHERE seen_at < now() - make_interval(secs => lease_seconds * {_FORGOTTEN_LEASES})"
+            )
+            (id,) = session.execute(
+                "INSERT INTO workers (zone, name, via, version, slots, lease_seconds) VALUES (?, ?, ?, ?, ?, ?) RETURNING id",
+                (zone, storable(name), via, version, slots, lease_seconds),
+            ).fetchone()
+            return int(id)
+
+    def keep(self, worker: int) -> frozenset[tuple[int, int]] | None:
+        """It is alive: which shards it has, and by which claims. None: it was forgotten, and must enrol again."""
+        with self._beside() as session:
+            if not session.execute("UPDATE workers SET seen_at = now() WHERE id = ?", (worker,)).rowcount:
+                return None
+            rows = session.execute(
+                "SELECT id, claim FROM shards WHERE worker = ? AND state <> 'done'", (worker,)
+            ).fetchall()
+            return frozenset((shard, claim) for shard, claim in rows)
+
+    def leave(self, worker: int) -> None:
+        """It ends: what it has waits for others."""
+        with self._beside() as session:
+            session.execute("DELETE FROM workers WHERE id = ?", (worker,))
+
+    def claim(self, shard: int, worker: int) -> Claimed | None:
+        """None: it is another's, or there is nothing to do any more."""
+        with self._beside() as session:
+            row = session.execute(
+                """
+                UPDATE shards s SET state = 'running', claim = claim + 1, worker = w.id, received = 0
+                FROM zone_scans z, workers w, scans c
+                WHERE s.id = ? AND s.state = 'waiting' AND z.scan = s.scan AND w.id = ? AND w.zone = z.zone
+                    AND c.id = s.scan AND c.status = 'running'
+                RETURNING s.id, s.claim, s.scan, s.part, s.parts, z.spec
+                """,
+                (shard, worker),
+            ).fetchone()
+        if row is None:
+            return None
+        shard, claim, scan, part, parts, spec = row
+        return Claimed(shard=shard, claim=claim, scan=ScanID(scan), part=part, parts=parts, spec=spec)
+
+    def record(
+        self,
+        given: Claimed,
+        number: int,
+        observations: Sequence[Observation],
+        labels: Mapping[str, str],
+        *,
+        durable: bool = False,
+    ) -> Recorded | None:
+        """Record a claim's batch. Batches are numbered from 1, and each is recorded once: None, it was before. Raises
+        SupersededError, MissingBatchError."""
+        looks = prepare(observations, labels)
+
+        def step(session: PostgreSQLSession) -> Recorded | None:
+            received = self._received(session, given)
+            if number <= received:
+                return None
+            if number != received + 1:
+                raise MissingBatchError(f"batch {number} comes after {received}")
+            done = record(session, given.scan, looks)
+            session.execute(
+                "UPDATE shards SET received = ?, state = 'running', changed = changed + ? WHERE id = ?",
+                (number, done.changed, given.shard),
+            )
+            return done
+
+        return self._write(step, durable=durable)
+
+    def finish(self, given: Claimed, outcome: str) -> None:
+        """The claim's end. May be called twice. Raises SupersededError."""
+
+        def step(session: PostgreSQLSession) -> None:
+            row = session.execute(
+                "SELECT 1 FROM shards WHERE id = ? AND claim = ? AND state = 'done' AND outcome IS NOT NULL",
+                (given.shard, given.claim),
+            ).fetchone()
+            if row is None:
+                self._received(session, given)
+                session.execute(
+                    "UPDATE shards SET state = 'done', outcome = ? WHERE id = ?",
+                    (storable(outcome), given.shard),
+                )
+
+        self._write(step, durable=True)
+
+    def release(self, given: Claimed) -> None:
+        """Not brought to its end: it waits for others. What was recorded is kept."""
+        with self._beside() as session:
+            session.execute(
+                "UPDATE shards SET state = 'waiting', ticket = NULL, waiting_since = now()"
+                " WHERE id = ? AND claim = ? AND state = 'running'",
+                (given.shard, given.claim),
+            )
+
+    @staticmethod
+    def _received(session: PostgreSQLSession, given: Claimed) -> int:
+        """How many batches the claim has brought; its shard is held until the transaction ends."""
+        row = session.execute(
+            "SELECT s.received FROM shards s JOIN scans c ON c.id = s.scan"
+            " WHERE s.id = ? AND s.claim = ? AND s.state <> 'done' AND c.status = 'running' FOR UPDATE OF s",
+            (given.shard, given.claim),
+        ).fetchone()
+        if row is None:
+            raise SupersededError(f"shard {given.shard} of scan {given.scan}: another has it, or it is over")
+        return int(row[0])
+
+    def _write(self, step: Callable[[PostgreSQLSession], T], *, durable: bool) -> T:
+        try:
+            with translate(self._url), self._line.writing(durable=durable) as session:
+                return step(session)
+        except InventoryError as error:
+            if error.kind != "unreachable":
+                raise
+        # Whether it was kept is not known; said twice, it is done once.
+        with translate(self._url), self._line.writing(durable=durable) as session:
+            return step(session)
+
+    @contextmanager
+    def _beside(self) -> Iterator[PostgreSQLSession]:
+        """A short transaction that waits for no writer."""
+        with translate(self._url), self._line.plain() as session:
+            yield session

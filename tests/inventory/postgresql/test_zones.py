@@ -1,0 +1,256 @@
+"""Who has a shard, and that nobody else's word counts."""
+
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from certwatch.inventory import open_inventory
+from certwatch.inventory.postgresql.zones import MOST_LOST, Claimed, MissingBatchError, SupersededError, Zones
+from certwatch.inventory.store import InventoryError, Writer
+from certwatch.model.location import LocationURI
+from certwatch.model.observation import Observation, ScanID
+from certwatch.plugins.testing import EPOCH, make_certificate
+from certwatch.zones.queue import _migrations, bring_up
+from tests.support import postgresql_inventories
+
+pytestmark = pytest.mark.timeout(60)
+
+LEAF = make_certificate()
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    with postgresql_inventories.empty() as url:
+        bring_up(url)
+        yield url
+
+
+@pytest.fixture
+def writer(url: str) -> Iterator[Writer]:
+    with closing(open_inventory(url).writer()) as writer:
+        yield writer
+
+
+@pytest.fixture
+def zones(url: str) -> Iterator[Zones]:
+    with closing(Zones(url)) as zones:
+        yield zones
+
+
+def look(number: int) -> Observation:
+    return Observation(
+        location=LocationURI(f"tls://192.0.2.{number}:443/"),
+        observed_at=EPOCH,
+        chain=(LEAF.der,),
+        scope="edge",
+    )
+
+
+def enrolled(zones: Zones, name: str = "one", *, zone: str = "dmz") -> int:
+    return zones.enrol(zone, name, "postgresql", "1", slots=2, lease_seconds=30)
+
+
+def silent(url: str, worker: int) -> None:
+    """As if it had not been heard of for longer than its lease."""
+    postgresql_inventories.server().run(
+        f"UPDATE workers SET seen_at = now() - interval '31 s' WHERE id = {worker}",  # noqa: S608
+        database=url.rpartition("/")[2],
+    )
+
+
+def begun(writer: Writer, zones: Zones, parts: int = 2) -> tuple[ScanID, list[int]]:
+    """A scan and its shards, told of."""
+    scan = writer.begin_scan("edge", EPOCH)
+    zones.open_scan(scan, "dmz", "{}", [0] * parts)
+    tickets = zones.advance(scan, per_slot=2, least=100).tickets
+    return scan, [each.shard for each in tickets]
+
+
+def claimed(zones: Zones, shard: int, worker: int) -> Claimed:
+    given = zones.claim(shard, worker)
+    assert given is not None
+    return given
+
+
+def test_a_shard_is_one_workers_alone(writer: Writer, zones: Zones) -> None:
+    _, (first, _) = begun(writer, zones)
+    one, two = enrolled(zones), enrolled(zones, "two")
+    given = claimed(zones, first, one)
+    assert (given.part, given.parts, given.spec) == (0, 2, "{}")
+    assert zones.claim(first, two) is None
+    assert zones.claim(first, one) is None
+
+
+def test_a_shard_is_not_for_workers_of_another_zone(writer: Writer, zones: Zones) -> None:
+    _, (first, _) = begun(writer, zones)
+    assert zones.claim(first, enrolled(zones, zone="lan")) is None
+
+
+def test_what_a_worker_hands_in_is_recorded_once_however_often_it_says_it(
+    writer: Writer, zones: Zones
+) -> None:
+    scan, (first, second) = begun(writer, zones)
+    worker = enrolled(zones)
+    given = claimed(zones, first, worker)
+    done = zones.record(given, 1, [look(1), look(2)], {"environment": "prod"})
+    assert done is not None
+    assert done.changed == 2
+    assert zones.record(given, 1, [look(1), look(2)], {}) is None
+    zones.finish(given, '{"a":1}')
+    zones.finish(given, '{"a":2}')
+    assert [(each.part, each.worker, each.outcome) for each in zones.ended(scan)] == [(0, worker, '{"a":1}')]
+    given = claimed(zones, second, worker)
+    with pytest.raises(MissingBatchError, match="batch 2 comes after 0"):
+        zones.record(given, 2, [look(3)], {})
+    zones.finish(given, "{}")
+    progress = zones.advance(scan, per_slot=2, least=4)
+    assert (progress.waiting, progress.running, progress.done, progress.changed) == (0, 0, 2, 2)
+    finished = writer.finish_scan(scan, (), EPOCH)
+    assert (finished.status, finished.observations) == ("complete", 2)
+
+
+def test_a_silent_workers_shard_goes_to_another_and_its_late_word_is_refused(
+    url: str, writer: Writer, zones: Zones
+) -> None:
+    scan, (first, _) = begun(writer, zones)
+    one, two = enrolled(zones), enrolled(zones, "two")
+    given = claimed(zones, first, one)
+    zones.record(given, 1, [look(1)], {})
+    assert zones.keep(one) == frozenset({(given.shard, given.claim)})
+    silent(url, one)
+    progress = zones.advance(scan, per_slot=2, least=4)
+    assert (progress.taken_over, progress.waiting) == (1, 2)
+    again = claimed(zones, first, two)
+    assert again.claim == given.claim + 1
+    assert zones.keep(one) == frozenset()
+    with pytest.raises(SupersededError):
+        zones.record(given, 2, [look(9)], {})
+    with pytest.raises(SupersededError):
+        zones.finish(given, "{}")
+    zones.release(given)
+    assert zones.record(again, 1, [look(2)], {}) is not None
+    zones.finish(again, "{}")
+    with pytest.raises(SupersededError):
+        zones.record(given, 2, [look(9)], {})
+    with closing(open_inventory(url).reader()) as reader:
+        assert reader.served(LocationURI("tls://192.0.2.9:443/")) is None
+
+
+def test_who_was_silent_and_lost_to_nobody_goes_on(url: str, writer: Writer, zones: Zones) -> None:
+    scan, (first, _) = begun(writer, zones)
+    one = enrolled(zones)
+    given = claimed(zones, first, one)
+    silent(url, one)
+    assert zones.advance(scan, per_slot=2, least=4).taken_over == 1
+    assert zones.keep(one) == frozenset({(given.shard, given.claim)})
+    assert zones.record(given, 1, [look(1)], {}) is not None
+    assert zones.claim(first, enrolled(zones, "two")) is None
+
+
+def test_a_shard_that_silences_every_worker_is_given_up(url: str, writer: Writer, zones: Zones) -> None:
+    scan, (first, second) = begun(writer, zones)
+    for number in range(MOST_LOST):
+        worker = enrolled(zones, str(number))
+        claimed(zones, first, worker)
+        silent(url, worker)
+        zones.advance(scan, per_slot=2, least=4)
+    assert zones.claim(first, enrolled(zones)) is None
+    assert [(each.part, each.worker, each.outcome) for each in zones.ended(scan)] == [(0, None, None)]
+    assert zones.claim(second, enrolled(zones)) is not None
+
+
+def test_what_a_worker_gives_back_or_leaves_waits_for_others(writer: Writer, zones: Zones) -> None:
+    scan, (first, second) = begun(writer, zones)
+    one, two = enrolled(zones), enrolled(zones, "two")
+    given = claimed(zones, first, one)
+    zones.release(given)
+    assert claimed(zones, first, two).claim == given.claim + 1
+    claimed(zones, second, one)
+    zones.leave(one)
+    assert zones.keep(one) is None
+    assert zones.advance(scan, per_slot=2, least=4).taken_over == 1
+    assert zones.claim(second, two) is not None
+
+
+def test_nothing_is_taken_for_a_scan_that_is_over(writer: Writer, zones: Zones) -> None:
+    scan, (first, second) = begun(writer, zones)
+    worker = enrolled(zones)
+    given = claimed(zones, first, worker)
+    # Another daemon begins anew.
+    writer.begin_scan("edge", EPOCH)
+    with pytest.raises(SupersededError):
+        zones.record(given, 1, [look(1)], {})
+    assert zones.claim(second, worker) is None
+    zones.close_scan(scan)
+    with pytest.raises(SupersededError):
+        zones.finish(given, "{}")
+
+
+def test_a_scan_of_the_same_is_gone_on_with_and_of_something_else_is_forgotten(
+    writer: Writer, zones: Zones
+) -> None:
+    scan, _ = begun(writer, zones)
+    assert zones.unfinished("edge", "dmz", "{}") == scan
+    assert zones.unfinished("lan", "dmz", "{}") is None
+    assert zones.unfinished("edge", "dmz", '{"other": 1}') is None
+    assert zones.unfinished("edge", "dmz", "{}") is None
+    scan, _ = begun(writer, zones)
+    writer.finish_scan(scan, (), EPOCH)
+    assert zones.unfinished("edge", "dmz", "{}") is None
+
+
+def test_no_more_of_a_scan_is_queued_than_its_zones_workers_take_soon(
+    url: str, writer: Writer, zones: Zones
+) -> None:
+    scan = writer.begin_scan("edge", EPOCH)
+    zones.open_scan(scan, "dmz", "{}", [0, 0, 10, 0, 5, 0, 0, 0, 0, 0])
+    tickets = zones.advance(scan, per_slot=2, least=3).tickets
+    assert [each.priority for each in tickets] == [10, 5, 0]
+    run = postgresql_inventories.server().run
+    # As the queue would have it: told, and waiting.
+    run(
+        *(
+            "INSERT INTO procrastinate_jobs (id, queue_name, task_name, args)"  # noqa: S608
+            f" VALUES ({each.shard}, 'dmz', 'certwatch.look', '{{}}')"
+            for each in tickets
+        ),
+        database=url.rpartition("/")[2],
+    )
+    zones.told({each.shard: each.shard for each in tickets})
+    assert zones.advance(scan, per_slot=2, least=3).tickets == ()
+    worker = enrolled(zones)
+    assert len(zones.advance(scan, per_slot=2, least=3).tickets) == 1
+    claimed(zones, tickets[0].shard, worker)
+    assert len(zones.advance(scan, per_slot=2, least=3).tickets) == 1
+    (state,) = zones.zones()
+    assert (state.zone, state.waiting, state.running) == ("dmz", 9, 1)
+    assert state.oldest_seconds is not None
+    (told,) = zones.workers()
+    assert (told.name, told.slots, told.running, told.alive) == ("one", 2, 1, True)
+    # A job that was lost is told of again.
+    run("DELETE FROM procrastinate_jobs", database=url.rpartition("/")[2])
+    assert len(zones.advance(scan, per_slot=2, least=4).tickets) == 3
+
+
+def test_the_queues_tables_are_made_once_and_another_programs_are_left_alone(url: str) -> None:
+    bring_up(url)
+    run = postgresql_inventories.server().run
+    database = url.rpartition("/")[2]
+    last = _migrations()[-1].name
+    try:
+        run(
+            "COMMENT ON TABLE procrastinate_jobs IS 'certwatch: procrastinate''s schema 99.00.00_01_x.sql'",
+            database=database,
+        )
+        with pytest.raises(InventoryError, match="newer"):
+            bring_up(url)
+        run("COMMENT ON TABLE procrastinate_jobs IS NULL", database=database)
+        with pytest.raises(InventoryError, match="another program's"):
+            bring_up(url)
+    finally:
+        run(
+            f"COMMENT ON TABLE procrastinate_jobs IS 'certwatch: procrastinate''s schema {last}'",
+            database=database,
+        )
+    bring_up(url)
