@@ -57,7 +57,8 @@ async def read_logs(config: CTConfig, fetcher: Fetcher, user_agent: str) -> LogL
         each for each in logs.values() if not config.only or any(part in each.name for part in config.only)
     ]
     if not chosen:
-        raise CollectError("not-found", "no log is left to follow: see log_list, logs and only")
+        why = f" ({skipped[0]})" if skipped else ""
+        raise CollectError("not-found", f"no log is left to follow{why}: see log_list, logs and only")
     return LogList(logs=tuple(chosen), version=version, at=at, skipped=skipped, known=tuple(logs.values()))
 
 
