@@ -10,6 +10,8 @@ from certwatch.ct.malformed import Malformed
 from certwatch.x509.tlv import Unreadable, children, encode, header
 
 _SCT_LIST = bytes.fromhex("2b06010401d679020402")
+#: In an OCSP answer (RFC 6962, 3.3).
+_OCSP_LIST = bytes.fromhex("06 0a 2b06010401d679020405")
 _POISON = bytes.fromhex("2b06010401d679020403")
 MAX_SCTS = 50
 #: Up to this life two timestamps are enough, beyond it three (Chrome's and Apple's policies).
@@ -40,6 +42,10 @@ class SCT:
     def leaf(self, tbs: bytes, issuer_key_hash: bytes) -> bytes:
         """MerkleTreeLeaf of the precertificate entry that it promises; what it signs is the same bytes."""
         return make_leaf(tbs, self.timestamp, issuer_key_hash=issuer_key_hash, extensions=self.extensions)
+
+    def certificate_leaf(self, certificate: bytes) -> bytes:
+        """The same of one that does not stand in the certificate, but was sent beside it: it is about the certificate itself."""
+        return make_leaf(certificate, self.timestamp, extensions=self.extensions)
 
     def verify(self, key: LogKey, tbs: bytes, issuer_key_hash: bytes) -> None:
         """Raises BadSignature."""
@@ -98,6 +104,23 @@ def read_embedded(certificate: bytes) -> Embedded | None:
     except Unreadable as error:
         raise Malformed("the SCT extension holds no OCTET STRING") from error
     return Embedded(scts=parse_sct_list(value[start:end]), tbs=without)
+
+
+def list_in_ocsp(response: bytes) -> bytes | None:
+    """SignedCertificateTimestampList of an OCSP response (RFC 6962, 3.3). None: none, or it cannot be read. Believe no more of
+    it than a log has signed."""
+    place = response.find(_OCSP_LIST)
+    if place < 0:
+        return None
+    try:
+        position = place + len(_OCSP_LIST)
+        tag, start, end = header(response, position, len(response))
+        if tag == 0x01:
+            tag, start, end = header(response, end, len(response))
+        inner, start, end = header(response, start, end)
+    except Unreadable:
+        return None
+    return response[start:end] if (tag, inner) == (0x04, 0x04) else None
 
 
 def tbs_of(certificate: bytes) -> bytes:

@@ -10,6 +10,10 @@ from dataclasses import dataclass
 TLS13 = 0x0304
 #: Extension status_request: a stapled OCSP response (RFC 8446, 4.4.2.1).
 STATUS_REQUEST = 5
+#: Extension signed_certificate_timestamp: timestamps of CT logs (RFC 6962, 3.3.1).
+TIMESTAMPS = 18
+#: A list of them that is longer is none: each takes 120 bytes, and browsers ask for three.
+MAX_TIMESTAMPS = 8192
 #: CertificateStatusType ocsp (RFC 6066, 8).
 OCSP = 1
 #: Certificates taken from one message. OpenSSL follows no path that is longer, nobody has one that is. A hostile server fits
@@ -23,6 +27,8 @@ class Presented:
     chain: tuple[bytes, ...] = ()
     #: The first certificate's stapled OCSP response (TLS 1.3 only). None: none.
     stapled_ocsp: bytes | None = None
+    #: SignedCertificateTimestampList for the first certificate, sent in the handshake. None: none.
+    timestamps: bytes | None = None
 
 
 def read_certificate(message: bytes, version: int) -> Presented:
@@ -35,7 +41,7 @@ def read_certificate(message: bytes, version: int) -> Presented:
     end = min(len(message), at + 3 + int.from_bytes(message[at : at + 3], "big"))
     at += 3
     chain: list[bytes] = []
-    stapled: bytes | None = None
+    stapled = timestamps = None
     while at + 3 <= end and len(chain) < MOST:
         length = int.from_bytes(message[at : at + 3], "big")
         at += 3
@@ -47,19 +53,35 @@ def read_certificate(message: bytes, version: int) -> Presented:
             extensions = int.from_bytes(message[at : at + 2], "big")
             at += 2
             if extensions and len(chain) == 1:
-                stapled = _stapled(message[at : min(end, at + extensions)])
+                found = message[at : min(end, at + extensions)]
+                status = _extension(found, STATUS_REQUEST)
+                stapled = read_status(status) if status is not None else None
+                timestamps = _timestamps(found)
             at += extensions
-    return Presented(tuple(chain), stapled)
+    return Presented(tuple(chain), stapled, timestamps)
 
 
-def _stapled(extensions: bytes) -> bytes | None:
+def read_server_hello(message: bytes) -> bytes | None:
+    """The timestamps in a ServerHello with its four header bytes, of TLS before 1.3 (RFC 5246, 7.4.1.3). None: none."""
+    at = 4 + 2 + 32
+    at += 1 + (message[at] if len(message) > at else 0) + 2 + 1
+    length = int.from_bytes(message[at : at + 2], "big")
+    return _timestamps(message[at + 2 : at + 2 + length])
+
+
+def _timestamps(extensions: bytes) -> bytes | None:
+    found = _extension(extensions, TIMESTAMPS)
+    return found if found and len(found) <= MAX_TIMESTAMPS else None
+
+
+def _extension(extensions: bytes, wanted: int) -> bytes | None:
     at = 0
     while at + 4 <= len(extensions):
         kind = int.from_bytes(extensions[at : at + 2], "big")
         length = int.from_bytes(extensions[at + 2 : at + 4], "big")
         at += 4
-        if kind == STATUS_REQUEST:
-            return read_status(extensions[at : at + length])
+        if kind == wanted:
+            return extensions[at : at + length]
         at += length
     return None
 

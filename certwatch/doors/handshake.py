@@ -16,7 +16,14 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import load_pem_x509_certificates
 from OpenSSL import SSL
 
-from certwatch.doors.certificate_message import Presented, read_certificate, read_status
+from certwatch.doors.certificate_message import (
+    TIMESTAMPS,
+    TLS13,
+    Presented,
+    read_certificate,
+    read_server_hello,
+    read_status,
+)
 from certwatch.doors.failure import LookFailed
 from certwatch.doors.greetings import not_tls
 from certwatch.model.observation import ErrorKind, Fact
@@ -60,7 +67,13 @@ _ALERT_ADVICE = {
 #: reason = 1000 + number for an alert that was received (openssl/sslerr.h, SSL_AD_REASON_OFFSET).
 _ALERT_OFFSET = 1000
 
-_CERTIFICATE, _CERTIFICATE_REQUEST, _HELLO_DONE, _CERTIFICATE_STATUS = b"\x0b", b"\x0d", b"\x0e", b"\x16"
+_SERVER_HELLO, _CERTIFICATE, _CERTIFICATE_REQUEST, _HELLO_DONE, _CERTIFICATE_STATUS = (
+    b"\x02",
+    b"\x0b",
+    b"\x0d",
+    b"\x0e",
+    b"\x16",
+)
 _HANDSHAKE_RECORD = 22
 _BUFFER_SIZE = 65536
 #: Written at once, so that what comes of it fits into the buffer.
@@ -88,6 +101,10 @@ class Client:
         _lib.SSL_CTX_set_min_proto_version(self._ctx, SSL.TLS1_VERSION)
         if _lib.SSL_CTX_set1_curves_list(self._ctx, GROUPS) != 1:
             raise RuntimeError(f"OpenSSL refuses the groups {GROUPS!r}: {_drain()}")
+        # Servers send timestamps of CT logs to who asks for them, as browsers do. OpenSSL's own part of it wants their logs' keys;
+        # what comes is read from the messages. It fails only where OpenSSL knows the extension already.
+        _lib.SSL_CTX_add_client_custom_ext(self._ctx, TIMESTAMPS, *[_ffi.NULL] * 5)
+        _lib.ERR_clear_error()
         self._out = _ffi.new("char[]", _BUFFER_SIZE)
         #: The handshake whose step runs now. Set by `Handshake.step` alone.
         self._current: Handshake | None = None
@@ -123,7 +140,9 @@ class Client:
             return
         view = _ffi.buffer(data, length)
         message = view[0]
-        if message == _CERTIFICATE:
+        if message == _SERVER_HELLO:
+            self._current.server_hello = view[:]
+        elif message == _CERTIFICATE:
             self._current.certificate_message = (version, view[:])
         elif message == _CERTIFICATE_REQUEST:
             self._current.client_certificate_requested = True
@@ -183,6 +202,7 @@ class Handshake:
         "client_certificate_requested",
         "done",
         "hello_done",
+        "server_hello",
         "status_message",
     )
 
@@ -199,6 +219,7 @@ class Handshake:
         #: having no client certificate.
         self.agreed = False
         #: Wire version and message, as received.
+        self.server_hello = b""
         self.certificate_message: tuple[int, bytes] | None = None
         self.status_message: bytes | None = None
         self.client_certificate_requested = False
@@ -323,9 +344,10 @@ class Handshake:
             return Presented()
         version, message = self.certificate_message
         presented = read_certificate(message, version)
-        if self.status_message is not None:
-            return Presented(presented.chain, read_status(self.status_message[4:]))
-        return presented
+        if version >= TLS13:
+            return presented
+        status = read_status(self.status_message[4:]) if self.status_message is not None else None
+        return Presented(presented.chain, status, read_server_hello(self.server_hello))
 
     def facts(self) -> dict[str, Fact]:
         """What was agreed, as far as the handshake came: version, cipher, group, ALPN, client certificate."""

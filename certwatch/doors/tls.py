@@ -5,6 +5,7 @@ beside it if it went no further. It costs at most its time limit and its cap on 
 """
 
 import asyncio
+import base64
 import errno
 import time
 from collections.abc import Callable
@@ -302,6 +303,8 @@ class _Visit(asyncio.Protocol):
         facts |= self._seconds
         if presented.chain and "swept" not in facts:
             facts["ocsp_stapled"] = presented.stapled_ocsp is not None
+        if presented.timestamps is not None:
+            facts["tls_timestamps"] = base64.b64encode(presented.timestamps).decode()
         return Look(chain=presented.chain, facts=facts, stapled_ocsp=presented.stapled_ocsp, error=error)
 
 

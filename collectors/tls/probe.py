@@ -14,7 +14,7 @@ from certwatch.model.clock import Clock
 from certwatch.model.location import tls_location
 from certwatch.model.observation import ErrorKind, Fact, Observation
 from collectors.tls.plan import Endpoint
-from collectors.tls.staple import staple_facts
+from collectors.tls.staple import staple_facts, timestamp_facts
 from collectors.tls.starttls import PROTOCOLS
 
 #: Least that is left for an address after a slow look-up of its name, in seconds.
@@ -61,6 +61,7 @@ class Prober:
             facts["dns_seconds"] = spent
         if seen.stapled_ocsp is not None and seen.chain:
             facts |= staple_facts(seen.stapled_ocsp, seen.chain, self.clock())
+            facts |= timestamp_facts(seen.stapled_ocsp)
         return Observation(
             location=tls_location(
                 endpoint.host, endpoint.port, server_name=endpoint.server_name, protocol=protocol

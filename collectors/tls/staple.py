@@ -1,13 +1,26 @@
 """What a stapled OCSP response says, and whether it may be believed (RFC 6066, 8)."""
 
+import base64
 from datetime import UTC, datetime
 
 from cryptography import x509
 
+from certwatch.ct.scts import list_in_ocsp
 from certwatch.model.observation import Fact
 from certwatch.pki import ocsp
 from certwatch.pki.signatures import signature
 from certwatch.x509.der import read
+
+#: Of a list of timestamps: what is longer is none.
+MAX_TIMESTAMPS = 8192
+
+
+def timestamp_facts(response: bytes) -> dict[str, Fact]:
+    """The timestamps of CT logs in it. Whether the logs have signed them is found by who knows the logs."""
+    found = list_in_ocsp(response)
+    if not found or len(found) > MAX_TIMESTAMPS:
+        return {}
+    return {"staple_timestamps": base64.b64encode(found).decode()}
 
 
 def staple_facts(response: bytes, chain: tuple[bytes, ...], now: datetime) -> dict[str, Fact]:

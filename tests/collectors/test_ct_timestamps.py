@@ -1,6 +1,7 @@
 """Timestamps that certificates in use carry: are they the logs', are they enough, and were they kept."""
 
-from collections.abc import Sequence
+import base64
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -44,10 +45,18 @@ def carrying(tbs_of: Issued, scts: Sequence[bytes]) -> Issued:
     )
 
 
-def serve(reading: Reading, issued: Issued, *, with_chain: bool = True) -> LocationURI:
-    place = LocationURI("tls://192.0.2.1:443/")
+def serve(
+    reading: Reading,
+    issued: Issued,
+    *,
+    with_chain: bool = True,
+    place: str = "tls://192.0.2.1:443/",
+    facts: Mapping[str, str] | None = None,
+) -> LocationURI:
     chain = (issued.der, CA.der) if with_chain else (issued.der,)
-    reading.memory.record(Observation(location=place, observed_at=EPOCH, chain=chain, facts={}))
+    reading.memory.record(
+        Observation(location=LocationURI(place), observed_at=EPOCH, chain=chain, facts=dict(facts or {}))
+    )
     return LocationURI(f"sct://{der.fingerprint(issued.der).hex()}")
 
 
@@ -146,7 +155,7 @@ async def test_a_forged_one_and_too_few_are_told(tmp_path: Path, logs: list[Test
         facts = reading.memory.kept[said].facts
         assert facts["sct_valid"] == 1
         fault = str(facts["sct_fault"])
-        assert "the timestamp of B b is not signed by it" in fault
+        assert "the timestamp of B b (certificate) is not signed by it" in fault
         assert "2 are asked for" in fault
         # Without its issuer nothing can be verified, and nothing is claimed.
         said = serve(reading, issued, with_chain=False)
@@ -154,6 +163,73 @@ async def test_a_forged_one_and_too_few_are_told(tmp_path: Path, logs: list[Test
         facts = reading.memory.kept[said].facts
         assert facts["sct_unverified"] is True
         assert "sct_fault" not in facts
+
+
+def listed(scts: Sequence[bytes]) -> str:
+    packed = b"".join(len(each).to_bytes(2, "big") + each for each in scts)
+    return base64.b64encode(len(packed).to_bytes(2, "big") + packed).decode()
+
+
+def promised_beside(log: TestLog, certificate: bytes, *, is_kept: bool = True) -> bytes:
+    """As `promised`, of one that is sent beside the certificate, which was logged as such."""
+    extensions = leaf_index_extension(len(log.leaves)) if log.indexed else b""
+    leaf = make_leaf(certificate, LONG_AGO, extensions=extensions)
+    log.append(
+        leaf if is_kept else make_leaf(ordinary(3), LONG_AGO, extensions=extensions), b"\0\0\0", b"\0\0"
+    )
+    body = b"\0" + log.key.log_id + LONG_AGO.to_bytes(8, "big")
+    return body + len(extensions).to_bytes(2, "big") + extensions + log.sign(leaf)
+
+
+@pytest.mark.parametrize("fact", ["tls_timestamps", "staple_timestamps"])
+async def test_timestamps_that_are_sent_beside_the_certificate_count(
+    tmp_path: Path, logs: list[TestLog], fact: str
+) -> None:
+    bare = make_certificate(issuer=CA, serial_number=4714)
+    sent = [promised_beside(log, bare.der, is_kept=log is logs[0]) for log in logs]
+    for log in logs:
+        log.publish()
+    logs[1].tamper = lambda path, query, answer: (
+        type(answer)(404, b"") if path.endswith("get-proof-by-hash") else answer
+    )
+    with serving(*logs):
+        reading = reading_of(tmp_path, logs)
+        said = serve(reading, bare, facts={fact: listed(sent)})
+        await reading.once()
+        facts = dict(reading.memory.kept[said].facts)
+        assert facts["sct_valid"] == 2
+        assert facts["sct_from"] == ("TLS" if fact == "tls_timestamps" else "OCSP")
+        assert "sct_fault" not in facts
+        assert facts["sct_unlogged"] == "B b"
+        # Another place has the same certificate and sends none.
+        serve(reading, bare, place="tls://192.0.2.2:443/")
+        await reading.once()
+        assert "tls://192.0.2.2:443/ sends none" in str(reading.memory.kept[said].facts["sct_fault"])
+        # Of another certificate they are no timestamps.
+        other = make_certificate(issuer=CA, serial_number=4715)
+        said = serve(reading, other, place="tls://192.0.2.3:443/", facts={fact: listed(sent)})
+        await reading.once()
+        assert "is not signed by it" in str(reading.memory.kept[said].facts["sct_fault"])
+        said = serve(reading, other, place="tls://192.0.2.3:443/", facts={fact: "AAAA"})
+        await reading.once()
+        assert "cannot be read" in str(reading.memory.kept[said].facts["sct_fault"])
+
+
+async def test_two_of_one_log_are_judged_each_for_itself(tmp_path: Path, logs: list[TestLog]) -> None:
+    """The verdict on the first one was taken for that on the second."""
+    bare = make_certificate(issuer=CA, serial_number=4716)
+    good = promised(logs[0], bare.certificate.tbs_certificate_bytes, is_kept=True)
+    forged = bytearray(good)
+    forged[34] ^= 1
+    for log in logs:
+        log.publish()
+    with serving(*logs):
+        reading = reading_of(tmp_path, logs)
+        said = serve(reading, carrying(bare, [good, bytes(forged)]))
+        await reading.once()
+    facts = reading.memory.kept[said].facts
+    assert facts["sct_valid"] == 1
+    assert "the timestamp of A a (certificate) is not signed by it" in str(facts["sct_fault"])
 
 
 async def test_a_certificate_without_timestamps_or_with_odd_ones_stops_nothing(

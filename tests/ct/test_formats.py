@@ -26,9 +26,10 @@ from certwatch.ct.leaves import (
 from certwatch.ct.log_list import parse_log_list, verify_signature
 from certwatch.ct.malformed import Malformed
 from certwatch.ct.notes import RFC6962, key_id, parse_checkpoint, parse_note
-from certwatch.ct.scts import parse_sct_list, policy_faults, read_embedded
+from certwatch.ct.scts import list_in_ocsp, parse_sct_list, policy_faults, read_embedded
 from certwatch.ct.tiles import tile_path, tile_width
 from certwatch.plugins.testing import key
+from certwatch.x509.tlv import encode
 
 ORIGIN = "log.example/2027"
 ROOT = bytes(range(32))
@@ -227,6 +228,23 @@ def test_tiles_are_where_the_specification_has_them() -> None:
     assert [tile_width(level, index, 70_000) for level, index in ((0, 272), (0, 273), (1, 0), (1, 1), (2, 0), (2, 1))] == [
         256, 112, 256, 17, 1, 0,
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("critical", [b"", b"\1\1\xff"])
+def test_timestamps_in_an_ocsp_response_are_found(critical: bytes) -> None:
+    """As an extension of a SingleResponse (RFC 6960, 4.2.1; RFC 6962, 3.3)."""
+    sct = b"\0" + bytes(40) + b"\0\0" + b"\4\3\0\x01s"
+    packed = (len(sct) + 2).to_bytes(2, "big") + len(sct).to_bytes(2, "big") + sct
+    oid = encode(0x06, bytes.fromhex("2b06010401d679020405"))
+    extension = encode(0x30, oid + critical + encode(0x04, encode(0x04, packed)))
+    single = encode(0x30, encode(0x80, b"") + encode(0xA1, encode(0x30, extension)))
+    found = list_in_ocsp(encode(0x30, bytes(100) + single))
+    assert found == packed
+    assert len(parse_sct_list(found)) == 1
+    assert list_in_ocsp(encode(0x30, bytes(100))) is None
+    for end in range(len(single)):
+        assert list_in_ocsp(single[:end]) is None
+    assert list_in_ocsp(oid + encode(0x04, packed)) is None
 
 
 def test_browsers_ask_for_two_operators_and_more_timestamps_of_longer_lives() -> None:

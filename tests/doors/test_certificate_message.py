@@ -33,7 +33,7 @@ def test_the_staple_stands_among_the_first_certificates_extensions() -> None:
     status = b"\x01" + counted(b"response", 3)
     extensions = b"\x00\x12" + counted(b"scts", 2) + b"\x00\x05" + counted(status, 2)
     presented = read_certificate(tls13([b"leaf", b"issuer"], extensions, b"ctx"), TLS13)
-    assert presented == Presented((b"leaf", b"issuer"), b"response")
+    assert presented == Presented((b"leaf", b"issuer"), b"response", b"scts")
 
 
 def test_what_is_cut_off_is_left_out() -> None:
