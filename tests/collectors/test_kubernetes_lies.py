@@ -359,3 +359,23 @@ async def test_readers_that_wait_for_a_passphrase_keep_no_thread_that_its_reques
             async with asyncio.timeout(15):
                 assert await it.scan()
         assert [each for each in asked if "/opener" in each]
+
+
+@pytest.mark.parametrize(
+    "access",
+    [
+        {"authorization": "Bearer t\u00f6ken"},
+        {"proxy": "socks9://x"},
+        {"proxy": "http://[::1"},
+        {"server": "http://127.0.0.1:99999"},
+        {"server": "http://a b"},
+    ],
+)
+async def test_a_way_that_is_none_is_a_failed_request(access: dict[str, Any]) -> None:
+    given = {"server": "http://127.0.0.1:9", "tls": None, **access}
+    async with Client("prod", lambda: Access(**given)) as client:
+        with pytest.raises(RequestFailed) as failed:
+            await client.get("/api/v1/namespaces/pay/secrets/web")
+        assert failed.value.is_unreachable
+        assert failed.value.message.isprintable()
+        assert "ken" not in failed.value.message

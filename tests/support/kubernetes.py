@@ -143,6 +143,16 @@ class APIServer:
             if line.startswith("apiserver_request_total{") and all(each in line for each in wanted)
         )
 
+    def open_requests(self, verb: str, resource: str) -> float:
+        """How many it has under way: watches."""
+        lines = self._open("/metrics").decode().splitlines()
+        wanted = (f'verb="{verb}"', f'resource="{resource}"')
+        return sum(
+            float(line.rsplit(" ", 1)[1])
+            for line in lines
+            if line.startswith("apiserver_longrunning_requests{") and all(each in line for each in wanted)
+        )
+
     def ready(self) -> bool:
         try:
             return self._open("/readyz", seconds=2) == b"ok"

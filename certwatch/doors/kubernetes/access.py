@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
 import yaml
 
 from certwatch.doors import yaml_tree
@@ -47,6 +48,21 @@ class Access:
         return f"Access({self.server})"
 
 
+class _CredentialStatus(msgspec.Struct, rename="camel"):
+    token: str = ""
+    client_certificate_data: str = ""
+    client_key_data: str = ""
+
+
+class _Credential(msgspec.Struct):
+    """client.authentication.k8s.io ExecCredential."""
+
+    status: _CredentialStatus
+
+
+_decode_credential = msgspec.json.Decoder(_Credential).decode
+
+
 def in_cluster(env: Mapping[str, str], folder: Path = SERVICE_ACCOUNT) -> Access | None:
     """As a pod. None: this is none. Raises AccessError."""
     host, port = env.get("KUBERNETES_SERVICE_HOST", ""), env.get("KUBERNETES_SERVICE_PORT", "443")
@@ -62,7 +78,7 @@ def in_cluster(env: Mapping[str, str], folder: Path = SERVICE_ACCOUNT) -> Access
     return Access(
         server=f"https://{shown}:{port}",
         tls=_tls(f"{folder}/ca.crt", ca=_read(folder / "ca.crt", f"{folder}/ca.crt")),
-        authorization=f"Bearer {token}",
+        authorization=_bearer(f"{folder}/token", token),
     )
 
 
@@ -99,7 +115,7 @@ def from_kubeconfig(path: Path, context: str) -> Access:
         raise AccessError(f'{path}: context "{context}" names cluster "{cluster_name}", which is not there')
     user = _named(config, "users", "user").get(user_name, {})
     server = str(cluster.get("server", "")).rstrip("/")
-    if urlsplit(server).scheme not in ("https", "http") or not urlsplit(server).hostname:
+    if not _is_url(server):
         raise AccessError(
             f'{path}: cluster "{cluster_name}": server "{server}" is no URL. Write https://HOST:PORT'
         )
@@ -123,6 +139,14 @@ def from_kubeconfig(path: Path, context: str) -> Access:
     )
 
 
+def _is_url(server: str) -> bool:
+    try:
+        parts = urlsplit(server)
+        return parts.scheme in ("https", "http") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
 def _credentials(
     where: str, path: Path, user: Mapping[str, Any], cluster: Mapping[str, Any]
 ) -> tuple[str, bytes | None, bytes | None]:
@@ -133,9 +157,9 @@ def _credentials(
         token = _read(_beside(path, str(user["tokenFile"])), where)[:_MAX_TOKEN_BYTES].decode(
             "ascii", "replace"
         )
-        return f"Bearer {token.strip()}", certificate, key
+        return _bearer(where, token), certificate, key
     if user.get("token"):
-        return f"Bearer {user['token']}", certificate, key
+        return _bearer(where, str(user["token"])), certificate, key
     if user.get("username"):
         pair = f"{user['username']}:{user.get('password', '')}"
         return "Basic " + base64.b64encode(pair.encode()).decode(), certificate, key
@@ -157,18 +181,23 @@ def _exec(
         spec["cluster"] = {key: value for key, value in cluster.items() if isinstance(value, str | bool)}
     asked = {"apiVersion": version, "kind": "ExecCredential", "spec": spec}
     env = {**os.environ, "KUBERNETES_EXEC_INFO": json.dumps(asked)}
-    for pair in plugin.get("env") or ():
-        env[str(pair.get("name"))] = str(pair.get("value"))
+    words, pairs = plugin.get("args") or [], plugin.get("env") or []
+    if not isinstance(words, list) or not isinstance(pairs, list):
+        raise AccessError(f"{where}: exec: args and env are lists. Mend them")
+    for pair in pairs:
+        if not isinstance(pair, dict) or not isinstance(pair.get("name"), str):
+            raise AccessError(f"{where}: exec: each of env has a name and a value. Mend it")
+        env[pair["name"]] = str(pair.get("value", ""))
     try:
         done = subprocess.run(  # noqa: S603 - the operator's own kubeconfig names it, as for kubectl
-            [command, *map(str, plugin.get("args") or ())],
+            [command, *map(str, words)],
             env=env,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=_EXEC_SECONDS,
             check=True,
         )
-        status = json.loads(done.stdout[:_MAX_EXEC_BYTES])["status"]
+        status = _decode_credential(done.stdout[:_MAX_EXEC_BYTES]).status
     except subprocess.CalledProcessError as error:
         said = error.stderr.decode("utf-8", "replace").strip().splitlines()[-1:] or [""]
         raise AccessError(f"{where}: {command} ended with {error.returncode}: {_line(said[0])}") from error
@@ -179,15 +208,23 @@ def _exec(
             else error.strerror
         )
         raise AccessError(f"{where}: {command}: {why}. Install it, or use a token") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise AccessError(f"{where}: {command} gave no ExecCredential with a status") from error
-    token = status.get("token")
-    certificate, key = status.get("clientCertificateData"), status.get("clientKeyData")
+    except ValueError as error:
+        # A NUL in a word, or a sign "=" in a name.
+        raise AccessError(f"{where}: {command}: {error}. Mend its words or env") from error
     return (
-        f"Bearer {token}" if token else "",
-        certificate.encode() if certificate else None,
-        key.encode() if key else None,
+        _bearer(where, status.token),
+        status.client_certificate_data.encode() or None,
+        status.client_key_data.encode() or None,
     )
+
+
+def _bearer(where: str, token: str) -> str:
+    token = token.strip()
+    if not token.isascii() or not token.isprintable():
+        raise AccessError(f"{where}: its token has characters that no token has. Renew it")
+    return f"Bearer {token}" if token else ""
 
 
 def _line(text: str) -> str:

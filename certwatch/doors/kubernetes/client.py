@@ -158,8 +158,11 @@ class Client:
                     access = await asyncio.to_thread(self._load)
                 except AccessError as error:
                     raise RequestFailed("permission", str(error)) from error
-                former, self._access = self._http, access
-                self._http = _make(access, self._timeout, self._connections)
+                try:
+                    made = _make(access, self._timeout, self._connections)
+                except (ValueError, httpx.InvalidURL) as error:
+                    raise RequestFailed("other", f"its proxy cannot be used: {_line(error)}") from error
+                former, self._access, self._http = self._http, access, made
                 if former is not None:
                     await former.aclose()
             return self._http, self._access
@@ -189,15 +192,24 @@ class Client:
                 headers["authorization"] = access.authorization
             timeout = httpx.Timeout(self._timeout, read=read_seconds or self._timeout)
             extensions = {"sni_hostname": access.server_name} if access.server_name else {}
-            request = http.build_request(
-                method,
-                access.server + path,
-                params=params,
-                headers=headers,
-                content=body,
-                timeout=timeout,
-                extensions=extensions,
-            )
+            try:
+                request = http.build_request(
+                    method,
+                    access.server + path,
+                    params=params,
+                    headers=headers,
+                    content=body,
+                    timeout=timeout,
+                    extensions=extensions,
+                )
+            except (ValueError, httpx.InvalidURL) as error:
+                # Not the error's words: they may hold the token.
+                why = (
+                    "its address is no URL"
+                    if isinstance(error, httpx.InvalidURL)
+                    else "its credentials cannot be sent"
+                )
+                raise self._told(verb, RequestFailed("other", why)) from error
             try:
                 response = await http.send(request, stream=True)
             except (httpx.HTTPError, httpx.InvalidURL, RuntimeError) as error:
@@ -420,8 +432,12 @@ def refusal(code: int, status: Status) -> str:
     return f"{code} {shown or status.reason or 'without a reason'}"
 
 
+def _line(error: Exception) -> str:
+    return "".join(each if each.isprintable() else "." for each in str(error)[:200]) or type(error).__name__
+
+
 def _failure(error: Exception) -> RequestFailed:
-    said = "".join(each if each.isprintable() else "." for each in str(error)[:200]) or type(error).__name__
+    said = _line(error)
     if isinstance(error, httpx.TimeoutException | TimeoutError):
         return RequestFailed("timeout", "no answer in time")
     if isinstance(error, httpx.ConnectError):
