@@ -3,9 +3,12 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import cast
 
 import pytest
+import yaml
 
+from certwatch.doors.kubernetes import Access, Client, from_kubeconfig, in_cluster
 from certwatch.model.observation import Gone, Incomplete, Observation
 from certwatch.plugins.collector import CollectError
 from certwatch.plugins.testing import FakeClock, collect, make_ca, make_certificate
@@ -183,8 +186,6 @@ async def test_a_rotated_token_is_taken(server: APIServer, namespace: str, tmp_p
     document = kubeconfig([("prod", server.url, server.ca.read_bytes(), "")])
     document["users"][0]["user"] = {"tokenFile": str(token)}
     path = tmp_path / "kubeconfig"
-    import yaml
-
     path.write_text(yaml.safe_dump(document))
     server.secret(namespace, "web", tls(FIRST), type=TLS)
     it = Following(config(server, namespace) | {"kubeconfig": str(path)})
@@ -194,13 +195,49 @@ async def test_a_rotated_token_is_taken(server: APIServer, namespace: str, tmp_p
     assert len(await it.scan()) == 1
 
 
+async def test_a_user_by_certificate_and_a_pod_by_its_mounted_token_are_let_in(
+    server: APIServer, namespace: str, tmp_path: Path
+) -> None:
+    server.secret(namespace, "web", tls(FIRST), type=TLS)
+    server.create(f"/api/v1/namespaces/{namespace}/serviceaccounts", {"metadata": {"name": "certwatch"}})
+    rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}"
+    rules = [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["list", "watch"]}]
+    server.create(f"{rbac}/roles", {"metadata": {"name": "reads"}, "rules": rules})
+    group = "rbac.authorization.k8s.io"
+    subjects = [
+        {"apiGroup": group, "kind": "User", "name": "reader"},
+        {"kind": "ServiceAccount", "name": "certwatch", "namespace": namespace},
+    ]
+    role = {"apiGroup": group, "kind": "Role", "name": "reads"}
+    server.create(
+        f"{rbac}/rolebindings", {"metadata": {"name": "reads"}, "roleRef": role, "subjects": subjects}
+    )
+    document = kubeconfig([("prod", server.url, server.ca.read_bytes(), "")])
+    document["users"][0]["user"] = {
+        "client-certificate": str(server.folder / "reader.pem"),
+        "client-key": str(server.folder / "reader.key"),
+    }
+    (tmp_path / "kubeconfig").write_text(yaml.safe_dump(document))
+    asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+    path = f"/api/v1/namespaces/{namespace}/serviceaccounts/certwatch/token"
+    (tmp_path / "token").write_text(server.create(path, asked)["status"]["token"])
+    (tmp_path / "ca.crt").write_bytes(server.ca.read_bytes())
+    env = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(server.port)}
+    ways = {
+        "certificate": lambda: from_kubeconfig(tmp_path / "kubeconfig", "prod"),
+        "pod": lambda: cast("Access", in_cluster(env, tmp_path)),
+    }
+    for name, way in ways.items():
+        async with Client(name, way) as client:
+            pages = client.pages(f"/api/v1/namespaces/{namespace}/secrets", {}, limit=10)
+            assert [len(page.items) async for page in pages] == [1], name
+
+
 async def test_one_cluster_that_is_down_takes_none_of_the_others_with_it(
     server: APIServer, namespace: str, tmp_path: Path
 ) -> None:
     server.secret(namespace, "web", tls(FIRST), type=TLS)
     path = tmp_path / "kubeconfig"
-    import yaml
-
     from tests.support.servers import free_port
 
     ca = server.ca.read_bytes()

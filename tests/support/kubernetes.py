@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 import yaml
 from cryptography.hazmat.primitives import serialization
+from cryptography.x509 import ExtendedKeyUsage
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from certwatch.plugins.testing import key, make_ca, make_certificate
 from tests.support import kube_build
@@ -207,6 +209,7 @@ def api_server(folder: Path, *, more: Sequence[str] = ()) -> Iterator[APIServer]
         f"--tls-cert-file={folder}/server.pem",
         f"--tls-private-key-file={folder}/server.key",
         f"--token-auth-file={folder}/tokens.csv",
+        f"--client-ca-file={folder}/ca.pem",
         f"--service-account-key-file={folder}/sa.pub",
         f"--service-account-signing-key-file={folder}/sa.key",
         "--service-account-issuer=https://kubernetes.default.svc",
@@ -263,6 +266,18 @@ def _write_keys(folder: Path) -> None:
         not_after=now + timedelta(days=1),
         key_number=301,
     )
+    reader = make_certificate(
+        names=[],
+        subject="reader",
+        issuer=ca,
+        not_before=now - timedelta(days=1),
+        not_after=now + timedelta(days=1),
+        key_number=303,
+        extensions=[(ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), False)],
+    )
+    # The user "reader", by certificate.
+    (folder / "reader.pem").write_bytes(reader.pem)
+    (folder / "reader.key").write_bytes(reader.key_pem)
     (folder / "ca.pem").write_bytes(ca.pem)
     (folder / "server.pem").write_bytes(served.chain_pem)
     (folder / "server.key").write_bytes(served.key_pem)
