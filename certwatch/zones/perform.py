@@ -204,8 +204,9 @@ class Lost:
     def expire(self) -> bool:
         """Everything is lost if the database has not been heard of for a lease, by the clock of this machine: it was paused,
         or cut off, and others may do its work by now."""
-        if self._monotonic() - self._kept_at <= self._lease or not self._events:
+        held = [event for event in self._events.values() if not event.is_set()]
+        if self._monotonic() - self._kept_at <= self._lease or not held:
             return False
-        for event in self._events.values():
+        for event in held:
             event.set()
         return True

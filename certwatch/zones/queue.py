@@ -4,6 +4,7 @@ A job only tells a worker of a shard; who has the shard stands in `shards` (`cer
 is told twice, or too late, does nothing.
 """
 
+import logging
 import re
 from collections.abc import Awaitable, Callable
 from importlib.resources import files
@@ -11,12 +12,18 @@ from pathlib import Path
 
 import procrastinate
 import psycopg
+from procrastinate.exceptions import ConnectorException
+from procrastinate.jobs import Job, Status
+from procrastinate.manager import JobManager
 from procrastinate.schema import SchemaManager
 
 from certwatch.inventory.postgresql.failures import inventory_error, translate
 from certwatch.inventory.postgresql.schema import LOCKS
 from certwatch.inventory.postgresql.session import Connection, query_of
 from certwatch.inventory.postgresql.store import CHOSEN, connect
+from certwatch.telemetry.logs import get_logger
+
+log = get_logger(__name__)
 
 TASK = "certwatch.look"
 #: Of one process: fetching, its heartbeat, and what ends.
@@ -27,6 +34,16 @@ WAIT_SECONDS = 10.0
 #: Beside those of `inventory.postgresql.schema`.
 _QUEUE = 4
 _VERSION = re.compile(r"certwatch: procrastinate's schema (\S+)")
+
+
+class _Jobs(JobManager):
+    async def finish_job(self, job: Job, status: Status, delete_job: bool) -> None:
+        try:
+            await super().finish_job(job, status, delete_job)
+        except ConnectorException as error:
+            # It was taken from a worker that was silent, or nobody can be told: the shard's state is what counts, and the
+            # daemon clears away jobs whose worker is silent.
+            log.debug("job_not_ended", job=job.id, error=repr(error.__cause__))
 
 
 def make_app(url: str, look: Callable[[int], Awaitable[None]]) -> procrastinate.App:
@@ -41,6 +58,9 @@ def make_app(url: str, look: Callable[[int], Awaitable[None]]) -> procrastinate.
             kwargs={"prepare_threshold": None, "client_encoding": "utf8", **chosen},
         )
     )
+    app.job_manager = _Jobs(app.connector)
+    for name, level in (("procrastinate", logging.WARNING), ("psycopg.pool", logging.ERROR)):
+        logging.getLogger(name).setLevel(level)
 
     @app.task(name=TASK)
     async def told(shard: int) -> None:
