@@ -32,7 +32,8 @@ def _protocol(served: Served, config: RuleConfig, world: World) -> Iterator[Prob
         )
         return
     if isinstance(cipher, str):
-        why = next((text for part, text in _BROKEN if part in cipher.upper()), None)
+        suite = cipher.upper()
+        why = next((text for part, text in _BROKEN if part in suite), None)
         if why is not None:
             yield _said(
                 served,

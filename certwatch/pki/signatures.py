@@ -15,7 +15,37 @@ Signature = Literal["good", "bad", "unsupported"]
 
 def signature(certificate: Certificate, issuer: Certificate) -> Signature:
     """Names must already match: only the signature is looked at (RFC 5280, 6.1.3 a 1)."""
-    return _verify(certificate.der, issuer.der)
+    return VERDICTS.of(certificate, issuer)
+
+
+class Verdicts:
+    """Verdicts by fingerprints: the certificates themselves are not kept. In two generations, so that the
+    oldest go at once and nothing has to be looked through: threads may race, and find the same."""
+
+    def __init__(self, most: int) -> None:
+        self._half = most // 2
+        self._young: dict[bytes, Signature] = {}
+        self._old: dict[bytes, Signature] = {}
+
+    def of(self, certificate: Certificate, issuer: Certificate) -> Signature:
+        key = certificate.fingerprint_sha256 + issuer.fingerprint_sha256
+        found = self._young.get(key)
+        if found is None:
+            found = self._old.get(key) or _verify(certificate.der, issuer.der)
+            if len(self._young) >= self._half:
+                self._old, self._young = self._young, {}
+            self._young[key] = found
+        return found
+
+    def __len__(self) -> int:
+        return len(self._young) + len(self._old)
+
+    def clear(self) -> None:
+        self._young, self._old = {}, {}
+
+
+#: A quarter of a million, in some 50 MB: when the rules change, all of these are judged again.
+VERDICTS = Verdicts(1 << 18)
 
 
 @lru_cache(maxsize=1024)
@@ -29,7 +59,6 @@ def _issuer(der: bytes) -> tuple[x509.Certificate, ec.EllipticCurvePublicKey | N
     return issuer, key if isinstance(key, ec.EllipticCurvePublicKey) else None
 
 
-@lru_cache(maxsize=65536)
 def _verify(der: bytes, issuer_der: bytes) -> Signature:
     try:
         certificate = x509.load_der_x509_certificate(der)

@@ -39,7 +39,7 @@ def run() -> list[Result]:
         return LOCATIONS / (time.process_time() - started)
 
     custom = _custom(places)
-    signatures._verify.cache_clear()
+    signatures.VERDICTS.clear()
     cold = judge_all()
     warm = max(judge_all() for _ in range(3))
     how = f"{len(rules)} rules, leaf and intermediate, one core"
