@@ -248,7 +248,10 @@ def _staple(served: Served, config: RuleConfig, world: World) -> Iterator[Proble
         yield Until(instant=end + UNTIL_LOOKED)
 
 
-SEE = "See what was answered: `certwatch show LOCATION`. Ask for yourself: `openssl ocsp -issuer ISSUER.pem -cert CERT.pem -url URL -resp_text`."
+SEE = (
+    "See what was answered: `certwatch show LOCATION`. Ask for yourself: `openssl ocsp -issuer ISSUER.pem -cert CERT.pem -url URL "
+    "-resp_text`; `certwatch show FINGERPRINT --pem` gives the files."
+)
 
 REVOKED = Rule(
     id="revoked",

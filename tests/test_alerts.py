@@ -104,6 +104,21 @@ def test_every_alert_has_a_test_and_a_runbook() -> None:
     assert runbooks == set((ALERTS / "runbooks").glob("*.md"))
 
 
+def test_every_alert_says_what_is_wrong_and_what_to_do_first() -> None:
+    """Whoever is woken by it may have nothing else at hand."""
+    for alert in (rule for rule in rules() if "alert" in rule):
+        said = alert["annotations"]
+        assert set(said) == {"summary", "description", "runbook"}, alert["alert"]
+        assert 60 < len(said["description"]) < 300, alert["alert"]
+
+
+def test_every_metric_in_a_runbook_is_there() -> None:
+    known = names()
+    for each in (ALERTS / "runbooks").glob("*.md"):
+        asked = set(re.findall(r"certwatch[_:][a-z0-9_:]*[a-z0-9]", each.read_text()))
+        assert asked <= known, f"{each.name}: {asked - known}"
+
+
 def test_every_metric_that_is_asked_for_is_there() -> None:
     known = names()
     for rule in rules():

@@ -1,10 +1,12 @@
 """The docs are true: what code, config and docs must both say is compared."""
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 import yaml
 from prometheus_client.metrics import MetricWrapperBase
@@ -65,6 +67,57 @@ def test_every_verb_is_documented() -> None:
     } <= set(found)
     for verb in found:
         assert f"certwatch {verb}" in text("cli.md"), verb
+
+
+RUNBOOKS = sorted((ROOT / "alerts/runbooks").glob("*.md"))
+
+
+def commands(page: Path) -> list[str]:
+    """Every line of certwatch in it, as somebody would type it."""
+    written = page.read_text()
+    found = [" ".join(each.split()) for each in re.findall(r"`(certwatch [^`]+)`", written)]
+    for block in re.findall(r"```sh\n(.*?)```", written, re.DOTALL):
+        lines = block.replace("\\\n", " ").splitlines()
+        found += [each.strip() for each in lines if each.strip().startswith("certwatch ")]
+    if page.suffix == ".yml":
+        # In running text: from a verb on, up to the next punctuation.
+        words = "|".join(app.list_commands(click.Context(app)))
+        found += re.findall(rf"(certwatch (?:-c FILE )?(?:{words})\b[^.,;:()\n]*)", written)
+    return found
+
+
+def mistake(line: str) -> str | None:
+    """Why the command line would not take it; what it would do is not tried."""
+    words = shlex.split(line, comments=True)
+    words = words[: next((at for at, word in enumerate(words) if word in ("|", "&&", ">", "<")), len(words))]
+    command: click.Command = app
+    context, rest = click.Context(command, info_name="certwatch"), words[1:]
+    try:
+        while isinstance(command, click.Group):
+            _, rest, _ = command.make_parser(context).parse_args(list(rest))
+            if not rest:
+                return None
+            name, found, rest = command.resolve_command(context, rest)
+            assert found is not None
+            command, context = found, click.Context(found, info_name=name, parent=context)
+        options, _, _ = command.make_parser(context).parse_args(list(rest))
+        for option in command.params:
+            if isinstance(option.type, click.Choice) and option.name in options:
+                option.type_cast_value(context, options[option.name])
+    except click.ClickException as error:
+        return error.format_message()
+    return None
+
+
+@pytest.mark.parametrize(
+    "page", [*PAGES, *RUNBOOKS, ROOT / "alerts/alerts.yml"], ids=lambda page: str(page.relative_to(ROOT))
+)
+def test_every_command_that_is_written_down_can_be_typed(page: Path) -> None:
+    for line in commands(page):
+        if line == "certwatch VERB" or "--where`" in line or line.endswith("--where"):
+            continue
+        wrong = mistake(line.replace("…", "x"))
+        assert wrong is None, f"{line}: {wrong}"
 
 
 @pytest.mark.parametrize("rule", registry.names("rules"))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from certwatch.cli.failure import ACTION, FAILED, OK, Failed
+from certwatch.cli.failure import ACTION, FAILED, OK, USAGE, Failed
 from certwatch.cli.instants import left, minute
 from certwatch.cli.options import config_option, current_clock, json_option, reader_of
 from certwatch.cli.shapes import finding_json, write_json
@@ -19,6 +19,7 @@ from certwatch.inventory.store import FindingQuery
 from certwatch.model.certificate import Certificate
 from certwatch.model.finding import Finding, FindingID
 from certwatch.model.location import LocationURI, file_location
+from certwatch.x509 import pem
 
 if TYPE_CHECKING:
     from certwatch.inventory.store import Entry, Reader
@@ -31,16 +32,23 @@ MAX_PLACES = 20
 
 @click.command(name="show")
 @click.argument("id")
+@click.option(
+    "--pem", "as_pem", is_flag=True, help="The certificate, or the chain of a location, for other programs."
+)
 @json_option
 @config_option
-def command(id: str, as_json: bool, config: Path | None) -> int:
+def command(id: str, as_pem: bool, as_json: bool, config: Path | None) -> int:
     """Show a certificate, a location or a finding: details, chain, history, what is wrong.
 
     ID is a fingerprint (SHA-256) or its beginning, a location (tls://…, file://…, /path/to/file), or a finding's
     number. Exit status 1: a page or ticket is open.
     """
     now = current_clock()()
+    if as_pem and as_json:
+        raise Failed(USAGE, "--pem and --json exclude one another")
     with reader_of(config) as reader:
+        if as_pem:
+            return _pem(reader, id, now)
         if "://" in id or id.startswith("/"):
             return _location(reader, id, config, now, as_json=as_json)
         if id.isascii() and id.isdigit() and len(id) < 8:
@@ -52,6 +60,21 @@ def command(id: str, as_json: bool, config: Path | None) -> int:
         f"{shown(id)}: neither a fingerprint, a location nor a finding's number. Search with: certwatch list"
         f" {shown(id)}",
     )
+
+
+def _pem(reader: "Reader", id: str, now: datetime) -> int:
+    """As they were presented, leaf first; no word beside them."""
+    if "://" in id or id.startswith("/"):
+        chain = _served(reader, id).chain
+    elif _HEX.fullmatch(id):
+        chain = (_one(reader, id, now).certificate,)
+    else:
+        raise Failed(USAGE, f"{shown(id)}: --pem is for a fingerprint or a location")
+    if not chain:
+        raise Failed(FAILED, f"{shown(id)}: no certificate was seen there")
+    for each in chain:
+        click.echo(pem.encode(each.der), nl=False)
+    return OK
 
 
 def _status(findings: Sequence[Finding]) -> int:
@@ -95,7 +118,7 @@ def _finding_lines(finding: Finding, *, indent: int = 0) -> Iterator[str]:
     )
 
 
-def _certificate(reader: "Reader", prefix: str, now: datetime, *, as_json: bool) -> int:
+def _one(reader: "Reader", prefix: str, now: datetime) -> "Entry":
     found = reader.certificate(prefix, now)
     if not found:
         raise Failed(
@@ -108,7 +131,11 @@ def _certificate(reader: "Reader", prefix: str, now: datetime, *, as_json: bool)
             f"{len(found)} certificates have a fingerprint that begins with {prefix}. Give more of it:",
             *(f"  {each.certificate.fingerprint_sha256.hex()}  {each.certificate.subject}" for each in found),
         )
-    (entry,) = found
+    return found[0]
+
+
+def _certificate(reader: "Reader", prefix: str, now: datetime, *, as_json: bool) -> int:
+    entry = _one(reader, prefix, now)
     findings = list(reader.findings(FindingQuery(fingerprint=entry.certificate.fingerprint_sha256)))
     if as_json:
         write_json(certificate_shown(entry, findings))
@@ -170,11 +197,17 @@ def _certificate_lines(certificate: Certificate, now: datetime) -> Iterator[str]
     )
 
 
-def _location(reader: "Reader", id: str, config: Path | None, now: datetime, *, as_json: bool) -> int:
+def _served(reader: "Reader", id: str) -> "Served":
     uri = LocationURI(id) if "://" in id else file_location(id)
     served = reader.served(uri)
     if served is None:
         raise Failed(FAILED, f"{shown(uri)}: never seen. Search with: certwatch list {shown(uri)}")
+    return served
+
+
+def _location(reader: "Reader", id: str, config: Path | None, now: datetime, *, as_json: bool) -> int:
+    served = _served(reader, id)
+    uri = served.location.uri
     history = reader.history(uri)
     findings = list(reader.findings(FindingQuery(location=uri)))
     trust = trust_of(served, config, now)

@@ -43,6 +43,13 @@ class Block:
         return self.label in _KEY_LABELS
 
 
+def encode(der: bytes) -> str:
+    """A certificate as a block (RFC 7468, 5.1)."""
+    text = base64.b64encode(der).decode()
+    lines = "".join(f"{text[at : at + 64]}\n" for at in range(0, len(text), 64))
+    return f"-----BEGIN CERTIFICATE-----\n{lines}-----END CERTIFICATE-----\n"
+
+
 def blocks(data: bytes) -> Iterator[Block]:
     """Every block, in order; damaged ones too, each with its reason. Never raises."""
     position, line, counted = 0, 1, 0

@@ -10,7 +10,7 @@ import pytest
 
 from certwatch.inventory import open_inventory
 from certwatch.x509.der import fingerprint
-from tests.cli.stage import FILE_AT, OLD, PAY, PAY_AT, WEB_AT, Ran, fill, later, run, write_config
+from tests.cli.stage import FILE_AT, NEXT, OLD, PAY, PAY_AT, ROOT, WEB_AT, Ran, fill, later, run, write_config
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +123,16 @@ def test_what_is_not_there_cannot_be_shown(config: Path, id: str) -> None:
     ran = ask(config, "show", id)
     assert (ran.status, ran.out) == (3, "")
     assert "certwatch list" in ran.err or "certwatch findings" in ran.err
+
+
+def test_other_programs_get_pem(config: Path) -> None:
+    """For openssl ocsp at three in the morning: the certificate, or what a location presented."""
+    ran = ask(config, "show", fingerprint(PAY.der).hex()[:10], "--pem")
+    assert (ran.status, ran.out.encode()) == (0, PAY.pem)
+    ran = ask(config, "show", WEB_AT, "--pem")
+    assert (ran.status, ran.out.encode()) == (0, NEXT.pem + ROOT.pem)
+    assert ask(config, "show", WEB_AT, "--pem", "--json").status == 2
+    assert ask(config, "show", "what is this", "--pem").status == 2
 
 
 def test_an_export_has_a_row_for_each_place(config: Path) -> None:

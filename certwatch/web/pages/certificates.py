@@ -1,8 +1,6 @@
 """`/certificates` and `/certificates/{fingerprint}`."""
 
 import re
-import textwrap
-from base64 import b64encode
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
 from itertools import islice
@@ -17,6 +15,7 @@ from certwatch.model.certificate import Certificate, Fingerprint
 from certwatch.web.pages.page import ASKED_TOO_MUCH, Missing, Pages
 from certwatch.web.render import query_path
 from certwatch.web.reply import reply
+from certwatch.x509 import pem
 
 PER_PAGE = 50
 SHOWN_NAMES = 10
@@ -105,16 +104,10 @@ def query_of(asked: Asked, now: datetime) -> Query:
     )
 
 
-def pem(certificate: Certificate) -> bytes:
-    """RFC 7468, 5.1."""
-    body = "\n".join(textwrap.wrap(b64encode(certificate.der).decode(), 64))
-    return f"-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n".encode()
-
-
 def pem_reply(certificate: Certificate) -> Response:
     name = certificate.fingerprint_sha256.hex()
     return reply(
-        pem(certificate),
+        pem.encode(certificate.der).encode(),
         "application/x-pem-file",
         headers={
             "Content-Disposition": f'attachment; filename="{name[:16]}.pem"',
