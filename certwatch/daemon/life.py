@@ -233,13 +233,15 @@ class Daemon:
         """Another daemon took over while this one could not reach the server: whoever restarts this one makes it stand by."""
         assert self._engine is not None  # noqa: S101
         while True:
-            await asyncio.sleep(TURN_SECONDS)
+            with suppress(InventoryError):
+                await self._engine.writer.call(lambda it: it.keep_turn())
             failure = self._engine.writer.failure
             if failure is not None and failure.kind == "locked":
                 log.error("lost_turn", reason=failure.message)
                 self._lost = True
                 self._stopping.set()
                 return
+            await asyncio.sleep(TURN_SECONDS)
 
     async def _open_ca(self, config: Config) -> None:
         """If it is to listen somewhere. Raises CAError, ConfigError, PortError."""

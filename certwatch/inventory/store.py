@@ -144,6 +144,11 @@ class Pruned:
 
 
 class Writer(Protocol):
+    def keep_turn(self) -> None:
+        """This process is at work. In a store that is shared, who has said so once and says it no more for 20 s loses its turn.
+        "locked": it has lost it."""
+        ...
+
     def begin_scan(self, collector: str, now: datetime) -> ScanID:
         """Open a scan. Scans of this collector left running by a dead process become failed."""
         ...

@@ -30,6 +30,13 @@ class InventoryWriter(ABC):
     def _transaction(self, special: Special | None = None) -> AbstractContextManager[Session]:
         """All or nothing. Raises InventoryError, counted."""
 
+    def _unsure(self, scan: ScanID) -> Sequence[Incomplete]:
+        """What the store may have forgotten of a scan that runs. Within the transaction that ends it."""
+        return ()
+
+    def keep_turn(self) -> None:  # noqa: B027 - as a store has it that is not shared
+        """Nobody else can have it."""
+
     def begin_scan(self, collector: str, now: datetime) -> ScanID:
         with self._transaction() as connection:
             instant = clock_faults.told(connection, to_micros(now))
@@ -78,7 +85,7 @@ class InventoryWriter(ABC):
             return scans.finish(
                 connection,
                 scan,
-                incomplete,
+                [*incomplete, *self._unsure(scan)],
                 instant,
                 failed=failed,
                 unchanged=unchanged,

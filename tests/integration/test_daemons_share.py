@@ -2,16 +2,18 @@
 
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from certwatch.inventory import open_inventory
 from certwatch.plugins.testing import make_certificate
 from tests.support import postgresql_inventories
 from tests.support.daemon import COMMAND, Certwatch, config_text
+from tests.support.frozen_proxy import frozen_proxy
 from tests.support.json_server import Asked, json_server
 from tests.support.prometheus import alertmanager, alerts
 from tests.support.servers import free_port, running, wait_until
@@ -74,24 +76,32 @@ def test_one_that_stands_by_ends_when_it_is_told_to(tmp_path: Path) -> None:
         assert second.end() == 0
 
 
-def test_one_whose_turn_was_taken_ends_so_that_it_stands_by_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["paused", "cut off"])
+def test_one_whose_turn_was_taken_ends_so_that_it_stands_by_again(tmp_path: Path, how: str) -> None:
     with (
         postgresql_inventories.empty() as url,
-        daemon(tmp_path / "first", url) as first,
+        frozen_proxy(postgresql_inventories.server().port) as proxy,
+        daemon(
+            tmp_path / "first", url.replace(f":{postgresql_inventories.server().port}/", f":{proxy.port}/")
+        ) as first,
         daemon(tmp_path / "second", url) as second,
     ):
-        # It stands still while the server loses patience: another one works when it goes on.
-        first.signal(signal.SIGSTOP)
+        second.wait(lambda: second.status["locations"] == 1, "a scan")
+        # For longer than the server has patience: another one works when it goes on.
+        if how == "paused":
+            first.signal(signal.SIGSTOP)
+        else:
+            proxy.freeze()
         try:
-            postgresql_inventories.server().run(
-                "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted",
-                database=url.rpartition("/")[2],
-            )
-            wait_until(lambda: works(second), what="the second one", seconds=30)
+            wait_until(lambda: works(second), what="the second one", seconds=60)
         finally:
+            proxy.thaw()
             first.signal(signal.SIGCONT)
-        assert first.end(30) == 3
+        assert first.end(60) == 3
         assert "lost_turn" in first.log
+        with closing(open_inventory(url).reader()) as reader:
+            assert [each.retired_at for each in reader.live()] == [None]
+            assert reader.check() == []
 
 
 def test_one_that_stands_by_answers_what_the_other_found(tmp_path: Path) -> None:

@@ -2,10 +2,11 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -81,56 +82,70 @@ def _run(command: Sequence[str | Path], cwd: Path) -> None:
         raise RuntimeError(f"{command}: {done.stdout}{done.stderr}")
 
 
+class PostgreSQLCluster:
+    """A data folder whose server can be ended in any way, and begin again on the same port."""
+
+    def __init__(self, folder: Path, programs: Path, port: int, settings: Sequence[str]) -> None:
+        self.server = DatabaseServer("postgresql+psycopg", port, "admin")
+        self._log = folder.parent / f"{folder.name}.log"
+        self._words: list[str | Path] = [
+            *as_user("postgres"), programs / "postgres", "-D", folder / "data", "-k", folder, "-p", str(port),
+        ]  # fmt: skip
+        for each in ("listen_addresses=127.0.0.1", "fsync=off", *settings):
+            self._words += ["-c", each]
+        self._pid_file = folder / "data" / "postmaster.pid"
+        self._running = ExitStack()
+
+    def start(self) -> None:
+        self._running.enter_context(
+            running(self._words, ready=lambda: accepts(self.server.port), log=self._log, seconds=30)
+        )
+        # It listens, and refuses everybody, before it is up.
+        wait_until(lambda: self.server.answers("postgres"), what="postgres", seconds=60)
+
+    def kill(self) -> None:
+        """At once, as `pg_ctl stop -m immediate`: nothing is written any more, and recovery follows."""
+        os.kill(int(self._pid_file.read_text().split()[0]), signal.SIGQUIT)
+        self.stop()
+
+    def stop(self) -> None:
+        self._running.close()
+
+    def remove_log(self) -> None:
+        self._log.unlink(missing_ok=True)
+
+
 @contextmanager
-def postgresql(*settings: str) -> Iterator[DatabaseServer]:
+def postgresql_cluster(*settings: str) -> Iterator[PostgreSQLCluster]:
     """With an empty database `ca`. `settings`: "name=value"."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     if not found:
         program("initdb", "postgresql")
         pytest.skip("no PostgreSQL")
-    folder_of = found[-1].parent
-    port = free_port()
+    programs = found[-1].parent
     with _folder("postgres") as folder:
         data = folder / "data"
-        _run(
-            [
-                *as_user("postgres"),
-                folder_of / "initdb",
-                "-D",
-                data,
-                "-U",
-                "admin",
-                "-A",
-                "trust",
-                "-N",
-                "-E",
-                "UTF8",
-            ],
-            folder,
-        )
+        initdb = (programs / "initdb", "-D", data, "-U", "admin", "-A", "trust", "-N", "-E", "UTF8")
+        _run([*as_user("postgres"), *initdb], folder)
         (data / "pg_hba.conf").write_text(
             f"host all admin 127.0.0.1/32 trust\nhost all {READER} 127.0.0.1/32 scram-sha-256\n"
         )
-        words: list[str | Path] = [
-            *as_user("postgres"),
-            folder_of / "postgres",
-            "-D",
-            data,
-            "-k",
-            folder,
-            "-p",
-            str(port),
-        ]
-        for each in ("listen_addresses=127.0.0.1", "fsync=off", *settings):
-            words += ["-c", each]
-        with running(words, ready=lambda: accepts(port), log=folder.parent / f"{folder.name}.log"):
-            server = DatabaseServer("postgresql+psycopg", port, "admin")
-            # It listens, and refuses everybody, before it is up.
-            wait_until(lambda: server.answers("postgres"), what="postgres", seconds=30)
-            server.run("CREATE DATABASE ca", database="postgres")
-            server.run(f"CREATE USER {READER} PASSWORD '{PASSWORD}'")
-            yield server
-        (folder.parent / f"{folder.name}.log").unlink(missing_ok=True)
+        cluster = PostgreSQLCluster(folder, programs, free_port(), settings)
+        try:
+            cluster.start()
+            cluster.server.run("CREATE DATABASE ca", database="postgres")
+            cluster.server.run(f"CREATE USER {READER} PASSWORD '{PASSWORD}'")
+            yield cluster
+        finally:
+            cluster.stop()
+        cluster.remove_log()
+
+
+@contextmanager
+def postgresql(*settings: str) -> Iterator[DatabaseServer]:
+    """With an empty database `ca`. `settings`: "name=value"."""
+    with postgresql_cluster(*settings) as cluster:
+        yield cluster.server
 
 
 @contextmanager

@@ -5,8 +5,9 @@ gives it to another when that connection ends. What is written beside it (silenc
 transaction, a few milliseconds, begins with another lock, so that what the write path assumes (nobody else changes what it
 has read) holds. Readers never wait.
 
-What a crash loses: as with SQLite. A transaction is there for everybody when it is committed; the server waits for its
-disk (`synchronous_commit`) only when a scan ends, which takes all earlier ones along.
+What a crash loses: nothing that was committed, as long as the server's `synchronous_commit` is not off, which nobody touches
+here. A server that takes over without all of it (a replica that was behind) may have lost what a scan saw: the scans that ran
+meanwhile end as partial, so that nothing is retired by them.
 """
 
 import math
@@ -41,12 +42,14 @@ LEADER = "certwatch.leader"
 
 #: For one attempt at a connection.
 CONNECT_SECONDS = 10
-#: A writer that stands still within a transaction (stopped, its machine asleep) keeps the others waiting no longer.
+#: A writer that stands still (stopped, its machine asleep, a partition) keeps the others waiting no longer.
 IDLE_SECONDS = 20
 #: For a server that was there and restarts.
 RESTART_SECONDS = 20.0
 #: For the others' turns.
 LOCK_SECONDS = 60
+#: Scans that may run at once.
+MOST_BEGUN = 10_000
 
 #: Unless the URL says otherwise.
 CHOSEN: Mapping[str, int | str] = {
@@ -58,6 +61,11 @@ CHOSEN: Mapping[str, int | str] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,
 }
+
+_RESTARTED = LookError(
+    kind="other",
+    message="the database server restarted or failed over while it ran: what it saw last may be lost. Nothing was retired",
+)
 
 _HOSTS = re.compile(r"([^,:\[\]]*|\[[^\[\]]*\])(:\d+)?(,([^,:\[\]]*|\[[^\[\]]*\])(:\d+)?)*")
 
@@ -122,7 +130,7 @@ class PostgreSQLStore:
     def _beside(self) -> Iterator[Session]:
         line = Line(self._url)
         try:
-            with translate(self._url), line.writing(durable=True) as session:
+            with translate(self._url), line.writing() as session:
                 yield session
         finally:
             line.close()
@@ -144,6 +152,8 @@ class Line:
         self._token = secrets.token_hex(8)
         self._connection: Connection | None = None
         self._closed = False
+        #: Which start of which server it talks to. Empty: none yet.
+        self.server = ""
 
     def close(self) -> None:
         self._closed = True
@@ -152,11 +162,10 @@ class Line:
             self._connection = None
 
     @contextmanager
-    def writing(self, *, durable: bool) -> Iterator[PostgreSQLSession]:
+    def writing(self) -> Iterator[PostgreSQLSession]:
         """All or nothing, alone among all writers. Raises psycopg.Error."""
         connection = self._begin(
             "BEGIN;"
-            f" SET LOCAL synchronous_commit = {'on' if durable else 'off'};"
             f" SET LOCAL idle_in_transaction_session_timeout = '{IDLE_SECONDS}s';"
             # Steps of milliseconds: to compile one takes longer than to do it.
             " SET LOCAL jit = off;"
@@ -241,6 +250,7 @@ class Line:
         try:
             if self._leads:
                 self._lead(connection)
+                self.server = _server(PostgreSQLSession(connection))
         except BaseException:
             connection.close()
             raise
@@ -296,6 +306,13 @@ def pooled(url: str) -> InventoryError:
     )
 
 
+def _server(session: Session) -> str:
+    (name,) = session.execute(
+        "SELECT concat(inet_server_addr(), ' ', inet_server_port(), ' ', pg_postmaster_start_time())"
+    ).fetchone()
+    return str(name)
+
+
 def _leader(session: Session) -> str:
     (token,) = session.execute("SELECT coalesce(current_setting(?, true), '')", (LEADER,)).fetchone()
     return str(token)
@@ -342,6 +359,8 @@ class PostgreSQLWriter(InventoryWriter):
     def __init__(self, url: str) -> None:
         self._url = url
         self._line = Line(url, leads=True)
+        # On which start of the server each running scan began.
+        self._begun: dict[ScanID, str] = {}
         with translate(url):
             self._line.open()
 
@@ -352,11 +371,28 @@ class PostgreSQLWriter(InventoryWriter):
     @contextmanager
     def _transaction(self, special: Special | None = None) -> Iterator[Session]:
         try:
-            with translate(self._url), self._line.writing(durable=special == "durable") as session:
+            with translate(self._url), self._line.writing() as session:
                 yield session
         except InventoryError as error:
             INVENTORY_WRITE_FAILURES.labels(error.kind).inc()
             raise
+
+    def keep_turn(self) -> None:
+        with self._transaction() as session:
+            # Of the session: who stands still for longer has lost its turn, as one whose machine is gone.
+            session.execute("SELECT set_config('idle_session_timeout', ?, false)", (f"{IDLE_SECONDS}s",))
+
+    def begin_scan(self, collector: str, now: datetime) -> ScanID:
+        scan = super().begin_scan(collector, now)
+        self._begun[scan] = self._line.server
+        if len(self._begun) > MOST_BEGUN:
+            del self._begun[next(iter(self._begun))]
+        return scan
+
+    def _unsure(self, scan: ScanID) -> Sequence[Incomplete]:
+        if self._begun.get(scan) in (None, self._line.server):
+            return ()
+        return (Incomplete(scope="", error=_RESTARTED),)
 
     # What may be said twice is said again when the connection broke off in the middle: whether it was kept is not known.
 
@@ -375,11 +411,13 @@ class PostgreSQLWriter(InventoryWriter):
         unchanged: Collection[str] = (),
         continued: Mapping[str, datetime] | None = None,
     ) -> Scan:
-        return self._again(
+        finished = self._again(
             lambda: super(PostgreSQLWriter, self).finish_scan(
                 scan, incomplete, now, failed=failed, unchanged=unchanged, continued=continued
             )
         )
+        self._begun.pop(scan, None)
+        return finished
 
     def _again(self, step: Callable[[], T]) -> T:
         try:

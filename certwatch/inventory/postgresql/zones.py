@@ -332,8 +332,6 @@ class Zones:
         number: int,
         observations: Sequence[Observation],
         labels: Mapping[str, str],
-        *,
-        durable: bool = False,
     ) -> Recorded | None:
         """Record a claim's batch. Batches are numbered from 1, and each is recorded once: None, it was before. Raises
         SupersededError, MissingBatchError."""
@@ -352,7 +350,7 @@ class Zones:
             )
             return done
 
-        return self._write(step, durable=durable)
+        return self._write(step)
 
     def finish(self, given: Claimed, outcome: str) -> None:
         """The claim's end. May be called twice. Raises SupersededError."""
@@ -369,7 +367,7 @@ class Zones:
                     (storable(outcome), given.shard),
                 )
 
-        self._write(step, durable=True)
+        self._write(step)
 
     def release(self, given: Claimed) -> None:
         """Not brought to its end: it waits for others. What was recorded is kept."""
@@ -392,15 +390,15 @@ class Zones:
             raise SupersededError(f"shard {given.shard} of scan {given.scan}: another has it, or it is over")
         return int(row[0])
 
-    def _write(self, step: Callable[[PostgreSQLSession], T], *, durable: bool) -> T:
+    def _write(self, step: Callable[[PostgreSQLSession], T]) -> T:
         try:
-            with translate(self._url), self._line.writing(durable=durable) as session:
+            with translate(self._url), self._line.writing() as session:
                 return step(session)
         except InventoryError as error:
             if error.kind != "unreachable":
                 raise
         # Whether it was kept is not known; said twice, it is done once.
-        with translate(self._url), self._line.writing(durable=durable) as session:
+        with translate(self._url), self._line.writing() as session:
             return step(session)
 
     @contextmanager
