@@ -23,6 +23,9 @@ class UnexpectedConfig(RuleConfig):
     #: Issuers whose certificates are expected: a part of the issuer's name, or "sha256:" and the SHA-256 of its public key.
     #: With any, a certificate of another one is unexpected at once.
     issuers: tuple[str, ...] = ()
+    #: Accounts at ACME CAs (their URLs) that are ours: a certificate is expected if CAA records bind its CA to one of them for each
+    #: of its names (RFC 8657). Needs `caa` of the collector.
+    accounts: tuple[str, ...] = ()
 
 
 class BehindConfig(RuleConfig):
@@ -53,7 +56,10 @@ def _unexpected(served: Served, config: UnexpectedConfig, world: World) -> Itera
     known = (
         any(each.location.kind != "ct" for each in world.twins) or world.marks.authorised(leaf) is not None
     )
-    if known or (config.issuers and _is_allowed(served, config.issuers)):
+    forbidden = served.facts.get("ct_caa") == "forbidden"
+    if known or _is_of_our_account(served, config.accounts):
+        return
+    if config.issuers and not forbidden and _is_allowed(served, config.issuers):
         return
     if _by_key_alone(served):
         # Watched for its key: that somebody has it is the news.
@@ -65,7 +71,7 @@ def _unexpected(served: Served, config: UnexpectedConfig, world: World) -> Itera
     else:
         same_key = _same_key(world)
     due = _logged_at(served) + config.grace
-    if not config.issuers and world.now < due:
+    if not config.issuers and not forbidden and world.now < due:
         yield Until(instant=due)
         return
     yield Problem(
@@ -74,7 +80,7 @@ def _unexpected(served: Served, config: UnexpectedConfig, world: World) -> Itera
         summary=f"Unexpected certificate for {_names(leaf)} from {leaf.issuer[:100] or 'an unreadable issuer'}",
         text=f"{_where(served, world)} It is for {served.facts.get('ct_matches')}; serial number {leaf.serial_hex or 'unreadable'}, valid "
         f"from {_day(leaf.not_before)} to {_day(leaf.not_after)}, issuer's key sha256:{served.facts.get('ct_issuer_key', 'not known')}. No "
-        f"other place that certwatch looks at has it, and nobody has authorised it.{same_key} Ask whoever may have requested it. "
+        f"other place that certwatch looks at has it, and nobody has authorised it.{same_key}{_by_caa(served)} Ask whoever may have requested it. "
         "If it is yours: certwatch ct authorize. If it is not: have it revoked by its CA, and see that OCSP and the CRL say "
         f"so. Proof, to be verified offline: certwatch ct evidence {served.location.uri}",
     )
@@ -95,6 +101,20 @@ def _is_allowed(served: Served, issuers: tuple[str, ...]) -> bool:
         each.casefold() == key if each.casefold().startswith("sha256:") else each.casefold() in name
         for each in issuers
     )
+
+
+def _is_of_our_account(served: Served, accounts: tuple[str, ...]) -> bool:
+    bound = set(str(served.facts.get("ct_caa_accounts") or "").split())
+    return served.facts.get("ct_caa") == "bound" and bool(bound) and bound <= set(accounts)
+
+
+def _by_caa(served: Served) -> str:
+    standing = served.facts.get("ct_caa")
+    if standing == "forbidden":
+        return f" When it was found, {served.facts.get('ct_caa_text')}: either they were changed since it was issued, or the CA has broken them."
+    if standing == "bound":
+        return f" CAA records bind its CA to {served.facts.get('ct_caa_accounts')}: whoever ordered it has that account."
+    return " CAA records restrict nobody for one of its names." if standing == "open" else ""
 
 
 def _by_key_alone(served: Served) -> bool:

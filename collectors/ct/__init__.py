@@ -27,6 +27,7 @@ from certwatch.plugins.collector import CollectError, CollectorConfig, Collector
 from certwatch.telemetry.logs import get_logger
 from certwatch.telemetry.metrics import CT_ANSWERED, CT_LIST_TIME
 from collectors.ct.blocks import Room
+from collectors.ct.caa import Allowance
 from collectors.ct.config import CTConfig
 from collectors.ct.follow import Follower
 from collectors.ct.issuers import Issuers
@@ -115,7 +116,10 @@ class CTCollector:
     async def _work(self, logs: LogList, fetcher: Fetcher, told: "asyncio.Queue[Observation | None]") -> None:
         scan = _Scan(self._name, self._config, self._context, self._paces, self._user_agent, fetcher, told)
         try:
-            followers = await scan.run(logs)
+            try:
+                followers = await scan.run(logs)
+            finally:
+                await scan.close()
             await self._tell_timestamps(logs, followers, told)
         except asyncio.CancelledError:
             raise  # nobody takes any more
@@ -179,6 +183,11 @@ class _Scan:
         self._pending: set[str] = set()
         self._all_read = asyncio.Event()
         self._failed: dict[str, str] = {}
+        self._allowance = Allowance(config.caa) if config.caa is not None else None
+
+    async def close(self) -> None:
+        if self._allowance is not None:
+            await self._allowance.close()
 
     async def run(self, logs: LogList) -> "list[Follower]":
         watched, facts = await asyncio.gather(
@@ -272,6 +281,7 @@ class _Scan:
             room=self._room,
             is_over=lambda: time.monotonic() > self._deadline,
             rescan_sieve=Sieve.make(_watch_of(rescan.items)) if rescan is not None else None,
+            allowance=self._allowance,
         )
 
     def _begin_at(self, since: Fact) -> datetime | None:

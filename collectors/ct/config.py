@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from certwatch.ct.watch import WatchError, parse_item, parse_key, parse_network
+from certwatch.doors.dns_records import NameServer
 from certwatch.plugins.collector import CollectorConfig
 from certwatch.plugins.duration import Duration
 
@@ -23,6 +24,24 @@ class ExtraLog(CollectorConfig):
     description: str = ""
     operator: str = ""
     mmd: Duration = timedelta(days=1)
+
+
+class CAALookups(CollectorConfig):
+    """How CAA records are looked up."""
+
+    #: Name servers: "192.0.2.53", "192.0.2.53:5353". Empty: the system's.
+    servers: tuple[str, ...] = ()
+    #: CAs that are not known here: pattern over the issuer's name, and what stands for it in CAA records.
+    identities: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    #: Of one look-up.
+    timeout: Duration = timedelta(seconds=10)
+
+    @field_validator("servers")
+    @classmethod
+    def _are_servers(cls, servers: tuple[str, ...]) -> tuple[str, ...]:
+        for each in servers:
+            NameServer.parse(each)
+        return servers
 
 
 class CTConfig(CollectorConfig):
@@ -62,6 +81,8 @@ class CTConfig(CollectorConfig):
     requests: float | None = Field(default=None, gt=0)
     #: Of one request.
     timeout: Duration = timedelta(seconds=60)
+    #: Look up whether CAA records allow what is found. None: they are not asked.
+    caa: CAALookups | None = None
     #: File with CA certificates that logs' own TLS certificates may have, beside the system's.
     tls_ca: str | None = None
 

@@ -30,7 +30,9 @@ from certwatch.telemetry.metrics import (
     CT_SIZE,
     CT_SUSPECTS,
 )
+from certwatch.x509 import der
 from collectors.ct.blocks import Blocks, Room
+from collectors.ct.caa import Allowance
 from collectors.ct.found import observation
 from collectors.ct.heads import judge_head, prove
 from collectors.ct.rfc6962 import RFC6962Source
@@ -96,6 +98,8 @@ class Follower:
     is_over: Callable[[], bool]
     #: What is looked for in what was read before names were added. None: nothing.
     rescan_sieve: Sieve | None = None
+    #: Whether CAA records allow what is found. None: they are not asked.
+    allowance: Allowance | None = None
 
     async def run(self) -> bool:
         """Read up to the head that there is now. True: there is more, and no time. Raises LogError: the log does not answer."""
@@ -231,21 +235,24 @@ class Follower:
             await self._judge_index(each, head)
             if each.hit.entry is not None:
                 CT_MATCH_DELAY.observe(max(0.0, now.timestamp() - each.hit.entry.timestamp / 1000))
-            await self.tell(
-                observation(
-                    self.log,
-                    each.index,
-                    each.hit.entry,
-                    each.leaf,
-                    each.beside,
-                    each.hit.matches,
-                    seen_at=now,
-                    head=head,
-                    tree_size=read.tree.size,
-                    path=stretch.audit_path(each.index),
-                    consistency=proof,
-                )
+            found = observation(
+                self.log,
+                each.index,
+                each.hit.entry,
+                each.leaf,
+                each.beside,
+                each.hit.matches,
+                seen_at=now,
+                head=head,
+                tree_size=read.tree.size,
+                path=stretch.audit_path(each.index),
+                consistency=proof,
             )
+            if self.allowance is not None and each.hit.entry is not None and found.chain:
+                leaf = await asyncio.to_thread(der.read, found.chain[0])
+                more = await self.allowance.facts(leaf, each.hit.entry, now)
+                found = replace(found, facts={**found.facts, **more})
+            await self.tell(found)
 
     async def _judge_index(self, each: _Waiting, head: SignedHead) -> None:
         """By the index in its timestamp an entry is found (static-ct-api, "Extensions"): another one hides it from who asks."""

@@ -110,6 +110,30 @@ def test_policy_says_at_once_which_issuers_are_expected() -> None:
     assert problems("ct-unexpected", config={"issuers": ["Another CA"]}, now=EPOCH)
 
 
+ACCOUNT = "https://acme.example/acct/1"
+
+
+def test_what_caa_records_forbid_is_told_at_once_whoever_the_issuer_is() -> None:
+    forbidden = FACTS | {"ct_caa": "forbidden", "ct_caa_text": "the CAA records of example.com allow nobody"}
+    (problem,) = problems("ct-unexpected", now=EPOCH, facts=forbidden)
+    assert "allow nobody" in problem.text
+    assert problems("ct-unexpected", now=EPOCH, facts=forbidden, config={"issuers": ["good ca"]})
+    # What is known here is the rule caa-mismatch's.
+    assert problems("ct-unexpected", facts=forbidden, twins=[twin("file:///etc/ssl/a.pem")]) == []
+
+
+def test_one_that_caa_records_bind_to_our_account_is_expected() -> None:
+    ours = {"accounts": [ACCOUNT, "https://acme.example/acct/2"]}
+    bound = FACTS | {"ct_caa": "bound", "ct_caa_accounts": ACCOUNT}
+    assert problems("ct-unexpected", facts=bound, config=ours) == []
+    (problem,) = problems("ct-unexpected", facts=bound)
+    assert ACCOUNT in problem.text
+    another = bound | {"ct_caa_accounts": f"{ACCOUNT} https://acme.example/acct/3"}
+    assert problems("ct-unexpected", facts=another, config=ours)
+    for standing in ("allowed", "open"):
+        assert problems("ct-unexpected", facts=FACTS | {"ct_caa": standing}, config=ours)
+
+
 def test_all_entries_of_one_issuance_are_one_finding() -> None:
     first = twin("ct://other.example/3", id=0)
     assert problems("ct-unexpected", twins=[first]) == []

@@ -14,8 +14,8 @@ from certwatch.doors.dns_records import CAALookup, NameServer, RelevantCAA
 from certwatch.doors.failure import LookFailed
 from certwatch.model.location import LocationURI
 from certwatch.model.observation import Fact, Incomplete, Observation
+from certwatch.pki.caa import identities_of
 from certwatch.plugins.collector import CollectError, CollectorConfig, CollectorContext
-from collectors.caa.identities import identities_of
 from collectors.leaves import Leaf, leaves
 
 #: Names of one certificate that are asked about.
