@@ -15,6 +15,7 @@ from certwatch.plugins.guard import PluginFailed, guard
 CLOSE_SECONDS = 1.2
 #: Incomplete scopes that are kept one by one; beyond it the whole scan counts as incomplete.
 MAX_INCOMPLETE = 10_000
+_SAID = (Observation, Incomplete, Unchanged, Continued)
 
 
 @dataclass(slots=True)
@@ -36,20 +37,23 @@ async def listen(
     """Everything that the collector says goes to `batches` and `heard`. Ends early when recording has ended."""
     stream: AsyncIterator[Any] | None = None
     try:
-        with guard("collectors", kind):
+        # Around each of a million calls: made once.
+        guarded = guard("collectors", kind)
+        with guarded:
             stream = collector.collect()
         while not recording.done():
-            with guard("collectors", kind):
+            with guarded:
                 try:
                     said = await anext(stream)
                 except StopAsyncIteration:
                     return
-                if not isinstance(said, Observation | Incomplete | Unchanged | Continued):
+                if not isinstance(said, _SAID):
                     raise TypeError(
                         f"yielded {type(said).__name__}, not Observation, Incomplete, Unchanged or Continued"
                     )
             if isinstance(said, Observation):
-                await batches.add(said)
+                if not batches.add(said):
+                    await batches.has_room()
             elif isinstance(said, Unchanged):
                 heard.unchanged.add(said.scope)
             elif isinstance(said, Continued):

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from certwatch.inventory.instants import date_micros
+from certwatch.inventory.instants import MICROS, UNREADABLE
 from certwatch.inventory.looks import Look
 from certwatch.inventory.reversed_names import reversed_names
 from certwatch.inventory.session import Session
@@ -32,14 +32,14 @@ def keep(connection: Session, looks: Iterable[Look]) -> tuple[dict[bytes, int], 
 
 
 def _add(connection: Session, unknown: list[tuple[bytes, bytes]]) -> dict[bytes, int]:
-    from certwatch.x509.der import read
+    from certwatch.x509.outline import outline
 
     ids, rows, names, issuers = {}, [], [], dict[str, int]()
     for id, (fingerprint, der) in zip(
         connection.next_ids("certificates", len(unknown)), unknown, strict=True
     ):
-        certificate = read(der)
-        issuer = storable(certificate.issuer)
+        read = outline(der)
+        issuer = storable(read.issuer)
         if issuer not in issuers:
             issuers[issuer] = _issuer(connection, issuer)
         ids[fingerprint] = id
@@ -47,16 +47,16 @@ def _add(connection: Session, unknown: list[tuple[bytes, bytes]]) -> dict[bytes,
             (
                 id,
                 fingerprint,
-                certificate.serial_hex,
-                certificate.spki_sha256,
-                certificate.tbs_sha256,
-                date_micros(certificate.not_before),
-                date_micros(certificate.not_after),
-                storable(certificate.subject),
+                read.serial,
+                read.spki_sha256,
+                read.tbs_sha256,
+                UNREADABLE if read.not_before is None else read.not_before * MICROS,
+                UNREADABLE if read.not_after is None else read.not_after * MICROS,
+                storable(read.subject),
                 issuers[issuer],
             )
         )
-        names += [(name, id) for name in reversed_names(certificate)]
+        names += [(name, id) for name in reversed_names(read.names)]
     connection.insert("certificates", rows)
     connection.insert("ders", [(ids[fingerprint], der) for fingerprint, der in unknown])
     # Sorted: neighbours in the tree are written together.

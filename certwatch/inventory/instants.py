@@ -5,6 +5,8 @@ from typing import overload
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+#: Of a second.
+MICROS = 1_000_000
 
 #: In place of a certificate's date that could not be read: sorts last and is before no instant.
 UNREADABLE = 2**63 - 1
@@ -21,7 +23,3 @@ def from_micros(micros: int | None) -> datetime | None:
 def to_micros(instant: datetime) -> int:
     """`instant` is aware; a naive one raises TypeError."""
     return (instant - EPOCH) // _MICROSECOND
-
-
-def date_micros(instant: datetime | None) -> int:
-    return UNREADABLE if instant is None else to_micros(instant)

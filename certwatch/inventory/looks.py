@@ -45,9 +45,12 @@ def prepare(observations: Iterable[Observation], labels: Mapping[str, str]) -> l
     for each in observations:
         fingerprints = tuple([sha256(der).digest() for der in each.chain])
         # Facts measured anew by every look are no change, and are not kept.
-        facts = canonical(
-            {name: value for name, value in each.facts.items() if not name.endswith("_seconds")}
-        )
+        stable: Mapping[str, Fact] = each.facts
+        for name in stable:
+            if name.endswith("_seconds"):
+                stable = {name: value for name, value in each.facts.items() if not name.endswith("_seconds")}
+                break
+        facts = canonical(stable)
         error = each.error
         if error is None and not fingerprints and not each.facts:
             error = LookError(

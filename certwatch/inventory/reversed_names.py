@@ -1,11 +1,13 @@
 """Names as table `names` holds them: without the kind, lower-case, spelt backwards."""
 
+from collections.abc import Iterable
+
 from certwatch.inventory.text import storable
-from certwatch.model.certificate import Certificate
+from certwatch.model.certificate import Name
 
 
-def reversed_names(certificate: Certificate) -> set[str]:
-    return {reverse(name.partition(":")[2]) for name in certificate.names}
+def reversed_names(names: Iterable[Name]) -> set[str]:
+    return {reverse(name[name.index(":") + 1 :]) for name in names}
 
 
 #: Of a name: an entry of PostgreSQL's b-trees has 2,704 bytes. No host's name is longer than 255.

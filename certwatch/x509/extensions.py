@@ -10,8 +10,8 @@ from certwatch.x509.tlv import Unreadable, children, expect, header, object_iden
 #: Names beyond this are not read: a certificate with more is an attack, or a mistake.
 MAX_NAMES = 10_000
 
-_SCT_LIST = bytes.fromhex("2b06010401d679020402")
-_CT_POISON = bytes.fromhex("2b06010401d679020403")
+SCT_LIST = bytes.fromhex("2b06010401d679020402")
+CT_POISON = bytes.fromhex("2b06010401d679020403")
 
 #: Bits of KeyUsage (4.2.1.3), first to last.
 _USAGES = (
@@ -79,7 +79,7 @@ def read(raw: bytes) -> Extensions:
             found.problems.append(f"an extension: {error}")
             kept.append(whole)
             continue
-        if oid in (_SCT_LIST, _CT_POISON):
+        if oid in (SCT_LIST, CT_POISON):
             has_ct = True
             continue
         kept.append(whole)

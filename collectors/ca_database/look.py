@@ -13,7 +13,7 @@ RECORDS = "records"
 def look(location: LocationURI, record: Record, at: datetime, collision: str) -> Observation:
     """`collision`: beginning of the SHA-256 of another certificate of the same CA and serial number, hex; empty:
     there is none."""
-    facts: dict[str, Fact] = dict(record.facts)
+    facts: dict[str, Fact] = {**record.facts}
     if not record.lineage:
         facts["ca_status"] = "revoked" if record.revoked else "issued"
     if record.revoked:

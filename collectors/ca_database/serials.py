@@ -1,10 +1,10 @@
 """Serial numbers met in one reading, in little memory: sixteen bytes each, in a table of twice the size."""
 
 from array import array
-from hashlib import blake2b
 
 #: Beyond it, further serial numbers are not compared: 128 MiB.
 MOST = 4_000_000
+_64_BITS = 2**64 - 1
 
 
 class Serials:
@@ -19,7 +19,8 @@ class Serials:
     def other(self, name: str, fingerprint: bytes) -> bytes:
         """The first 8 bytes of another certificate's fingerprint with which `name` (CA and serial) was met before. Empty:
         it was not. If it is new it is kept."""
-        key = int.from_bytes(blake2b(name.encode("utf-8", "replace"), digest_size=8).digest(), "big") or 1
+        # Keyed by a secret of this process (SipHash): nobody can choose names that meet.
+        key = hash(name) & _64_BITS or 1
         value = int.from_bytes(fingerprint[:8], "big")
         mask = self._size - 1
         slot = key & mask

@@ -1,7 +1,7 @@
 """What is counted while a database is read: how much was issued when, by whom, how long it lives."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 
 from certwatch.model.observation import Fact
 
@@ -30,20 +30,22 @@ class Tally:
         self._now = now
         self._since = now - RECENT
         self._first = (now - timedelta(days=DAYS - 1)).date()
+        self._first_day = datetime.combine(self._first, time(), UTC)
         self._days: dict[str, int] = dict(_parsed(before))
         self._longest = timedelta(days=longest) if isinstance(longest, int) else timedelta(0)
         self._issuers = set(str(issuers or "").split())
         self._short_serials = short_serials if isinstance(short_serials, int) else 0
 
     def add(self, issuer: str, serial: int, not_before: datetime, not_after: datetime) -> None:
+        """Both in UTC."""
         if len(self._issuers) < MAX_ISSUERS:
             self._issuers.add(issuer)
         if not_before <= self._since:
             return
         self._short_serials += abs(serial).bit_length() < LEAST_BITS
         self._longest = max(self._longest, not_after - not_before)
-        if self._first <= not_before.date() and not_before <= self._now:
-            day = not_before.astimezone(UTC).date().isoformat()
+        if self._first_day <= not_before <= self._now:
+            day = not_before.isoformat()[:10]
             self._days[day] = self._days.get(day, 0) + 1
 
     def facts(self) -> dict[str, Fact]:

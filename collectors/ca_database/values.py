@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 
 from certwatch.model.observation import LookError
@@ -10,18 +11,19 @@ from collectors.ca_database.record import of_epoch
 
 #: Larger is no certificate.
 MAX_BYTES = 1 << 20
+_BYTES = (bytes, bytearray, memoryview)
 _BEGIN, _END = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
 
 
 def to_bytes(value: object) -> bytes:
-    if isinstance(value, bytes | bytearray | memoryview):
+    if isinstance(value, _BYTES):
         return bytes(value)
     return value.encode("utf-8", "surrogatepass") if isinstance(value, str) else b""
 
 
-def to_der(value: object, where: str) -> tuple[bytes | None, LookError | None]:
-    """A certificate from DER, PEM or bare base64. Nothing there: neither certificate nor error."""
-    data = to_bytes(value)
+def to_der(value: object, where: str | Callable[[], str]) -> tuple[bytes | None, LookError | None]:
+    """A certificate from DER, PEM or bare base64. Nothing there: neither certificate nor error. `where`: for the message."""
+    data = value if isinstance(value, bytes) else to_bytes(value)
     if not data:
         return None, None
     if len(data) <= MAX_BYTES:
@@ -41,8 +43,9 @@ def to_der(value: object, where: str) -> tuple[bytes | None, LookError | None]:
                 decoded = b""
             if decoded[:1] == b"\x30":
                 return decoded, None
+    place = where if isinstance(where, str) else where()
     message = (
-        f"{where}: what stands for the certificate is neither DER nor PEM. Have the CA's database looked at"
+        f"{place}: what stands for the certificate is neither DER nor PEM. Have the CA's database looked at"
     )
     return None, LookError(kind="malformed", message=message)
 
@@ -64,7 +67,9 @@ def _plain_pem(data: bytes) -> bytes | None:
 def to_instant(value: object) -> datetime | None:
     """Aware UTC, from a timestamp, a date, a text, or a number since 1970: seconds, or milliseconds where these would be
     the year 5138 and later. None: nothing, a zero of its kind ("0000-00-00", year 1, minus one), or not to be read."""
-    if isinstance(value, bytes | bytearray | memoryview):
+    if isinstance(value, datetime) and value.tzinfo is UTC:
+        return value if value.year > 1 else None
+    if isinstance(value, _BYTES):
         value = bytes(value).decode("ascii", "replace")
     if isinstance(value, str):
         value = _of_text(value.strip())
@@ -106,9 +111,5 @@ def to_text(value: object) -> str | None:
     """None: nothing, or nothing but blanks."""
     if value is None:
         return None
-    text = (
-        bytes(value).decode("utf-8", "replace")
-        if isinstance(value, bytes | bytearray | memoryview)
-        else str(value)
-    )
+    text = bytes(value).decode("utf-8", "replace") if isinstance(value, _BYTES) else str(value)
     return text.strip() or None

@@ -30,7 +30,7 @@ from collectors.ca_database.record import (
     serial_of_number,
 )
 from collectors.ca_database.serials import Serials
-from collectors.ca_database.skim import issuer_tag, skim
+from collectors.ca_database.skim import _skim, issuer_tag, skim
 from collectors.ca_database.tally import DAYS, MAX_ISSUERS, Tally
 from collectors.ca_database.telling import Telling
 
@@ -203,3 +203,13 @@ def test_a_source_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(telling, "MOST", 3)
     with pytest.raises(ReadFailed, match="more than 3 records"):
         told(*[Record(der=None, serial=f"{number:02x}") for number in range(5)])
+
+
+@given(st.data())
+def test_skimmed_by_the_short_way_or_the_long_one_is_the_same(data: st.DataObject) -> None:
+    made = bytearray(issued("a.example").der)
+    for _ in range(data.draw(st.integers(0, 3))):
+        made[data.draw(st.integers(0, 120))] = data.draw(st.integers(0, 255))
+    found = skim(bytes(made))
+    if found is not None:
+        assert found == _skim(bytes(made)), bytes(made).hex()

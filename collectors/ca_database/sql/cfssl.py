@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from collectors.ca_database.record import Pending, Record, WentBack, reason_of, rfc3339, serial_of_decimal
 from collectors.ca_database.sql.database import PAGE, Database
 from collectors.ca_database.sql.source import OVERLAP
-from collectors.ca_database.values import to_bytes, to_der, to_instant, to_text
+from collectors.ca_database.values import to_der, to_instant, to_text
 
 _REQUIRED = ("serial_number", "authority_key_identifier", "status", "reason", "expiry", "revoked_at", "pem")
 
@@ -80,9 +80,9 @@ class CfsslTables:
             after = page[-1]["serial_number"], page[-1]["authority_key_identifier"]
 
     def _record(self, row: sa.RowMapping) -> Record:
-        serial = serial_of_decimal(to_bytes(row["serial_number"]))
+        serial = serial_of_decimal(row["serial_number"])
         der, problem = to_der(
-            row["pem"], f"{self._database.where}: certificates, serial number {serial or '?'}"
+            row["pem"], lambda: f"{self._database.where}: certificates, serial number {serial or '?'}"
         )
         revoked = to_text(row["status"]) == "revoked"
         return Record(

@@ -25,6 +25,8 @@ PAGE = 2000
 CONNECT_SECONDS = 10
 #: Beyond the limit that the server is given, until it counts as stopped.
 GRACE_SECONDS = 10.0
+#: Milliseconds: PostgreSQL takes no more.
+_LONGEST_LIMIT = 2**31 - 1
 #: SQLite's steps between two looks at the clock.
 _STEPS = 100_000
 
@@ -154,7 +156,7 @@ class Database:
 
     def _restrict(self) -> None:
         """Read only, with limits, by UTC. The account should not be able to write anyway."""
-        name, milliseconds = self._engine.dialect.name, int(self._timeout * 1000)
+        name, milliseconds = self._engine.dialect.name, min(int(self._timeout * 1000), _LONGEST_LIMIT)
         if name == "postgresql":
             self._run(
                 "SET TRANSACTION READ ONLY",
@@ -212,7 +214,7 @@ class Database:
         """All rows: for what is limited to a page."""
         with self._translated(), self._watched():
             self._deadline = time.monotonic() + self._timeout
-            return list(self._connection.execute(statement, dict(values or {})).mappings())
+            return list(self._connection.execute(statement, dict(values or {})).mappings().all())
 
     def stream(
         self, statement: sa.Executable, values: Mapping[str, object] | None = None
