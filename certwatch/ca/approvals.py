@@ -6,8 +6,9 @@ from datetime import datetime
 
 from certwatch.ca.authority import Authority, instant
 from certwatch.ca.failure import CAError
-from certwatch.ca.issue import Certified, check, enter, issue, said_of
+from certwatch.ca.issue import Certified, check, issue
 from certwatch.ca.people import whose
+from certwatch.ca.records import enter, said_of
 from certwatch.ca.request import Order, decoded
 from certwatch.model.shown import shown
 from certwatch.telemetry.metrics import CA_REQUESTS, CA_WAITING
@@ -50,7 +51,7 @@ def submit(authority: Authority, order: Order) -> Certified | Waiting:
             CA_REQUESTS.labels(order.profile, order.channel, error.kind).inc()
             raise
         with authority.act() as act:
-            request = enter(act, order, needed=profile.approvals)
+            [request] = enter(act, [order], needed=profile.approvals)
         CA_REQUESTS.labels(order.profile, order.channel, "waiting").inc()
         CA_WAITING.inc()
         return Waiting(request=request, needed=profile.approvals)

@@ -180,19 +180,12 @@ class Authority:
             )
         return (fit or issuers)[-1]
 
-    def partition(self, issuer: Issuer, serial: int) -> int:
-        """Which of the issuer's CRLs a new certificate belongs to: with `crl_partitions` by its serial number, else the
-        newest one, and a new one when that has many."""
-        addresses = self.settings.addresses
-        if addresses.partitions > 1:
-            return serial % addresses.partitions
+    def newest_list(self, issuer: Issuer) -> tuple[int, int]:
+        """The number of the issuer's newest CRL, and how many certificates belong to it."""
         rows = self.rows(
             "SELECT shard, certificates FROM shards WHERE issuer = ? ORDER BY shard DESC LIMIT 1", issuer.id
         )
-        if not rows:
-            return 0
-        [(last, certificates)] = rows
-        return int(last) + int(certificates >= addresses.most_in_partition)
+        return (int(rows[0][0]), int(rows[0][1])) if rows else (0, 0)
 
     def signing(self, issuer: Issuer, purpose: str, sign: Callable[[Any], Any]) -> Any:
         """Have the issuer's key used, counted. Raises CAError."""

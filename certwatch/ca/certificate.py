@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from ipaddress import ip_network
 from typing import Any
 
@@ -13,9 +14,9 @@ from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
 
 from certwatch.ca.failure import CAError
 from certwatch.ca.names import check_constraints, general_name
-from certwatch.ca.profiles import Profile
+from certwatch.ca.profiles import EKU, Profile
 from certwatch.ca.request import Order, check_key, load_public, name_from
-from certwatch.ca.signer import PublicKey
+from certwatch.config.ca import Usage
 from certwatch.model.shown import shown
 
 SECOND = timedelta(seconds=1)
@@ -137,16 +138,15 @@ def _subject(order: Order, profile: Profile) -> x509.Name:
     return name_from(tuple(attributes))
 
 
-def _key_usage(profile: Profile, key: PublicKey) -> x509.KeyUsage:
-    encipher = isinstance(key, rsa.RSAPublicKey) and profile.usage in ("server", "mtls", "email")
+def _key_usage(*, is_ca: bool, encipher: bool) -> x509.KeyUsage:
     return x509.KeyUsage(
-        digital_signature=not profile.is_ca,
+        digital_signature=not is_ca,
         content_commitment=False,
         key_encipherment=encipher,
         data_encipherment=False,
         key_agreement=False,
-        key_cert_sign=profile.is_ca,
-        crl_sign=profile.is_ca,
+        key_cert_sign=is_ca,
+        crl_sign=is_ca,
         encipher_only=False,
         decipher_only=False,
     )
@@ -183,22 +183,26 @@ def draft(
     subject = _subject(order, profile)
     serial = new_serial()
     shard = partition(issuer, serial)
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(above.subject)
-        .public_key(key)
-        .serial_number(serial)
-        .not_valid_before(begin)
-        .not_valid_after(end)
+    # All at once: the builder's own methods make a copy of it each.
+    builder = x509.CertificateBuilder(
+        issuer_name=above.subject,
+        subject_name=subject,
+        public_key=key,
+        serial_number=serial,
+        not_valid_before=begin.replace(tzinfo=None),
+        not_valid_after=end.replace(tzinfo=None),
+        extensions=_extensions(order, profile, issuer, addresses, key, subject, shard),
     )
-    for extension, critical in _extensions(order, profile, issuer, addresses, key, subject, shard):
-        builder = builder.add_extension(extension, critical)
     return Draft(builder=builder, serial=serial, shard=shard, not_before=begin, not_after=end)
 
 
+@lru_cache(64)
+def _constraints_of(above: x509.Certificate) -> x509.BasicConstraints:
+    return above.extensions.get_extension_for_class(x509.BasicConstraints).value
+
+
 def _check_path(profile: Profile, above: x509.Certificate) -> None:
-    constraints = above.extensions.get_extension_for_class(x509.BasicConstraints).value
+    constraints = _constraints_of(above)
     if not constraints.ca:
         raise CAError("refused", "the issuer's certificate is no CA's")
     if (
@@ -220,77 +224,113 @@ def _extensions(
     key: Any,
     subject: x509.Name,
     shard: int,
-) -> list[tuple[x509.ExtensionType, bool]]:
-    above = issuer.certificate
-    found: list[tuple[x509.ExtensionType, bool]] = [
-        (
-            x509.BasicConstraints(
-                ca=profile.is_ca, path_length=profile.path_length if profile.is_ca else None
-            ),
-            True,
-        ),
-        (_key_usage(profile, key), True),
-        (x509.SubjectKeyIdentifier.from_public_key(key), False),
-        (authority_key(above), False),
-    ]
-    if profile.eku:
-        found.append((x509.ExtendedKeyUsage(profile.eku), False))
+) -> list[x509.Extension[x509.ExtensionType]]:
+    first, then = _fixed(
+        profile.usage,
+        profile.path_length,
+        profile.policies,
+        profile.must_staple,
+        profile.permitted,
+        profile.excluded,
+        isinstance(key, rsa.RSAPublicKey),
+        issuer.certificate,
+        issuer.id,
+        addresses,
+        shard,
+    )
+    identifier = x509.SubjectKeyIdentifier.from_public_key(key)
+    found = [*first, x509.Extension(identifier.oid, False, identifier)]
     if order.names:
         has_name = bool(subject.get_attributes_for_oid(NameOID.COMMON_NAME))
-        found.append(
-            (x509.SubjectAlternativeName([general_name(each) for each in order.names]), not has_name)
-        )
-    if profile.usage == "ocsp":
+        names = x509.SubjectAlternativeName([general_name(each) for each in order.names])
+        found.append(x509.Extension(names.oid, not has_name, names))
+    return [*found, *then]
+
+
+_Extensions = tuple[x509.Extension[x509.ExtensionType], ...]
+
+
+@lru_cache(256)
+def _fixed(
+    usage: Usage,
+    path_length: int | None,
+    policies: tuple[str, ...],
+    must_staple: bool,
+    permitted: tuple[str, ...],
+    excluded: tuple[str, ...],
+    is_rsa: bool,
+    above: x509.Certificate,
+    issuer: int,
+    addresses: Addresses,
+    shard: int,
+) -> tuple[_Extensions, _Extensions]:
+    """What all certificates of a profile by one issuer have, encoded once: before the key's identifier, and after the names."""
+    is_ca = usage == "intermediate"
+    first: list[tuple[x509.ExtensionType, bool]] = [
+        (x509.BasicConstraints(ca=is_ca, path_length=path_length if is_ca else None), True),
+        (_key_usage(is_ca=is_ca, encipher=is_rsa and usage in ("server", "mtls", "email")), True),
+        (authority_key(above), False),
+    ]
+    if EKU[usage]:
+        first.append((x509.ExtendedKeyUsage(EKU[usage]), False))
+    found: list[tuple[x509.ExtensionType, bool]] = []
+    if usage == "ocsp":
         # Its own revocation is not asked for: it lives for days (RFC 6960, 4.2.2.2.1).
         found.append((x509.OCSPNoCheck(), False))
     elif addresses.url:
         found += _pointers(issuer, addresses, shard)
-    if profile.policies:
+    if policies:
         found.append(
             (
                 x509.CertificatePolicies(
-                    [x509.PolicyInformation(x509.ObjectIdentifier(each), None) for each in profile.policies]
+                    [x509.PolicyInformation(x509.ObjectIdentifier(each), None) for each in policies]
                 ),
                 False,
             )
         )
-    if profile.must_staple:
+    if must_staple:
         found.append((x509.TLSFeature([x509.TLSFeatureType.status_request]), False))
-    if profile.is_ca and (profile.permitted or profile.excluded):
+    if is_ca and (permitted or excluded):
         found.append(
             (
                 x509.NameConstraints(
-                    [_constraint(each) for each in profile.permitted] or None,
-                    [_constraint(each) for each in profile.excluded] or None,
+                    [_constraint(each) for each in permitted] or None,
+                    [_constraint(each) for each in excluded] or None,
                 ),
                 True,
             )
         )
-    return found
+    return _encoded(first), _encoded(found)
 
 
-def _pointers(issuer: Issuer, addresses: Addresses, shard: int) -> list[tuple[x509.ExtensionType, bool]]:
+def _encoded(extensions: list[tuple[x509.ExtensionType, bool]]) -> _Extensions:
+    return tuple(
+        x509.Extension(each.oid, critical, x509.UnrecognizedExtension(each.oid, each.public_bytes()))
+        for each, critical in extensions
+    )
+
+
+def _pointers(issuer: int, addresses: Addresses, shard: int) -> list[tuple[x509.ExtensionType, bool]]:
     def at(url: str) -> x509.UniformResourceIdentifier:
         return x509.UniformResourceIdentifier(url)
 
-    access = [
-        x509.AccessDescription(AuthorityInformationAccessOID.CA_ISSUERS, at(addresses.issuer(issuer.id)))
-    ]
+    access = [x509.AccessDescription(AuthorityInformationAccessOID.CA_ISSUERS, at(addresses.issuer(issuer)))]
     if addresses.has_responder:
         access.insert(
-            0, x509.AccessDescription(AuthorityInformationAccessOID.OCSP, at(addresses.ocsp(issuer.id)))
+            0, x509.AccessDescription(AuthorityInformationAccessOID.OCSP, at(addresses.ocsp(issuer)))
         )
     return [
         (x509.AuthorityInformationAccess(access), False),
         (
             x509.CRLDistributionPoints(
-                [x509.DistributionPoint([at(addresses.crl(issuer.id, shard))], None, None, None)]
+                [x509.DistributionPoint([at(addresses.crl(issuer, shard))], None, None, None)]
             ),
             False,
         ),
     ]
 
 
+@lru_cache(64)
 def authority_key(above: x509.Certificate) -> x509.AuthorityKeyIdentifier:
     identifier = above.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier)

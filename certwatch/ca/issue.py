@@ -1,21 +1,24 @@
 """Issuing: intent on disk, signature, entry on disk, and only then an answer. Many at once share the two commits."""
 
-import hashlib
+import threading
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from certwatch.ca.assembled import assembled, signature_over
 from certwatch.ca.authority import Authority, chain_pem
 from certwatch.ca.certificate import Draft, Issuer, draft
 from certwatch.ca.failure import CAError
-from certwatch.ca.ledger import _Act, micros, row_digest
+from certwatch.ca.lint import form_of
 from certwatch.ca.names import check_allowed
 from certwatch.ca.profiles import INTERNAL, Profile, profile_named
-from certwatch.ca.request import Order
+from certwatch.ca.records import Failed, Prepared, Signed, write_certificates, write_intents
+from certwatch.ca.request import Order, load_public
 from certwatch.ca.signer import hash_for, rehearsal_key
 from certwatch.telemetry.metrics import CA_REQUESTS
 
@@ -27,10 +30,13 @@ THREADS = 2
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Certified:
     certificate: x509.Certificate
-    #: As a server presents it.
-    chain: bytes
     issuer: Issuer
     request: int | None = None
+
+    @property
+    def chain(self) -> bytes:
+        """As a server presents it."""
+        return chain_pem(self.certificate, self.issuer)
 
     @property
     def serial(self) -> str:
@@ -38,19 +44,35 @@ class Certified:
         return serial_bytes(self.certificate.serial_number).hex()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Prepared:
-    order: Order
-    request: int | None
-    profile: Profile
-    issuer: Issuer
-    draft: Draft
-    tbs: bytes
-    lint: str
+@dataclass(slots=True)
+class _Round:
+    """What is looked up once for all orders that come together."""
 
-    @property
-    def serial(self) -> bytes:
-        return serial_bytes(self.draft.serial)
+    authority: Authority
+    now: datetime
+    issuers: dict[tuple[str | None, str], Issuer] = field(default_factory=dict)
+    #: Of an issuer: its newest CRL, and how many certificates that has.
+    lists: dict[int, tuple[int, int]] = field(default_factory=dict)
+
+    def issuer(self, order: Order, profile: Profile) -> Issuer:
+        wanted = (order.issuer, profile.name)
+        if wanted not in self.issuers:
+            self.issuers[wanted] = _issuer_for(self.authority, order, profile)
+        return self.issuers[wanted]
+
+    def partition(self, issuer: Issuer, serial: int) -> int:
+        """Which CRL a new certificate belongs to: with `crl_partitions` by its serial number, else the newest one, and a new
+        one when that has many."""
+        addresses = self.authority.settings.addresses
+        if addresses.partitions > 1:
+            return serial % addresses.partitions
+        if issuer.id not in self.lists:
+            self.lists[issuer.id] = self.authority.newest_list(issuer)
+        last, certificates = self.lists[issuer.id]
+        if certificates >= addresses.most_in_partition:
+            last, certificates = last + 1, 0
+        self.lists[issuer.id] = (last, certificates + 1)
+        return last
 
 
 def serial_bytes(serial: int) -> bytes:
@@ -63,48 +85,62 @@ def issue(authority: Authority, orders: Sequence[tuple[Order, int | None]]) -> l
     with authority.turn:
         # Whose entry could not be written: nobody else has intents now.
         authority.settle_interrupted()
-        prepared: list[_Prepared | CAError] = []
-        issuers: dict[tuple[str | None, str], Issuer] = {}
+        of_all = _Round(authority, authority.clock())
+        prepared: list[tuple[Prepared, x509.Certificate] | CAError] = []
         for order, request in orders:
             try:
-                prepared.append(_prepare(authority, order, request, issuers))
+                prepared.append(_prepare(of_all, order, request))
             except CAError as error:
                 prepared.append(error)
         authority.step("drafted")
         with authority.act() as act:
-            requests = _write_intents(act, orders, prepared)
+            requests = write_intents(
+                act, orders, [each if isinstance(each, CAError) else each[0] for each in prepared]
+            )
         authority.step("intended")
-        signed = _sign_all(authority, prepared)
+        results = _sign_all(authority, prepared)
         authority.step("signed")
+        signed, failed = list[Signed](), list[Failed]()
+        for each, result, request in zip(prepared, results, requests, strict=True):
+            if isinstance(each, CAError) or request is None:
+                continue
+            if isinstance(result, CAError):
+                failed.append(Failed(prepared=each[0], request=request, error=result))
+            else:
+                signed.append(Signed(prepared=each[0], request=request, der=result[1]))
         with authority.act() as act:
-            _write_certificates(act, prepared, signed, requests)
+            write_certificates(act, signed, failed)
         authority.step("recorded")
     answers: list[Certified | CAError] = []
-    for each, result, request in zip(prepared, signed, requests, strict=True):
+    for each, result, request in zip(prepared, results, requests, strict=True):
         if isinstance(result, CAError) or isinstance(each, CAError):
             answers.append(result if isinstance(result, CAError) else each)  # type: ignore[arg-type]
         else:
-            chain = chain_pem(result, each.issuer)
-            answers.append(Certified(certificate=result, chain=chain, issuer=each.issuer, request=request))
-    for (order, _), answer in zip(orders, answers, strict=True):
-        outcome = answer.kind if isinstance(answer, CAError) else "ok"
-        known = order.profile in authority.settings.profiles or order.channel == "ca"
-        CA_REQUESTS.labels(order.profile if known else "", order.channel, outcome).inc()
+            answers.append(Certified(certificate=result[0], issuer=each[0].issuer, request=request))
+    _count(authority, orders, answers)
     return answers
+
+
+def _count(
+    authority: Authority, orders: Sequence[tuple[Order, int | None]], answers: Sequence[Certified | CAError]
+) -> None:
+    outcomes = Counter(
+        (
+            order.profile if order.profile in authority.settings.profiles or order.channel == "ca" else "",
+            order.channel,
+            answer.kind if isinstance(answer, CAError) else "ok",
+        )
+        for (order, _), answer in zip(orders, answers, strict=True)
+    )
+    for labels, count in outcomes.items():
+        CA_REQUESTS.labels(*labels).inc(count)
 
 
 def check(authority: Authority, order: Order) -> Profile:
     """What can be said against an order before anybody looks at it. Raises CAError."""
+    of_all = _Round(authority, authority.clock())
     profile = _profile(authority, order)
-    check_allowed(order.names, profile, order.requester, local=order.is_local)
-    draft(
-        order,
-        profile,
-        _issuer_for(authority, order, profile),
-        authority.settings.addresses,
-        authority.clock(),
-        partition=authority.partition,
-    )
+    _draft(of_all, order, profile)
     return profile
 
 
@@ -114,26 +150,36 @@ def _profile(authority: Authority, order: Order) -> Profile:
     return profile_named(authority.settings.profiles, order.profile)
 
 
-def _prepare(
-    authority: Authority, order: Order, request: int | None, issuers: dict[tuple[str | None, str], Issuer]
-) -> _Prepared:
-    profile = _profile(authority, order)
+def _draft(of_all: _Round, order: Order, profile: Profile) -> tuple[Issuer, Draft]:
     check_allowed(order.names, profile, order.requester, local=order.is_local)
-    wanted = (order.issuer, profile.name)
-    if wanted not in issuers:
-        issuers[wanted] = _issuer_for(authority, order, profile)
-    issuer = issuers[wanted]
+    issuer = of_all.issuer(order, profile)
     made = draft(
         order,
         profile,
         issuer,
-        authority.settings.addresses,
-        authority.clock(),
-        partition=authority.partition,
+        of_all.authority.settings.addresses,
+        of_all.now,
+        partition=of_all.partition,
     )
+    return issuer, made
+
+
+def _prepare(of_all: _Round, order: Order, request: int | None) -> tuple[Prepared, x509.Certificate]:
+    """With the rehearsal: the same but for its signature. Raises CAError."""
+    authority, profile = of_all.authority, _profile(of_all.authority, order)
+    issuer, made = _draft(of_all, order, profile)
     rehearsed = rehearse(made, issuer.certificate.public_key())
-    lint = authority.lint.check(rehearsed.public_bytes(Encoding.DER)) if profile.usage != "ocsp" else "none"
-    return _Prepared(
+    serial = serial_bytes(made.serial)
+    lint = "none"
+    if profile.usage != "ocsp":
+        lint = authority.lint.check_form(
+            lambda: form_of(
+                order, profile, issuer, authority.settings.addresses, made, load_public(order.public_key)
+            ),
+            serial.hex(),
+            lambda: rehearsed.public_bytes(Encoding.DER),
+        )
+    prepared = Prepared(
         order=order,
         request=request,
         profile=profile,
@@ -141,7 +187,9 @@ def _prepare(
         draft=made,
         tbs=rehearsed.tbs_certificate_bytes,
         lint=lint,
+        serial=serial,
     )
+    return prepared, rehearsed
 
 
 def _issuer_for(authority: Authority, order: Order, profile: Profile) -> Issuer:
@@ -159,163 +207,39 @@ def rehearse(made: Draft, public: object) -> x509.Certificate:
     return made.builder.sign(rehearsal_key(public), hash_for(public))  # type: ignore[arg-type]
 
 
-def _write_intents(
-    act: _Act, orders: Sequence[tuple[Order, int | None]], prepared: Sequence[_Prepared | CAError]
-) -> list[int | None]:
-    """Returns the requests' ids."""
-    requests: list[int | None] = []
-    for (order, request), each in zip(orders, prepared, strict=True):
-        if isinstance(each, CAError):
-            if request is not None:
-                act.connection.execute("UPDATE requests SET state = 'refused' WHERE id = ?", (request,))
-            act.append(
-                "refusal", [{**said_of(order), "request": request, "reason": each.kind, "why": each.message}]
-            )
-        elif request is None:
-            request = enter(act, order, needed=0)
-        requests.append(request)
-    good = [
-        (each, request)
-        for each, request in zip(prepared, requests, strict=True)
-        if not isinstance(each, CAError)
-    ]
-    rows = [
-        (
-            each.serial,
-            each.issuer.id,
-            request,
-            each.profile.name,
-            each.order.requester,
-            " ".join(each.order.names),
-            each.draft.shard,
-            micros(each.draft.not_before),
-            micros(each.draft.not_after),
-            bytes.fromhex(each.order.replaces) if each.order.replaces else None,
-        )
-        for each, request in good
-    ]
-    act.connection.executemany(
-        "INSERT INTO certificates (serial, issuer, request, profile, requester, names, shard, not_before, not_after,"
-        " state, replaces) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'intended', ?)",
-        rows,
-    )
-    act.connection.executemany(
-        "INSERT INTO shards VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET certificates = certificates + excluded.certificates",
-        [
-            (*key, count)
-            for key, count in Counter((each.issuer.id, each.draft.shard) for each, _ in good).items()
-        ],
-    )
-    act.append(
-        "intent",
-        [
-            {
-                "serial": each.serial.hex(),
-                "request": request,
-                "issuer": each.issuer.name,
-                "profile": each.profile.name,
-                "names": each.order.names,
-                "not_after": micros(each.draft.not_after),
-                "tbs_sha256": hashlib.sha256(each.tbs).hexdigest(),
-                "lint": each.lint,
-                "row": row_digest(row[1], row[6], *row[2:6], *row[7:]),
-            }
-            for (each, request), row in zip(good, rows, strict=True)
-        ],
-    )
-    return requests
-
-
-def enter(act: _Act, order: Order, *, needed: int) -> int:
-    """Write down a request for which `needed` people must approve: its number. 0: it may be issued."""
-    row = (
-        needed,
-        act.instant,
-        order.channel,
-        order.requester,
-        order.submitter,
-        order.profile,
-        order.encoded(),
-    )
-    cursor = act.connection.execute(
-        "INSERT INTO requests (needed, at, channel, requester, submitter, profile, wanted, state)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (*row, "waiting" if needed else "approved"),
-    )
-    request = int(cursor.lastrowid or 0)
-    act.append(
-        "request", [{**said_of(order), "request": request, "approvals": needed, "row": row_digest(*row)}]
-    )
-    return request
-
-
-def said_of(order: Order) -> dict[str, object]:
-    """Of an order, what the ledger has."""
-    return {
-        "channel": order.channel,
-        "requester": order.requester,
-        "submitter": order.submitter,
-        "profile": order.profile,
-        "names": order.names[:100],
-        "subject": [f"{short}={value}" for short, value in order.subject],
-        "key_sha256": hashlib.sha256(order.public_key).hexdigest(),
-    }
+_Result = tuple[x509.Certificate, bytes] | CAError
 
 
 def _sign_all(
-    authority: Authority, prepared: Sequence[_Prepared | CAError]
-) -> list["x509.Certificate | CAError"]:
-    def sign(each: _Prepared | CAError) -> x509.Certificate | CAError:
+    authority: Authority, prepared: Sequence[tuple[Prepared, x509.Certificate] | CAError]
+) -> list[_Result]:
+    """What was signed, with its DER."""
+
+    def sign(each: tuple[Prepared, x509.Certificate] | CAError) -> _Result:
         if isinstance(each, CAError):
             return each
+        what, rehearsed = each
         try:
-            return _sign(authority, each)
+            signature: bytes = authority.signing(
+                what.issuer, "certificate", lambda key: signature_over(what.tbs, key)
+            )
+            return assembled(rehearsed, what.tbs, signature)
         except CAError as error:
             return error
 
     if len(prepared) < PARALLEL:
         return [sign(each) for each in prepared]
-    with ThreadPoolExecutor(THREADS) as pool:
-        size = -(-len(prepared) // THREADS)
-        parts = [prepared[start : start + size] for start in range(0, len(prepared), size)]
-        return [each for part in pool.map(lambda part: [sign(one) for one in part], parts) for each in part]
+    size = -(-len(prepared) // THREADS)
+    parts = [prepared[start : start + size] for start in range(0, len(prepared), size)]
+    done = _pool().map(lambda part: [sign(one) for one in part], parts)
+    return [each for part in done for each in part]
 
 
-def _sign(authority: Authority, each: _Prepared) -> x509.Certificate:
-    algorithm = hash_for(each.issuer.certificate.public_key())
-    made: x509.Certificate = authority.signing(
-        each.issuer, "certificate", lambda key: each.draft.builder.sign(key, algorithm)
-    )
-    if made.tbs_certificate_bytes != each.tbs:
-        raise CAError("other", "what was signed is not what was written down before. Nothing was released")
-    return made
+_pools = threading.local()
 
 
-def _write_certificates(
-    act: _Act,
-    prepared: Sequence[_Prepared | CAError],
-    signed: Sequence["x509.Certificate | CAError"],
-    requests: Sequence[int | None],
-) -> None:
-    issued, entries, failed = [], [], []
-    for each, result, request in zip(prepared, signed, requests, strict=True):
-        if isinstance(each, CAError):
-            continue
-        if isinstance(result, CAError):
-            failed.append({"serial": each.serial.hex(), "request": request, "reason": result.kind})
-            continue
-        der = result.public_bytes(Encoding.DER)
-        issued.append((der, each.serial))
-        entries.append(
-            {"serial": each.serial.hex(), "request": request, "sha256": hashlib.sha256(der).hexdigest()}
-        )
-    act.connection.executemany("UPDATE certificates SET state = 'issued', der = ? WHERE serial = ?", issued)
-    act.connection.executemany(
-        "UPDATE requests SET state = 'issued' WHERE id = ?", [(each["request"],) for each in entries]
-    )
-    act.connection.executemany(
-        "UPDATE certificates SET state = 'failed' WHERE serial = ?",
-        [(bytes.fromhex(str(each["serial"])),) for each in failed],
-    )
-    act.append("certificate", entries)
-    act.append("failure", failed)
+def _pool() -> ThreadPoolExecutor:
+    """Of the acting thread: kept, since threads that are made anew find the sessions of others taken."""
+    if not hasattr(_pools, "pool"):
+        _pools.pool = ThreadPoolExecutor(THREADS, thread_name_prefix="certwatch-ca-sign")
+    return _pools.pool  # type: ignore[no-any-return]

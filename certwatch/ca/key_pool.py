@@ -1,8 +1,8 @@
 """Signing by whichever token has the key and works: sessions that are kept open, opened anew, and failed over."""
 
-import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -43,6 +43,7 @@ class PooledSigner:
     def __init__(self, name: str, sources: Sequence[Source]) -> None:
         self.name = name
         self._slots = [_Slot(each) for each in sources]
+        self._seconds = CA_TOKEN_SECONDS.labels(name)
 
     def sign(self, mechanism: Mechanism, data: bytes) -> bytes:
         last: Exception | None = None
@@ -57,7 +58,7 @@ class PooledSigner:
                 last = error
                 slot.failed(error.kind, str(error))
             else:
-                CA_TOKEN_SECONDS.labels(self.name).observe(time.perf_counter() - started)
+                self._seconds.observe(time.perf_counter() - started)
                 return signature
         if isinstance(last, CAError):
             raise last
@@ -71,7 +72,8 @@ class PooledSigner:
 class _Slot:
     def __init__(self, source: Source) -> None:
         self._source = source
-        self._kept: queue.LifoQueue[Session] = queue.LifoQueue(MOST_KEPT)
+        #: Taken from and added to by single operations, which need no lock.
+        self._kept: deque[Session] = deque()
         self._pin_refused: CAError | None = None
         self._resets = 0
         self._resetting = threading.Lock()
@@ -95,8 +97,8 @@ class _Slot:
 
     def _once(self, mechanism: Mechanism, data: bytes) -> bytes:
         try:
-            session = self._kept.get_nowait()
-        except queue.Empty:
+            session = self._kept.pop()
+        except IndexError:
             try:
                 session = self._source.open()
             except CAError as error:
@@ -109,17 +111,17 @@ class _Slot:
         except BaseException:
             session.close()
             raise
-        try:
-            self._kept.put_nowait(session)
-        except queue.Full:
+        if len(self._kept) < MOST_KEPT:
+            self._kept.append(session)
+        else:
             session.close()
         return signature
 
     def clear(self) -> None:
         while True:
             try:
-                self._kept.get_nowait().close()
-            except queue.Empty:
+                self._kept.pop().close()
+            except IndexError:
                 return
 
     def failed(self, reason: str, detail: str) -> None:

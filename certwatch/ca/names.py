@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from urllib.parse import unquote, urlsplit
 
@@ -196,9 +197,8 @@ def _begins(uri: str, pattern: str) -> bool:
 
 def check_constraints(names: Sequence[str], issuer: x509.Certificate) -> None:
     """What the issuer's own name constraints (RFC 5280, 4.2.1.10) forbid is refused here, not by clients later."""
-    try:
-        constraints = issuer.extensions.get_extension_for_class(x509.NameConstraints).value
-    except x509.ExtensionNotFound:
+    constraints = _constraints_of(issuer)
+    if constraints is None:
         return
     for name in names:
         permitted = [each for each in constraints.permitted_subtrees or () if _same_kind(each, name)]
@@ -207,6 +207,14 @@ def check_constraints(names: Sequence[str], issuer: x509.Certificate) -> None:
         excluded = [each for each in constraints.excluded_subtrees or () if _same_kind(each, name)]
         if any(_within(name, each) or _covers(name, each) for each in excluded):
             raise refused(name, "is excluded by the issuer's name constraints")
+
+
+@lru_cache(64)
+def _constraints_of(issuer: x509.Certificate) -> x509.NameConstraints | None:
+    try:
+        return issuer.extensions.get_extension_for_class(x509.NameConstraints).value
+    except x509.ExtensionNotFound:
+        return None
 
 
 _KINDS = {

@@ -11,7 +11,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from certwatch.ca.failure import CAError
 from certwatch.config.ca import NameKeys, ProfileKeys, Usage
 
-_EKU: Mapping[Usage, tuple[x509.ObjectIdentifier, ...]] = {
+EKU: Mapping[Usage, tuple[x509.ObjectIdentifier, ...]] = {
     "server": (ExtendedKeyUsageOID.SERVER_AUTH,),
     "client": (ExtendedKeyUsageOID.CLIENT_AUTH,),
     "mtls": (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH),
@@ -63,7 +63,7 @@ class Profile:
 
     @property
     def eku(self) -> tuple[x509.ObjectIdentifier, ...]:
-        return _EKU[self.usage]
+        return EKU[self.usage]
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -125,7 +125,7 @@ def profiles_of(configured: Mapping[str, ProfileKeys]) -> dict[str, Profile]:
     found = dict(BUILT_IN)
     for name, keys in configured.items():
         if name not in BUILT_IN and keys.usage is None:
-            raise CAError("usage", f"ca: profiles: {name}: says no usage: one of {', '.join(_EKU)}")
+            raise CAError("usage", f"ca: profiles: {name}: says no usage: one of {', '.join(EKU)}")
         base = BUILT_IN.get(name) if keys.usage is None else BUILT_IN[keys.usage]
         assert base is not None  # noqa: S101 - said above
         given: dict[str, Any] = {

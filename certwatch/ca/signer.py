@@ -4,6 +4,8 @@
 signatures, so each one is verified here before anybody sees it.
 """
 
+import hashlib
+from functools import lru_cache
 from typing import Any, Literal, Protocol, cast
 
 from cryptography.exceptions import InvalidSignature
@@ -34,12 +36,16 @@ class Signer(Protocol):
     def sign(self, mechanism: Mechanism, data: bytes) -> bytes: ...
 
 
-def _digest(data: bytes, algorithm: Any) -> tuple[bytes, hashes.HashAlgorithm]:
+def _digest(data: bytes, algorithm: Any) -> tuple[bytes, ec.ECDSA]:
+    """What is signed, and by what it is verified."""
     if isinstance(algorithm, utils.Prehashed):
-        return data, algorithm._algorithm
-    context = hashes.Hash(algorithm)
-    context.update(data)
-    return context.finalize(), algorithm
+        return data, ec.ECDSA(algorithm)
+    return hashlib.new(algorithm.name, data).digest(), _prehashed(algorithm.name)
+
+
+@lru_cache(8)
+def _prehashed(name: str) -> ec.ECDSA:
+    return ec.ECDSA(utils.Prehashed(HASHES[name]()))
 
 
 class _Foreign:
@@ -83,7 +89,7 @@ class ECKey(_Foreign):
         signature = self.signer.sign("ecdsa", digest)
         public = cast("ec.EllipticCurvePublicKey", self._public)
         try:
-            public.verify(signature, digest, ec.ECDSA(utils.Prehashed(algorithm)))
+            public.verify(signature, digest, algorithm)
         except InvalidSignature as error:
             raise self._lied(error) from error
         return signature

@@ -98,22 +98,13 @@ class Module:
         with translated(path):
             self._library = _Library(path)
 
-    @contextmanager
-    def using(self) -> Iterator[Any]:
+    def using(self) -> "_Using":
+        """`with` it: inside, the library."""
         if os.getpid() != self._pid:
             raise CAError(
                 "token", f"{self.path}: a forked process must not use its parent's token. Start a new one"
             )
-        with self._changed:
-            while self._resetting:
-                self._changed.wait()
-            self._inside += 1
-        try:
-            yield self._library
-        finally:
-            with self._changed:
-                self._inside -= 1
-                self._changed.notify_all()
+        return _Using(self)
 
     def reset(self, generation: int) -> None:
         """C_Finalize and C_Initialize: the only thing that some libraries recover by. Once for all who ask with the same
@@ -133,6 +124,30 @@ class Module:
                 self.generation += 1
                 self._resetting = False
                 self._changed.notify_all()
+
+
+class _Using:
+    """Not a generator: it is entered for each signature."""
+
+    __slots__ = ("_module",)
+
+    def __init__(self, module: Module) -> None:
+        self._module = module
+
+    def __enter__(self) -> Any:
+        module = self._module
+        with module._changed:
+            while module._resetting:
+                module._changed.wait()
+            module._inside += 1
+        return module._library
+
+    def __exit__(self, *exc: object) -> None:
+        module = self._module
+        with module._changed:
+            module._inside -= 1
+            if not module._inside:
+                module._changed.notify_all()
 
 
 _modules: dict[str, Module] = {}

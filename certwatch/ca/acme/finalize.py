@@ -7,8 +7,9 @@ from certwatch.ca.acme.orders import AcmeOrder
 from certwatch.ca.acme.problem import Problem, of_ca
 from certwatch.ca.authority import Authority
 from certwatch.ca.failure import CAError
-from certwatch.ca.issue import check, enter, issue
+from certwatch.ca.issue import check, issue
 from certwatch.ca.profiles import profile_named
+from certwatch.ca.records import enter
 from certwatch.ca.request import Order, check_key, decoded, load_csr, load_public, order_of, public_bytes
 from certwatch.telemetry.metrics import CA_REQUESTS, CA_WAITING
 
@@ -22,7 +23,7 @@ def finalize(authority: Authority, order: AcmeOrder, account: Account, csr: byte
             check(authority, wanted)
             needed = authority.settings.profiles[order.profile].approvals
             with authority.act() as act:
-                request = enter(act, wanted, needed=needed)
+                [request] = enter(act, [wanted], needed=needed)
                 taken = act.connection.execute(
                     "UPDATE acme_orders SET request = ? WHERE id = ? AND request IS NULL", (request, order.id)
                 ).rowcount
