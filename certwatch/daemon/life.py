@@ -280,7 +280,8 @@ class Daemon:
         """If a policy allows anything. Raises RemediationError, PluginError as a ConfigError."""
         if config.remediation is None or not config.remediation.policies:
             return
-        assert self._engine is not None and self._view is not None  # noqa: S101
+        assert self._engine is not None and self._store is not None  # noqa: S101
+        store = self._store
         from certwatch.remediation.again import Again
         from certwatch.remediation.opening import open_remediation
 
@@ -298,6 +299,7 @@ class Daemon:
                 self._env,
                 self._clock,
                 reading=self._reading,
+                mark=store.mark,
                 ask_ca=self._ask_ca(loop) if self._ca is not None else None,
                 look_again=again,
             )

@@ -180,6 +180,8 @@ async def _issue(world: World, plan: Plan, policy: Policy, former: Certificate) 
             f"issuer: {error.message}", again=error.again, retry_after=error.retry_after
         ) from error
     material = material_of(key, chain, plan.names)
+    reason = f"issued for plan {plan.id} of the policy {plan.policy}"
+    await asyncio.to_thread(world.expect, material.certificate, reason)
     not_after = material.certificate.not_after
     if not_after is None or (former.not_after is not None and not_after <= max(former.not_after, world.clock())
                              and not (DEAD & set(plan.cause)) and not plan.drill and plan.incident is None):  # fmt: skip

@@ -10,8 +10,10 @@ from typing import Any
 from certwatch.ca.failure import CAError
 from certwatch.config import defaults
 from certwatch.config.settings import Config
-from certwatch.inventory.store import Reader
+from certwatch.inventory.store import InventoryError, Reader
+from certwatch.model.certificate import Certificate
 from certwatch.model.clock import Clock
+from certwatch.model.mark import Mark, MarkID
 from certwatch.plugins.deployer import DeployerContext
 from certwatch.plugins.issuer import AskCA, IssuerContext
 from certwatch.plugins.registry import PluginError
@@ -52,6 +54,7 @@ def world_of(
     book: Book,
     policies: Iterable[Policy],
     reading: Callable[[], AbstractContextManager[Reader]],
+    mark: Callable[[Mark], object],
     ask_ca: AskCA | None,
     look_again: Callable[[Iterable[str]], None],
 ) -> World:
@@ -63,7 +66,30 @@ def world_of(
         look=looks_at(clock),
         look_again=look_again,
         note=lambda event, fields: note(ask_ca, event, fields),
+        expect=lambda certificate, why: expect(config, mark, clock, certificate, why),
     )
+
+
+def expect(
+    config: Config, mark: Callable[[Mark], object], clock: Clock, certificate: Certificate, why: str
+) -> None:
+    """Marked as `certwatch ct authorize` would, where CT logs are read at all. An inventory that cannot be written stops no roll-out:
+    it is logged."""
+    if not any(each.kind == "ct" for each in config.collectors):
+        return
+    try:
+        mark(
+            Mark(
+                id=MarkID(0),
+                kind="authorised",
+                certificate=certificate,
+                author="certwatch",
+                reason=why,
+                created_at=clock(),
+            )
+        )
+    except InventoryError as error:
+        log.error("remediation_not_expected", certificate=certificate.shown, error=str(error))
 
 
 def note(ask_ca: AskCA | None, event: str, fields: Mapping[str, Any]) -> None:
@@ -103,6 +129,7 @@ def open_remediation(
     clock: Clock,
     *,
     reading: Callable[[], AbstractContextManager[Reader]],
+    mark: Callable[[Mark], object],
     ask_ca: AskCA | None,
     look_again: Callable[[Iterable[str]], None],
 ) -> RunningRemediation:
@@ -124,6 +151,7 @@ def open_remediation(
         book=book,
         policies=policies,
         reading=reading,
+        mark=mark,
         ask_ca=ask_ca,
         look_again=look_again,
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from certwatch.inventory.store import Reader
+from certwatch.model.certificate import Certificate
 from certwatch.model.clock import Clock
 from certwatch.model.observation import Observation
 from certwatch.plugins.deployer import Material
@@ -32,6 +33,8 @@ class World:
     look_again: Callable[[Iterable[str]], None] = lambda collectors: None
     #: Somebody keeps what happened, with who and why (the CA's ledger, events).
     note: Callable[[str, Mapping[str, Any]], None] = lambda event, fields: None
+    #: What an issuer has given, and why: it is expected where CT logs show it, also if it is never put in place. Blocking.
+    expect: Callable[[Certificate, str], None] = lambda certificate, why: None
     #: Awaited with the name of each step that a crash could come after; tests crash there.
     step: Callable[[str], Awaitable[None]] = _pass
     #: By plan. In memory alone: after a crash another certificate is issued.

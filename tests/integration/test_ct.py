@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
 from certwatch.plugins.testing import make_ca, make_certificate
 from certwatch.x509 import der
@@ -39,8 +40,6 @@ rules: {{ct-unexpected: {{grace: 0s}}}}
 
 @pytest.mark.parametrize("static", [False, True], ids=["rfc6962", "static"])
 def test_a_certificate_nobody_knows_is_found_proven_and_authorised(folder: Path, static: bool) -> None:
-    from cryptography import x509
-
     ca = make_ca("Somebody's CA", key_number=141)
     stranger = make_certificate(issuer=ca, names=["dns:www.example.com"], key_number=8)
     known = make_certificate(issuer=ca, names=["dns:known.example.com"], key_number=9)
@@ -101,3 +100,40 @@ def log_filler(number: int) -> bytes:
     from tests.collectors.ct_stage import ordinary
 
     return ordinary(number)
+
+
+@pytest.mark.timeout(120)
+def test_what_the_embedded_ca_has_in_its_books_is_expected_and_what_its_key_signed_past_them_is_not(
+    folder: Path,
+) -> None:
+    """Its books are read as docs/ca.md has it."""
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    from certwatch.ca.key_file import generate
+    from certwatch.plugins.testing import EPOCH, FakeClock
+    from tests.integration.test_ca_unrecorded import query
+    from tests.support.cas import authority, issued
+
+    with authority(folder, FakeClock(EPOCH)) as ca:
+        honest = issued(ca, "dns:honest.example.com", key=generate("ec-p256"))
+        above = ca.issuer().certificate.public_bytes(Encoding.DER)
+        (folder / "root.pem").write_bytes(ca.issuer().certificate.public_bytes(Encoding.PEM))
+    (listed, *_) = x509.load_pem_x509_certificates(honest.chain)
+    log = TestLog()
+    log.speaks = {"rfc6962"}
+    log.add(listed.public_bytes(Encoding.DER), chain=[above])
+    log.add(listed.public_bytes(Encoding.DER), precertificate=True, chain=[above])
+    rogue = make_certificate(issuer=make_ca(key_number=141), names=["dns:rogue.example.com"])
+    log.add(rogue.der, chain=[above])
+    log.publish()
+    with serving(log):
+        config = write_config(folder, log, static=False)
+        books = (
+            f"  - {{name: own-ca, kind: ca-database, every: 1h, preset: sql, url: 'sqlite:///{folder}/ca/ca.db',"
+            f" authorities: ['{folder}/root.pem'], query: {json.dumps(query())}}}\n"
+        )
+        config.write_text(config.read_text().replace("rules:", f"{books}rules:"))
+        ran = run("collect", "-c", config)
+        assert ran.status in (0, 1), ran.err
+    found = json.loads(run("findings", "--rule", "ct-unexpected", "--json", "-c", config).out)["findings"]
+    assert [each["location"].rpartition("/")[2] for each in found] == ["2"]

@@ -97,6 +97,8 @@ class Stage:
     #: Each step that was reached, in order.
     steps: list[str] = field(default_factory=list)
     crash_at: str | None = None
+    #: What is to be expected in CT logs, and why.
+    expected: list[tuple[Certificate, str]] = field(default_factory=list)
     #: Done once when that step is reached.
     meanwhile: dict[str, Callable[[], Any]] = field(default_factory=dict)
 
@@ -146,6 +148,7 @@ class Stage:
             look=self.look,
             look_again=self.looked_again.extend,
             note=lambda event, fields: self.notes.append(event),
+            expect=lambda certificate, why: self.expected.append((certificate, why)),
             step=self.step,
         )
 

@@ -57,6 +57,7 @@ async def _carry_out(stage: Stage, id: int) -> "Plan":
         book=stage.book,
         policies=stage.policies,
         reading=stage.reading,
+        mark=stage.mark,
         ask_ca=stage.ask_ca,
         look_again=look_again,
     )

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from certwatch.config.settings import Config
     from certwatch.inventory.store import Reader
     from certwatch.model.certificate import Certificate
+    from certwatch.model.mark import Mark
     from certwatch.remediation.book import Book
     from certwatch.remediation.policy import Policy
 
@@ -25,6 +26,11 @@ class Stage:
     policies: "tuple[Policy, ...]"
     book: "Book"
     ask_ca: Any
+
+    def mark(self, new: "Mark") -> "Mark":
+        from certwatch.inventory.open import open_inventory
+
+        return open_inventory(self.config.inventory, create=False).mark(new)
 
     @contextmanager
     def reading(self) -> "Iterator[Reader]":
