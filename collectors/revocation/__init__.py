@@ -37,6 +37,8 @@ from collectors.revocation.wanted import Authorities, Wanted, authorities, wante
 HIGHEST = 4
 #: Certificates read from the inventory, and asked about, at a time.
 PAGE = 500
+#: CRLs fetched at once: each may be `max_crl_bytes` long, and is held until it is read.
+LISTS_AT_ONCE = 4
 
 
 def _network(value: object) -> IPv4Network | IPv6Network:
@@ -141,6 +143,7 @@ class _Run:
         self._source = source
         self._profiles = profiles
         self._slots = asyncio.Semaphore(config.concurrency)
+        self._list_slots = asyncio.Semaphore(min(config.concurrency, LISTS_AT_ONCE))
         self._done = 0
         #: By URL, as far as they were wanted; None: could not be had.
         self._lists: dict[str, Listed | None] = {}
@@ -175,7 +178,7 @@ class _Run:
         for _ in range(HIGHEST):
             urls: dict[str, Wanted] = {}
             for each in missing:
-                for url in each.certificate.issuer_urls:
+                for url in each.issuer_urls:
                     if url not in self._published:
                         urls.setdefault(url, each)
             tasks = [asyncio.create_task(self._publish(url, each)) for url, each in urls.items()]
@@ -184,17 +187,17 @@ class _Run:
             above = [
                 replace(each, certificate=found, issuer=self._known.issuer_of(found))
                 for each in missing
-                for found in (await asyncio.to_thread(self._take_issuer, each.certificate),)
+                for found in (await asyncio.to_thread(self._take_issuer, each),)
                 if found is not None and not found.is_self_issued
             ]
             missing = [each for each in above if each.issuer is None]
             if not missing:
                 return
 
-    def _take_issuer(self, certificate: Certificate) -> Certificate | None:
+    def _take_issuer(self, below: Wanted) -> Certificate | None:
         """From what is published; then it is known. Blocking: verifies."""
-        candidates = [each for url in certificate.issuer_urls for each in self._published.get(url, ())]
-        found = issuer_among(certificate, candidates)
+        candidates = [each for url in below.issuer_urls for each in self._published.get(url, ())]
+        found = issuer_among(below.certificate, candidates)
         if found is not None:
             self._known.add(found)
         return found
@@ -224,9 +227,7 @@ class _Run:
         return replace(seen, observed_at=self._context.clock(), chain=tuple(each.der for each in found))
 
     async def _ask_all(self, page: list[Wanted]) -> AsyncIterator[Observation]:
-        tasks = [
-            asyncio.create_task(self._ask(each, url)) for each in page for url in each.certificate.ocsp_urls
-        ]
+        tasks = [asyncio.create_task(self._ask(each, url)) for each in page for url in each.ocsp_urls]
         async for said in _as_they_end(tasks):
             yield said
 
@@ -240,7 +241,7 @@ class _Run:
     async def _fetch_all(self, page: list[Wanted]) -> AsyncIterator[Observation]:
         new: dict[str, Wanted] = {}
         for each in page:
-            for url in each.certificate.crl_urls:
+            for url in each.crl_urls:
                 if url not in self._lists:
                     new.setdefault(url, each)
         async for said in _as_they_end(
@@ -256,7 +257,7 @@ class _Run:
             labels=each.at.location.labels,
             scope="crl",
         )
-        async with self._slots:
+        async with self._list_slots:
             try:
                 taken = await self._source.get(url)
             except LookFailed as failed:
@@ -292,7 +293,7 @@ class _Run:
         """Blocking: what the CRLs say of these."""
         found = []
         for each in page:
-            for url in each.certificate.crl_urls:
+            for url in each.crl_urls:
                 listed = self._lists.get(url)
                 if listed is None:
                     found += self._said_before(each, url, "cannot be had")

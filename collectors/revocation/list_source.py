@@ -21,6 +21,10 @@ class Taken:
     headers: Mapping[str, str]
 
 
+#: Bytes of all lists of one scan together: they stay in memory, and whoever is seen with a certificate may name some.
+MOST_BYTES = 1 << 30
+
+
 @dataclass(slots=True)
 class ListSource:
     """Owned by one scan. `_fetcher` has `_kept` for its cache."""
@@ -31,6 +35,7 @@ class ListSource:
     _before: Mapping[str, CRLIndex]
     #: By URL, for the scan after.
     indexes: dict[str, CRLIndex] = field(default_factory=dict)
+    most_bytes: int = MOST_BYTES
 
     async def get(self, url: str) -> Taken:
         """Raises LookFailed."""
@@ -43,6 +48,7 @@ class ListSource:
                 self._kept.forget(fetched.url)
                 fetched = await self._fetcher.get(url)
         if index is None:
+            self._find_room(url, len(fetched.body))
             index = await self._made(url, fetched.body)
             await asyncio.to_thread(self._kept.store, url, fetched.url, fetched.body, index.sha256)
         self.indexes[url] = index
@@ -52,6 +58,16 @@ class ListSource:
             seconds=fetched.seconds,
             headers=fetched.headers,
         )
+
+    def _find_room(self, url: str, size: int) -> None:
+        """Raises LookFailed."""
+        taken = sum(each.size for named, each in self.indexes.items() if named != url)
+        if taken + size > self.most_bytes:
+            raise LookFailed(
+                "other",
+                f"{url}: not read: the CRLs of this scan have {taken + size:,} bytes together, more than {self.most_bytes:,}. "
+                "Which certificates name so many? Lower max_crl_bytes, or switch crl off.",
+            )
 
     async def known(self, url: str) -> CRLIndex | None:
         """The last one that was had, by this process or one before."""

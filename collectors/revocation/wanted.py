@@ -15,6 +15,9 @@ OWN_KINDS = ("ocsp", "http", "https", "aia")
 BOOKS_KIND = "cadb"
 #: Revoked certificates in CAs' books that are asked about.
 MOST_REVOKED = 20_000
+#: URLs of a kind that one certificate may have asked: clients take the first that answers, and a hostile one names thousands, of
+#: whomever it likes.
+MOST_URLS = 4
 #: CA certificates of one name that are tried as issuer.
 _MOST_OF_ONE_NAME = 16
 
@@ -28,6 +31,22 @@ class Wanted:
     at: Served
     #: What its CA's books say, if they say that it is revoked. None: they do not, or nobody reads them.
     revoked: Served | None = None
+
+    @property
+    def ocsp_urls(self) -> tuple[str, ...]:
+        return _first(self.certificate.ocsp_urls)
+
+    @property
+    def crl_urls(self) -> tuple[str, ...]:
+        return _first(self.certificate.crl_urls)
+
+    @property
+    def issuer_urls(self) -> tuple[str, ...]:
+        return _first(self.certificate.issuer_urls)
+
+
+def _first(urls: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(urls))[:MOST_URLS]
 
 
 @dataclass(slots=True)

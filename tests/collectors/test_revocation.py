@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +17,8 @@ from cryptography.hazmat.primitives.serialization.pkcs7 import serialize_certifi
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import AuthorityInformationAccessOID
 
+from certwatch.doors.failure import LookFailed
+from certwatch.doors.fetch import Fetcher, FetchPolicy
 from certwatch.model.finding import Finding
 from certwatch.model.location import LocationURI, aia_location
 from certwatch.model.observation import Incomplete, Observation, Scan
@@ -23,6 +26,9 @@ from certwatch.model.sighting import Served
 from certwatch.plugins.collector import CollectError, CollectorContext
 from certwatch.plugins.testing import EPOCH, FakeClock, Issued, make_ca, make_certificate
 from collectors.revocation import RevocationCollector, RevocationConfig
+from collectors.revocation.kept import KeptLists
+from collectors.revocation.list_source import ListSource
+from collectors.revocation.wanted import MOST_URLS
 from tests.support.raw_http import RawServer, answer, raw_http
 from tests.support.serving import INTERMEDIATE, ROOT, served
 
@@ -574,3 +580,52 @@ async def test_what_a_list_and_an_answer_break_of_their_format_is_told() -> None
         assert "ocsp_lints" not in next(each for uri, each in found.items() if uri.startswith("ocsp:")).facts
     # The linter has ended with the scan.
     assert it._profiles._process is None
+
+
+def talkative(port: int, count: int) -> Issued:
+    """Names so many responders, lists and issuers, each another."""
+
+    def uri(kind: str, number: int) -> x509.UniformResourceIdentifier:
+        return x509.UniformResourceIdentifier(f"http://127.0.0.1:{port}/{kind}/{number}")
+
+    access = x509.AuthorityInformationAccess(
+        [
+            x509.AccessDescription(method, uri(kind, number))
+            for number in range(count)
+            for kind, method in (
+                ("ocsp", AuthorityInformationAccessOID.OCSP),
+                ("issuer", AuthorityInformationAccessOID.CA_ISSUERS),
+            )
+        ]
+    )
+    points = x509.CRLDistributionPoints(
+        [x509.DistributionPoint([uri("crl", number)], None, None, None) for number in range(count)]
+    )
+    unknown = make_ca("Nobody's", key_number=77)
+    return make_certificate(issuer=unknown, extensions=[(access, False), (points, False)])
+
+
+async def test_a_certificate_that_names_thousands_of_urls_has_few_of_them_asked() -> None:
+    """Else whoever shows one to certwatch makes it ask whomever they like, at every scan."""
+    async with raw_http(Answering()) as server:
+        certificate = talkative(server.port, 300)
+        it = collector(View([served((certificate,))]), FakeClock())
+        told = await said(it)
+        assert len(server.requests) <= 3 * MOST_URLS
+        assert 0 < len(told) <= 3 * MOST_URLS
+
+
+async def test_lists_that_would_fill_the_memory_together_are_not_read() -> None:
+    first = crl(*range(1000, 1400))
+    many = Answering()
+    many.pages = {b"/one.crl": first, b"/two.crl": crl(*range(2000, 2400), number=2)}
+    async with raw_http(many) as server:
+        policy = FetchPolicy.certificates([ip_network("127.0.0.0/8")])
+        async with Fetcher(policy) as fetcher:
+            source = ListSource(fetcher, KeptLists(None), {}, most_bytes=len(first) + 100)
+            base = f"http://127.0.0.1:{server.port}"
+            assert (await source.get(f"{base}/one.crl")).index.entries == 400
+            with pytest.raises(LookFailed, match="not read: the CRLs of this scan have"):
+                await source.get(f"{base}/two.crl")
+            # The same list anew takes no second place.
+            assert (await source.get(f"{base}/one.crl")).index.entries == 400
