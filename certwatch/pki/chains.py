@@ -6,10 +6,15 @@ from datetime import datetime
 from functools import lru_cache
 
 from certwatch.model.certificate import Certificate
-from certwatch.pki.openssl import Purpose
+from certwatch.pki.openssl import MAX_DEPTH, Purpose
 from certwatch.pki.signatures import signature
 from certwatch.pki.trust import TrustStore
 from certwatch.pki.verdict import Fault, Question, Verdict, judge
+
+#: Longer paths are nobody's: as OpenSSL is told.
+LONGEST = MAX_DEPTH
+#: Of one name that are tried as issuer of one certificate.
+MOST_CANDIDATES = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,17 +208,16 @@ def _climb(begun: tuple[Certificate, ...], others: list[Certificate]) -> _Climb:
     path, rest = list(begun), list(others)
     broken = unverified = None
     verified = len(path) - 1
-    while not path[-1].is_self_issued:
-        candidates = [each for each in rest if _may_issue(each, path[-1])]
+    while not path[-1].is_self_issued and len(path) < LONGEST:
+        candidates = _candidates(path[-1], rest)
         if not candidates:
             break
         # Two issuers of one name (a cross-sign, a renewed CA): the one whose signature is there counts.
-        verdicts = [(each, signature(path[-1], each)) for each in candidates]
-        chosen = next((each for each, verdict in verdicts if verdict == "good"), None)
+        chosen = next((each for each in candidates if signature(path[-1], each) == "good"), None)
         if chosen is not None:
             verified += unverified is None
         else:
-            chosen = next((each for each, verdict in verdicts if verdict == "unsupported"), None)
+            chosen = next((each for each in candidates if signature(path[-1], each) == "unsupported"), None)
             if chosen is None:
                 broken = (path[-1], candidates[0])
                 break
@@ -221,6 +225,15 @@ def _climb(begun: tuple[Certificate, ...], others: list[Certificate]) -> _Climb:
         path.append(chosen)
         rest.remove(chosen)
     return _Climb(path=tuple(path), rest=tuple(rest), verified=verified, broken=broken, unverified=unverified)
+
+
+def _candidates(certificate: Certificate, rest: list[Certificate]) -> list[Certificate]:
+    """Those whose key it names first: a server may present a hundred of one name, and each costs a signature."""
+    found = [each for each in rest if _may_issue(each, certificate)]
+    wanted = certificate.authority_key_id
+    if wanted is not None and len(found) > 1:
+        found.sort(key=lambda each: each.subject_key_id != wanted)
+    return found[:MOST_CANDIDATES]
 
 
 def _may_issue(issuer: Certificate, certificate: Certificate) -> bool:

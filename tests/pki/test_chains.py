@@ -1,9 +1,11 @@
 """What counts as leading to a trust anchor, and what only looks like it."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 from certwatch.model.certificate import Certificate
-from certwatch.pki.chains import assess, by_store
+from certwatch.pki.chains import LONGEST, MOST_CANDIDATES, assess, by_store
+from certwatch.pki.signatures import VERDICTS
 from certwatch.pki.trust import TrustStore
 from certwatch.plugins.testing import EPOCH, Issued, make_ca, make_certificate
 from certwatch.x509.der import read
@@ -99,3 +101,26 @@ def test_a_store_whose_signatures_are_good_and_that_refuses_accepts_nothing() ->
     chain = certificates(make_certificate(issuer=ROOT, not_after=EPOCH - timedelta(days=1)))
     found = assess(chain, TRUST, EPOCH, "server")
     assert (list(found.anchored), found.accepted_by) == (["corp"], ())
+
+
+def test_a_hundred_cas_that_issue_one_another_cost_no_more_than_a_few_signatures_each() -> None:
+    """A server presents two names, each with thirty keys, and says nowhere by which of them: each step had all of one name tried."""
+    ladder: list[Issued] = [make_ca("A", key_number=200)]
+    for number in range(1, 60):
+        ladder.append(make_ca("AB"[number % 2], issuer=ladder[-1], key_number=200 + number))
+    leaf = make_certificate(issuer=ladder[-1])
+    silent = tuple(replace(each, authority_key_id=None) for each in certificates(leaf, *ladder))
+    for chain in (silent, (silent[0], *reversed(silent[1:]))):
+        VERDICTS.clear()
+        found = assess(chain, TRUST, EPOCH, "server")
+        assert len(VERDICTS) <= LONGEST * MOST_CANDIDATES
+        assert found.anchored == {}
+        assert len(found.path) <= LONGEST
+
+
+def test_the_issuer_whose_key_is_named_is_found_among_many_of_its_name() -> None:
+    """Fifty renewals of one CA are presented; the certificate says by which key it was signed."""
+    issuers = [make_ca("Renewed", issuer=ROOT, key_number=300 + number) for number in range(50)]
+    leaf = make_certificate(issuer=issuers[-1])
+    found = assess(certificates(leaf, *issuers), TRUST, EPOCH, "server")
+    assert found.path[1] == read(issuers[-1].der)
