@@ -1,24 +1,29 @@
 """`certwatch rules test`: a user's rules against fixtures, for their CI."""
 
 import os
-from datetime import UTC, date, datetime
+import re
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import click
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from certwatch.cli.failure import ACTION, OK, USAGE, Failed
 from certwatch.cli.options import current_clock
 from certwatch.cli.report import problems_of
 from certwatch.cli.shapes import write_json
 from certwatch.cli.text import shown
+from certwatch.config.document import DocumentError, parse
 from certwatch.config.load import load
+from certwatch.config.mistakes import Path as KeyPath
+from certwatch.config.mistakes import config_error
+from certwatch.config.reading import Reading
 from certwatch.engine.assemble import rule_set
 from certwatch.engine.judge import RuleSet
 from certwatch.model.certificate import Certificate
-from certwatch.model.location import LocationURI
+from certwatch.model.instants import parse_instant
+from certwatch.model.location import LocationURI, parse_tls_location
 from certwatch.model.observation import Fact, Observation
 from certwatch.x509 import pem
 from certwatch.x509.der import read
@@ -29,13 +34,22 @@ SOMEWHERE = "tls://192.0.2.1:443/"
 
 
 def _instant(value: object) -> object:
-    """YAML has days and instants of its own; those without a zone are UTC."""
-    if isinstance(value, date) and not isinstance(value, datetime):
-        return datetime(value.year, value.month, value.day, tzinfo=UTC)
-    instant = datetime.fromisoformat(value) if isinstance(value, str) else value
-    return (
-        instant.replace(tzinfo=UTC) if isinstance(instant, datetime) and instant.tzinfo is None else instant
-    )
+    """A day, or an instant; those without a zone are UTC."""
+    return parse_instant(value) if isinstance(value, str) else value
+
+
+def _location(value: str) -> str:
+    """One that is misspelt would be judged by no rule, and every test of what is not said would pass."""
+    try:
+        if value.startswith("tls:"):
+            parse_tls_location(LocationURI(value))
+    except ValueError:
+        value = ""
+    if not re.fullmatch(r"[a-z][a-z0-9+.-]*:\S+", value):
+        raise ValueError(
+            "no location: write it as certwatch list shows it, tls://192.0.2.1:443/ or file:///etc/ssl/a.pem"
+        )
+    return value
 
 
 class Case(BaseModel):
@@ -44,7 +58,7 @@ class Case(BaseModel):
     name: str = Field(min_length=1)
     #: Files of certificates, leaf first, relative to the file of the tests.
     chain: tuple[str, ...] = ()
-    location: str = SOMEWHERE
+    location: Annotated[str, AfterValidator(_location)] = SOMEWHERE
     labels: dict[str, str] = {}
     facts: dict[str, Fact] = {}
     at: Annotated[datetime, BeforeValidator(_instant)] | None = None
@@ -84,21 +98,32 @@ def run_tests(file: Path, config: Path | None, *, as_json: bool) -> int:
 
 
 def _read(file: Path) -> Cases:
+    """As a config is read: within bounds, every mistake at once, each with its line. Raises ConfigError, OSError."""
+    with file.open("rb") as opened:
+        data = opened.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise Failed(USAGE, f"{file}: larger than {MAX_BYTES >> 20} MiB: no file of tests")
     try:
-        text = file.read_text("utf-8")
-        if len(text) > MAX_BYTES:
-            raise Failed(USAGE, f"{file}: larger than {MAX_BYTES >> 20} MiB: no file of tests")
-        return Cases.model_validate(yaml.safe_load(text))
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise Failed(USAGE, f"{file}: no YAML: {shown(str(error))}") from error
-    except ValidationError as error:
-        raise Failed(
-            USAGE,
-            *(
-                f"{file}: {'.'.join(map(str, each['loc'])) or 'the file'}: {each['msg'].lower()}"
-                for each in error.errors()
-            ),
-        ) from error
+        document = parse(data.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise Failed(USAGE, f"{file}: not UTF-8 text") from error
+    except DocumentError as error:
+        raise config_error(str(file), error.mistakes) from error
+    # Without the environment: a fixture is the same everywhere.
+    reading = Reading(document, {}, file=str(file))
+    value = reading.value
+    for number, each in enumerate(value.get("tests") or () if isinstance(value, dict) else ()):
+        labels = each.get("labels") if isinstance(each, dict) else None
+        if isinstance(labels, dict):
+            path: KeyPath = ("tests", number, "labels")
+            each["labels"] = {key: reading.as_written((*path, key), label) for key, label in labels.items()}
+    if isinstance(value, dict):
+        cases = reading.validate(Cases, value, ())
+    else:
+        reading.say((), "a file of tests is a key with a list: tests: […]")
+    if reading.mistakes or cases is None:
+        raise config_error(str(file), reading.mistakes)
+    return cases
 
 
 def _wrong(case: Case, folder: Path, rules: RuleSet) -> list[str]:
@@ -131,9 +156,12 @@ def _wrong(case: Case, folder: Path, rules: RuleSet) -> list[str]:
 
 def _certificates(path: Path, test: str) -> list[Certificate]:
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise Failed(USAGE, f'test "{test}": {path}: {error.strerror}') from error
+    if len(data) > MAX_BYTES:
+        raise Failed(USAGE, f'test "{test}": {path}: larger than {MAX_BYTES >> 20} MiB')
     if b"-----BEGIN " not in data:
         return [read(data)]
     found: list[Any] = [read(each.data) for each in pem.blocks(data) if each.is_certificate and each.data]
