@@ -2,7 +2,7 @@
 
 import hashlib
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,23 +11,20 @@ from typing import Any, Literal
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from certwatch.ca.assembled import signature_over, signed
 from certwatch.ca.authority import Authority, instant
 from certwatch.ca.certificate import Issuer, authority_key
+from certwatch.ca.crl_entries import REASONS, Entries
 from certwatch.ca.failure import CAError
 from certwatch.ca.ledger import micros
-from certwatch.ca.signer import hash_for
+from certwatch.ca.signer import hash_for, rehearsal_key
 from certwatch.telemetry.metrics import CA_CRL_NEXT_UPDATE
+from certwatch.x509.tlv import encode, header
 
-#: RFC 5280, 5.3.1, in the words of the command line.
-REASONS: dict[str, x509.ReasonFlags] = {
-    "unspecified": x509.ReasonFlags.unspecified,
-    "key-compromise": x509.ReasonFlags.key_compromise,
-    "ca-compromise": x509.ReasonFlags.ca_compromise,
-    "affiliation-changed": x509.ReasonFlags.affiliation_changed,
-    "superseded": x509.ReasonFlags.superseded,
-    "cessation-of-operation": x509.ReasonFlags.cessation_of_operation,
-    "privilege-withdrawn": x509.ReasonFlags.privilege_withdrawn,
-}
+_SEQUENCE, _EXTENSIONS = 0x30, 0xA0
+#: Rows that are taken from the database at once.
+AT_ONCE = 2000
+
 #: By the numbers of RFC 5280, as ACME has them (RFC 8555, 7.6).
 BY_NUMBER: dict[int, str] = {
     0: "unspecified",
@@ -37,9 +34,6 @@ BY_NUMBER: dict[int, str] = {
     5: "cessation-of-operation",
     9: "privilege-withdrawn",
 }
-
-#: Serial, when (microseconds), reason.
-_Revoked = tuple[bytes, int, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,24 +50,47 @@ class Scope:
 
 def build(
     scope: Scope,
-    revoked: Iterable[tuple[int, datetime, str]],
+    revoked: Entries,
     *,
     number: int,
     this_update: datetime,
     next_update: datetime,
     base: int | None = None,
-    sign: Callable[[Any], Any],
+    sign: Callable[[Callable[[Any], Any]], Any],
+) -> tuple[x509.CertificateRevocationList, bytes]:
+    """The list and its DER. `base`: it is a delta of the CRL with that number. `sign` has a function called with the issuer's
+    key. Raises CAError."""
+    empty = _empty(scope, number=number, this_update=this_update, next_update=next_update, base=base)
+    tbs = _filled(empty.tbs_certlist_bytes, revoked.data)
+    signature: bytes = sign(lambda key: signature_over(tbs, key))
+    der = signed(empty.public_bytes(Encoding.DER), empty.tbs_certlist_bytes, tbs, signature)
+    try:
+        made = x509.load_der_x509_crl(der)
+        ends = [made[0], made[revoked.count - 1]] if revoked.count else []
+        if (
+            made.tbs_certlist_bytes == tbs
+            and len(made) == revoked.count
+            and all(
+                row is not None and each.serial_number == int.from_bytes(row[0], "big")
+                for each, row in zip(ends, (revoked.first, revoked.last), strict=False)
+            )
+        ):
+            return made, der
+    except (ValueError, IndexError):
+        pass
+    raise CAError("other", "the CRL that was made cannot be read. Nothing was released")
+
+
+def _empty(
+    scope: Scope, *, number: int, this_update: datetime, next_update: datetime, base: int | None
 ) -> x509.CertificateRevocationList:
-    """`revoked`: serial, when, reason. `base`: it is a delta of the CRL with that number."""
-    entries = [_entry(serial, at, reason) for serial, at, reason in revoked]
+    """As the list will be, but for its entries and its signature."""
     issuer = scope.issuer.certificate
-    # The builder's own method copies the list for each entry: a million would take a quarter of an hour.
-    builder = x509.CertificateRevocationListBuilder(
-        issuer_name=issuer.subject,
-        last_update=this_update.replace(tzinfo=None),
-        next_update=next_update.replace(tzinfo=None),
-        extensions=[],
-        revoked_certificates=entries,
+    builder = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(issuer.subject)
+        .last_update(this_update.replace(tzinfo=None))
+        .next_update(next_update.replace(tzinfo=None))
     )
     builder = builder.add_extension(authority_key(issuer), critical=False)
     builder = builder.add_extension(x509.CRLNumber(number), critical=False)
@@ -98,17 +115,19 @@ def build(
         builder = builder.add_extension(
             x509.FreshestCRL([x509.DistributionPoint([at], None, None, None)]), critical=False
         )
-    algorithm = hash_for(issuer.public_key())
-    made: x509.CertificateRevocationList = sign(lambda key: builder.sign(key, algorithm))
-    return made
+    public = issuer.public_key()
+    return builder.sign(rehearsal_key(public), hash_for(public))  # type: ignore[arg-type]
 
 
-def _entry(serial: int, at: datetime, reason: str) -> x509.RevokedCertificate:
-    builder = x509.RevokedCertificateBuilder(serial, at.replace(tzinfo=None, microsecond=0))
-    if reason != "unspecified":
-        # Left out rather than said (RFC 5280, 5.3.1).
-        builder = builder.add_extension(x509.CRLReason(REASONS[reason]), critical=False)
-    return builder.build()
+def _filled(tbs: bytes, entries: bytearray) -> bytes:
+    """With entries: they stand before the extensions, and not at all where there are none (RFC 5280, 5.1.2.6)."""
+    if not entries:
+        return tbs
+    _, start, end = header(tbs, 0, len(tbs))
+    position = start
+    while tbs[position] != _EXTENSIONS:
+        _, _, position = header(tbs, position, end)
+    return encode(_SEQUENCE, b"".join((tbs[start:position], encode(_SEQUENCE, entries), tbs[position:end])))
 
 
 def partitions(authority: Authority, issuer: Issuer) -> list[int]:
@@ -139,7 +158,8 @@ def _make(authority: Authority, issuer: Issuer, partition: int, *, scheduled: bo
     # On one list after it has ended (RFC 5280, 3.3), then no more.
     ended = micros(now - settings.crl_lifetime - timedelta(days=1))
 
-    def read(connection: sqlite3.Connection) -> tuple[int, tuple[int, int] | None, list[_Revoked]]:
+    def read(connection: sqlite3.Connection) -> tuple[int, tuple[int, int], Entries, Entries]:
+        every, since = Entries(), Entries()
         connection.execute("BEGIN")  # one state for all of it
         try:
             stored = connection.execute(
@@ -148,32 +168,39 @@ def _make(authority: Authority, issuer: Issuer, partition: int, *, scheduled: bo
             base = connection.execute(
                 "SELECT number, this_update FROM crl_bases WHERE issuer = ? AND shard = ?", key
             ).fetchone()
+            number = (stored[0] if stored is not None else 0) + 1
+            if scheduled or base is None:
+                base = (number, micros(exactly))
             rows = connection.execute(
                 "SELECT serial, revoked, coalesce(reason, 'unspecified') FROM certificates"
                 " WHERE issuer = ? AND shard = ? AND revoked IS NOT NULL AND not_after > ? ORDER BY revoked",
                 (*key, ended),
-            ).fetchall()
+            )
+            while some := rows.fetchmany(AT_ONCE):
+                every.add(some)
+                if settings.crl_delta:
+                    since.add(each for each in some if each[1] >= base[1])
         finally:
             connection.execute("COMMIT")
-        return (stored[0] if stored is not None else 0) + 1, base, rows
+        return number, base, every, since
 
-    number, base, rows = authority.readers.ask(read)
-    if scheduled or base is None:
-        base = (number, micros(exactly))
+    number, base, every, since = authority.readers.ask(read)
 
-    def signed(revoked: Iterable[_Revoked], of: int | None) -> bytes:
-        return build(
+    def made(revoked: Entries, of: int | None) -> bytes:
+        _, der = build(
             scope,
-            ((int.from_bytes(serial, "big"), instant(at), reason) for serial, at, reason in revoked),
+            revoked,
             number=number,
             this_update=now,
             next_update=following,
             base=of,
             sign=lambda sign: authority.signing(issuer, "crl", sign),
-        ).public_bytes(Encoding.DER)
+        )
+        return der
 
-    der = signed(rows, None)
-    delta = signed((each for each in rows if each[1] >= base[1]), base[0]) if settings.crl_delta else None
+    der = made(every, None)
+    every.data.clear()
+    delta = made(since, base[0]) if settings.crl_delta else None
     span = (number, micros(exactly), micros(following))
     with authority.act() as act:
         act.connection.execute("INSERT OR REPLACE INTO crls VALUES (?, ?, ?, ?, ?, ?)", (*key, *span, der))

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509 import ocsp
 
-from certwatch.ca.crl import REASONS
+from certwatch.ca.crl_entries import REASONS
 from certwatch.ca.signer import hash_for
 
 #: A request for one certificate has about 120 bytes; more is no request.

@@ -72,7 +72,7 @@ def object_identifier(value: bytes) -> str:
     return ".".join(str(each) for each in (first, arcs[0] - 40 * first, *arcs[1:]))
 
 
-def encode(tag: int, value: bytes) -> bytes:
+def encode(tag: int, value: bytes | bytearray) -> bytes:
     length = len(value)
     if length < 0x80:
         return bytes((tag, length)) + value

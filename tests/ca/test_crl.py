@@ -1,16 +1,19 @@
 import threading
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
-from certwatch.ca import audit
+from certwatch.ca import audit, crl_entries
 from certwatch.ca.authority import Authority
-from certwatch.ca.crl import REASONS, Scope, build, current, partitions, refresh, revoke
+from certwatch.ca.crl import Scope, build, current, partitions, refresh, revoke
+from certwatch.ca.crl_entries import REASONS, Entries
 from certwatch.ca.failure import CAError
 from certwatch.ca.key_file import FileSigner
+from certwatch.ca.signer import hash_for, rehearsal_key
 from certwatch.plugins.testing import EPOCH, FakeClock
 from tests.support.cas import URL, authority, issued
 
@@ -133,20 +136,67 @@ def test_a_token_that_is_away_delays_the_list_and_never_the_revocation(
         assert audit.verify(ca.settings.directory).wrong == []
 
 
-def test_many_entries_are_made_in_linear_time(tmp_path: Path) -> None:
-    """The builder's public way copies the list for each entry; if the other way ever stops working, this says so."""
-    with authority(tmp_path) as ca:
-        issuer = ca.issuer()
-        made = build(
-            Scope(issuer=issuer, partition=0, point=None, delta=None),
-            ((1 << 126 | each, EPOCH, "superseded") for each in range(20_000)),
-            number=1,
-            this_update=EPOCH,
-            next_update=EPOCH + timedelta(days=1),
-            sign=lambda sign: ca.signing(issuer, "crl", sign),
+def made_of(ca: Authority, *rows: tuple[bytes, int, str]) -> tuple[x509.CertificateRevocationList, bytes]:
+    issuer, entries = ca.issuer(), Entries()
+    entries.add(rows)
+    return build(
+        Scope(issuer=issuer, partition=0, point=f"{URL}/0.crl", delta=None),
+        entries,
+        number=7,
+        this_update=EPOCH,
+        next_update=EPOCH + timedelta(days=1),
+        sign=lambda sign: ca.signing(issuer, "crl", sign),
+    )
+
+
+@pytest.mark.parametrize("key_type", ["ec-p256", "ec-p384", "rsa-2048", "ed25519"])
+def test_entries_are_written_as_the_library_writes_them(tmp_path: Path, key_type: str) -> None:
+    """Byte for byte, and so are lists of any kind of key: serial numbers of every first bit and length, every reason, times of
+    both centuries."""
+    serials = [b"\1", b"\x7f", b"\x80", b"\0\x80", bytes(15) + b"\xff", b"\xff" * 16, b"\x7f" * 20]
+    times = [0, 1_750_000_000_123_456, 2_524_607_999_999_999, 2_524_608_000_000_000, 4_000_000_000_000_000]
+    rows = [
+        (serial, times[number % len(times)], reason)
+        for number, (serial, reason) in enumerate(
+            (serial, reason) for serial in serials for reason in REASONS
         )
-        assert len(made) == 20_000
-        assert made.get_revoked_certificate_by_serial_number(1 << 126 | 19_999) is not None
+    ]
+    with authority(tmp_path, key_type=key_type) as ca:
+        made, der = made_of(ca, *rows)
+        issuer = ca.issuer().certificate
+        assert made.is_signature_valid(issuer.public_key())  # type: ignore[arg-type]
+        assert made.public_bytes(Encoding.DER) == der
+        builder = x509.CertificateRevocationListBuilder(issuer.subject, EPOCH.replace(tzinfo=None), (EPOCH + timedelta(days=1)).replace(tzinfo=None))  # fmt: skip
+        for serial, at, reason in rows:
+            entry = x509.RevokedCertificateBuilder(
+                int.from_bytes(serial, "big"),
+                datetime.fromtimestamp(at // 1_000_000, UTC).replace(tzinfo=None),
+            )
+            if reason != "unspecified":
+                entry = entry.add_extension(x509.CRLReason(REASONS[reason]), critical=False)
+            builder = builder.add_revoked_certificate(entry.build())
+        for extension in made.extensions:
+            builder = builder.add_extension(extension.value, extension.critical)
+        public = issuer.public_key()
+        library = builder.sign(rehearsal_key(public), hash_for(public))  # type: ignore[arg-type]
+        assert library.tbs_certlist_bytes == made.tbs_certlist_bytes
+
+
+def test_a_list_without_entries_has_no_place_for_them(tmp_path: Path) -> None:
+    with authority(tmp_path) as ca:
+        made, _ = made_of(ca)
+        assert len(made) == 0
+        assert made.is_signature_valid(ca.issuer().certificate.public_key())  # type: ignore[arg-type]
+
+
+def test_a_list_that_cannot_be_read_is_never_released(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with authority(tmp_path) as ca:
+        # As if a slip in its writing had made it another one.
+        monkeypatch.setattr(crl_entries, "_reason", lambda reason: b"\x30\x80")
+        with pytest.raises(CAError, match="cannot be read"):
+            made_of(ca, (b"\1", 0, "superseded"), (b"\2", 0, "superseded"))
 
 
 def delta(ca: Authority, partition: int = 0) -> x509.CertificateRevocationList:
