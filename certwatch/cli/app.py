@@ -28,6 +28,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "show": ("show", "Show a certificate, a location or a finding."),
     "findings": ("findings", "List what is wrong."),
     "silence": ("silence", "Take note of findings: nobody is told of them for a while."),
+    "page": ("page", "Prove that pages arrive: send one, have it confirmed."),
     "mark": ("mark", "Say that a key is compromised, or a certificate retired."),
     "rules": ("rules", "List what is checked, and explain why."),
     "slo": ("slo", "Show the SLIs against their targets."),

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 
 #: Older exercises prove nothing any more.
 DRILL_AGE = timedelta(days=92)
+#: As old a trial proves that backups can be restored; so old its content may be.
+TRIAL_AGE, BACKUP_AGE = timedelta(days=92), timedelta(days=7)
+#: Receivers change: people leave, numbers too.
+PAGE_AGE = timedelta(days=92)
 #: M10.
 RECOVERY = timedelta(hours=4)
 #: Rules that speak of what clients see of CRLs and OCSP responders.
@@ -55,14 +59,8 @@ def walk(path: Path | None, now: datetime) -> Iterator[Proof]:
     finally:
         reader.close()
     yield _drill(config, now)
-    yield _not_proven(
-        "backup restored",
-        "certwatch keeps no record of it. Restore the last one into an empty folder, and run certwatch doctor there",
-    )
-    yield _not_proven(
-        "pages arrive",
-        "certwatch keeps no record of it. Have each receiver page somebody, and be called back",
-    )
+    yield _restored(config, now)
+    yield _pages(config, now)
 
 
 def _ca(config: "Config", path: Path | None) -> Iterator[Proof]:
@@ -221,3 +219,56 @@ def _drill(config: "Config", now: datetime) -> Proof:
     return (
         _proven(what, said) if last.recovery(now) <= RECOVERY else _disproven(what, f"took too long: {said}")
     )
+
+
+def _restored(config: "Config", now: datetime) -> Proof:
+    from certwatch.cli.proofs import kept
+
+    what = "backup restored"
+    how = "Run: certwatch backup FILE, then certwatch restore FILE --trial"
+    last = next((each for each in reversed(kept(config)) if each.kind == "restored"), None)
+    if last is None:
+        return _not_proven(what, f"none was restored in a trial. {how}")
+    said = f"{last.at:%Y-%m-%d} by {last.by}: {last.about.get('certificates')} certificates"
+    try:
+        until = datetime.fromisoformat(str(last.about["until"]))
+        behind = last.at - until
+    except (KeyError, ValueError, TypeError):
+        return _not_proven(what, f"the record of the last trial cannot be read. {how}")
+    if now - last.at > TRIAL_AGE:
+        return _not_proven(what, f"the last trial was too long ago ({said}). {how}")
+    if behind > BACKUP_AGE:
+        return _disproven(
+            what, f"what was restored was {behind.days} days old: backups are not made often enough ({said})"
+        )
+    return _proven(what, f"{said}, up to {until:%Y-%m-%d %H:%MZ}")
+
+
+def _pages(config: "Config", now: datetime) -> Proof:
+    from certwatch.cli.page import OPEN, last_of, ways_of
+    from certwatch.cli.proofs import kept
+
+    what = "pages arrive"
+    how = "Run: certwatch page test"
+    if not any(each.kind == "alertmanager" for each in config.exporters):
+        return _not_proven(what, "no exporter of kind alertmanager: certwatch pages nobody by itself")
+    entries = kept(config)
+    never, lost, seconds = [], [], []
+    for way in ways_of(config):
+        sent, received = last_of(entries, way)
+        if received is not None and now - received.at <= PAGE_AGE:
+            seconds.append(float(received.about.get("seconds") or 0))
+        else:
+            never.append(way.words)
+        if sent is not None and (received is None or received.at < sent.at) and now - sent.at > OPEN:
+            lost.append(way.words)
+    if lost:
+        return _disproven(what, f"nobody said that the last test arrived: {_some(lost)}. {how}")
+    if never:
+        return _not_proven(what, f"not tried within {PAGE_AGE.days} days: {_some(never)}. {how}")
+    return _proven(what, f"all {len(seconds)} ways, the slowest within {max(seconds):g} s")
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")

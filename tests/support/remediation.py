@@ -72,16 +72,19 @@ class Receiver:
     """Whom Alertmanager tells: (status, rule) of every alert, in order."""
 
     told: list[tuple[str, str]] = field(default_factory=list)
+    #: As Alertmanager sends them.
+    alerts: list[dict[str, Any]] = field(default_factory=list)
 
     @contextmanager
     def listening(self) -> Iterator[str]:
         """The URL."""
-        told = self.told
+        told, alerts = self.told, self.alerts
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["content-length"]))
                 for alert in json.loads(body)["alerts"]:
+                    alerts.append(alert)
                     told.append((alert["status"], alert["labels"].get("rule", "")))
                 self.send_response(200)
                 self.end_headers()
