@@ -11,7 +11,9 @@ from certwatch.model.sighting import Served
 from certwatch.plugins.duration import Duration
 from certwatch.plugins.rule import Rule, RuleConfig, Until, World
 
-RECHECK = timedelta(hours=1)
+#: Nobody wakes a place when another turns back to the certificate that it has itself (a roll-back), so it looks again by
+#: itself: after as long as they have differed, between these.
+SOONEST, RECHECK = timedelta(seconds=5), timedelta(hours=1)
 
 
 class NotServedConfig(RuleConfig):
@@ -53,8 +55,7 @@ def _first(
     if world.now < due:
         yield Until(instant=due)
     else:
-        # A place that has turned to other names no longer wakes this one.
-        yield Until(instant=world.now + RECHECK)
+        yield Until(instant=world.now + min(RECHECK, max(SOONEST, world.now - first.since)))
         yield first
 
 

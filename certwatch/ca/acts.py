@@ -1,9 +1,11 @@
 """What can be asked of a CA, by name, with plain values: the command line asks so, in its own process or the server's."""
 
+import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from certwatch.ca import approvals, crl, cross, found, rotation
@@ -17,6 +19,9 @@ from certwatch.ca.signer import KEY_TYPES
 from certwatch.model.instants import iso
 
 Values = Mapping[str, Any]
+
+#: Seconds that an exercise keeps a responder from answering: it ends even if nobody ends it.
+LONGEST_PAUSE = 6 * 3600.0
 
 
 def _answer(result: Certified | approvals.Waiting) -> dict[str, Any]:
@@ -107,6 +112,26 @@ def renew_now(authority: Authority, values: Values) -> dict[str, Any]:
     if not serials:
         serials = renewal.live_serials(authority, issuer=values.get("issuer"))
     return {"called": renewal.call(authority, serials, str(values["why"])[:500], str(values["person"]))}
+
+
+def pause_ocsp(authority: Authority, values: Values) -> dict[str, Any]:
+    """fingerprint (hex, of an issuer's certificate), seconds (0: no longer): an exercise. Until then, and until the process
+    ends, nothing is answered about what that issuer issued."""
+    wanted = str(values["fingerprint"]).lower()
+    seconds = float(values["seconds"])
+    if not 0 <= seconds <= LONGEST_PAUSE:
+        raise CAError("usage", f"a responder is out for {LONGEST_PAUSE:g} s at most")
+    for each in authority.issuers(retired=True):
+        if each.certificate.fingerprint(SHA256()).hex() == wanted:
+            if each.kind != "intermediate":
+                raise CAError(
+                    "usage", f"{each.name} is no intermediate: its responder answers for all that is below it"
+                )
+            authority.ocsp_paused[each.id] = time.monotonic() + seconds
+            with authority.act() as act:
+                act.append("remediation", [{"event": "ocsp-paused", "issuer": each.name, "seconds": seconds}])
+            return {"issuer": each.name, "seconds": seconds}
+    raise CAError("not-found", "this CA has no issuer with that certificate")
 
 
 #: What others may have written into the ledger.
@@ -202,6 +227,7 @@ ACTS: Mapping[str, Callable[[Authority, Values], dict[str, Any]]] = {
     "bind": bind,
     "unbind": unbind,
     "renew-now": renew_now,
+    "pause-ocsp": pause_ocsp,
 }
 
 

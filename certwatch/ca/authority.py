@@ -61,6 +61,8 @@ class Authority:
         self._lock = database.Lock(directory)
         #: For what only reads: does not wait for its turn.
         self.readers = Readers(directory)
+        #: Issuers (by number) about which no OCSP answer is given, until when by the monotonic clock: an exercise.
+        self.ocsp_paused: dict[int, float] = {}
         self.lint = Lint(wanted=settings.lint)
         try:
             if create:

@@ -59,6 +59,7 @@ def walk(path: Path | None, now: datetime) -> Iterator[Proof]:
     finally:
         reader.close()
     yield _drill(config, now)
+    yield _game_days(config, now)
     yield _restored(config, now)
     yield _pages(config, now)
 
@@ -218,6 +219,25 @@ def _drill(config: "Config", now: datetime) -> Proof:
         return _not_proven(what, f"the last was too long ago ({said}). {how}")
     return (
         _proven(what, said) if last.recovery(now) <= RECOVERY else _disproven(what, f"took too long: {said}")
+    )
+
+
+def _game_days(config: "Config", now: datetime) -> Proof:
+    from certwatch.cli.proofs import kept
+    from certwatch.cli.remediate.drill import SCENARIOS
+
+    what = "game days"
+    last = {str(each.about.get("scenario")): each for each in kept(config) if each.kind == "drill"}
+    how = "Run: certwatch remediate drill"
+    failed = [each for each in SCENARIOS if each in last and last[each].about.get("passed") is not True]
+    if failed:
+        return _disproven(what, f"the last did not pass: {_some(failed)}. {how} {failed[0]}")
+    never = [each for each in SCENARIOS if each not in last or now - last[each].at > DRILL_AGE]
+    if never:
+        return _not_proven(what, f"not within {DRILL_AGE.days} days: {_some(never)}. {how} {never[0]}")
+    return _proven(
+        what,
+        f"all {len(SCENARIOS)} scenarios passed, the oldest {min(each.at for each in last.values()):%Y-%m-%d}",
     )
 
 

@@ -363,14 +363,21 @@ class Book:
             ).fetchall()
         return int(count)
 
-    def verified_since(self, former: Fingerprint, since: datetime) -> bool:
-        """It was replaced everywhere, and collectors may not have seen it yet."""
+    def verified_places(self, former: Fingerprint, since: datetime) -> set[str]:
+        """Where it was replaced since, and collectors may not have seen it yet: URIs."""
         with self._lock, self._translate():
-            found = self._connection.execute(
-                "SELECT 1 FROM plans WHERE former = ? AND ended >= ? AND state = 'verified' LIMIT 1",
+            rows = self._connection.execute(
+                "SELECT id, served FROM plans WHERE former = ? AND ended >= ? AND state = 'verified'",
                 (former, to_micros(since)),
-            ).fetchone()
-        return found is not None
+            ).fetchall()
+            targets = [
+                target
+                for id, _ in rows
+                for (target,) in self._connection.execute(
+                    "SELECT target FROM steps WHERE plan = ? AND kind = 'deploy'", (id,)
+                )
+            ]
+        return {*targets, *(each for _, served in rows for each in served.split("\n") if each)}
 
     # Approvals.
 

@@ -34,7 +34,7 @@ def scope_of(
         if certificate.is_ca or not (_same_key(certificate, about) or lost.issued(certificate)):
             continue
         affected = affected_one(reader, certificate.fingerprint_sha256, now)
-        if affected is not None and (label is None or _has(affected, label)):
+        if affected is not None and (label is None or all_have(affected, label)):
             found[certificate.fingerprint_sha256] = affected
     return Scope(about=about, affected=tuple(sorted(found.values(), key=criticality)))
 
@@ -82,7 +82,8 @@ def criticality(affected: Affected) -> tuple[bool, int, tuple[int, float]]:
     return not production, -len(affected.served), urgency(affected)
 
 
-def _has(affected: Affected, label: tuple[str, str]) -> bool:
+def all_have(affected: Affected, label: tuple[str, str]) -> bool:
+    """All its places have it: an exercise touches nothing that is in production as well."""
     places = (*affected.served, *affected.stored)
     return bool(places) and all(each.location.labels.get(label[0]) == label[1] for each in places)
 

@@ -27,13 +27,7 @@ def new_key(kind: str) -> Any:
 
 def csr_for(key: Any, names: Sequence[str]) -> bytes:
     """PEM. Raises StepFailed for names that no request can have."""
-    general: list[x509.GeneralName] = []
-    for each in names:
-        kind, _, value = each.partition(":")
-        try:
-            general.append(_general(kind, value))
-        except ValueError as error:
-            raise StepFailed(f"{each[:100]} cannot be asked for: {error}") from error
+    general = general_names(names)
     first = next((each.partition(":")[2] for each in names if each.startswith("dns:")), "")
     common = [x509.NameAttribute(NameOID.COMMON_NAME, first)] if 0 < len(first) <= MAX_COMMON_NAME else []
     return (
@@ -43,6 +37,18 @@ def csr_for(key: Any, names: Sequence[str]) -> bytes:
         .sign(key, hashes.SHA256())
         .public_bytes(serialization.Encoding.PEM)
     )
+
+
+def general_names(names: Sequence[str]) -> list[x509.GeneralName]:
+    """As the model writes them ("dns:…", "ip:…"). Raises StepFailed."""
+    found: list[x509.GeneralName] = []
+    for each in names:
+        kind, _, value = each.partition(":")
+        try:
+            found.append(_general(kind, value))
+        except ValueError as error:
+            raise StepFailed(f"{each[:100]} cannot be asked for: {error}") from error
+    return found
 
 
 def _general(kind: str, value: str) -> x509.GeneralName:

@@ -62,7 +62,8 @@ def take_up(
             or book.tried_since(each.former, now - 7 * DAY) >= max(MOST_A_WEEK, keys[each.policy].most_tries)
         ):
             continue
-        if book.verified_since(each.former, now - SEEN_AGAIN):
+        places = {*each.served, *(step.target for step in each.steps if step.kind == "deploy")}
+        if places & book.verified_places(each.former, now - SEEN_AGAIN):
             continue
         plan = book.add(each, now, by="certwatch", later=begins(each, keys[each.policy].spread, now))
         if plan is not None:

@@ -9,7 +9,7 @@ from certwatch.config.remediation import FreezeKeys
 from certwatch.model.certificate import Fingerprint
 from certwatch.remediation.compromise import open_incident, scope_of
 from certwatch.remediation.failure import RemediationError
-from certwatch.remediation.plan import Draft, Unplannable, begins
+from certwatch.remediation.plan import Draft, DraftStep, Unplannable, begins
 from certwatch.remediation.propose import propose, propose_one, take_up
 from certwatch.x509.der import read
 from tests.remediation.stage import CA, Stage, stage, with_keys
@@ -177,3 +177,16 @@ def test_what_was_replaced_just_now_is_not_planned_again_before_collectors_have_
         # There again later: somebody has put it back.
         it.clock.advance(minutes=2)
         assert len(list(take_up(it.book, [drafted(it)], [it.policy], it.clock()))) == 1
+
+
+def test_where_it_turns_up_beside_what_was_replaced_it_is_planned_at_once(tmp_path: Path) -> None:
+    """A host that was away and came back with it: for an hour, nobody cared."""
+    with stage(tmp_path) as it:
+        [id] = take_up(it.book, [drafted(it)], [it.policy], it.clock())
+        it.book.turn(id, "verified", it.clock(), if_in=("approved",))
+        late = DraftStep(kind="deploy", target=f"file://{it.folder}/late.pem")
+        # Not yet: what is known of the other places may be old.
+        both = replace(drafted(it), steps=(*drafted(it).steps, late))
+        assert list(take_up(it.book, [both], [it.policy], it.clock())) == []
+        alone = replace(drafted(it), served=(), steps=(late,))
+        assert len(list(take_up(it.book, [alone], [it.policy], it.clock()))) == 1

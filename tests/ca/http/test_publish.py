@@ -1,8 +1,13 @@
 from pathlib import Path
 
+import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
 
+from certwatch.ca.acts import perform
+from certwatch.ca.certificate import Issuer
 from certwatch.ca.crl import refresh, revoke
+from certwatch.ca.failure import CAError
 from certwatch.ca.http.app import public_app
 from certwatch.plugins.testing import FakeClock
 from tests.support.asgi import Client
@@ -65,3 +70,30 @@ def test_what_is_not_there_is_said_and_nothing_else_is_told(tmp_path: Path) -> N
             assert answer.json()["title"] == "not-found"
         assert client.post("/issuer/1.cer").status_code == 405
         assert client.ask("PUT", "/ocsp/1").status_code == 405
+
+
+def test_in_an_exercise_one_issuers_responder_is_out_and_the_others_are_not(tmp_path: Path) -> None:
+    with authority(tmp_path, url=URL, intermediate=True) as ca:
+        client = Client(public_app(site_of(ca)))
+        issuers = {each.kind: each for each in ca.issuers()}
+        middle, root = issuers["intermediate"], issuers["root"]
+
+        def pause(issuer: Issuer, seconds: float) -> None:
+            perform(ca, "pause-ocsp", {"fingerprint": issuer.certificate.fingerprint(SHA256()).hex(), "seconds": seconds})  # fmt: skip
+
+        def asked(issuer: Issuer) -> tuple[int, int]:
+            path = f"/ocsp/{issuer.id}"
+            return client.post(path, content=b"x").status_code, client.get(f"{path}/eA==").status_code
+
+        pause(middle, 60)
+        assert (asked(middle), asked(root)) == ((503, 503), (200, 200))
+        for odd in ("/ocsp/", "/ocsp/x/eA==", "/ocsp/99999999999999999999/eA==", "/ocsp/²/eA=="):
+            assert client.get(odd).status_code in (200, 404)
+        pause(middle, 0)
+        assert asked(middle) == (200, 200)
+        with pytest.raises(CAError, match="is no intermediate"):
+            pause(root, 60)
+        with pytest.raises(CAError, match="at most"):
+            pause(middle, 1e9)
+        with pytest.raises(CAError, match="no issuer with that certificate"):
+            perform(ca, "pause-ocsp", {"fingerprint": "00", "seconds": 1})
