@@ -85,6 +85,7 @@ def drill(
             reading=stage.reading,
             ask_ca=stage.ask_ca,
             look_again=lambda _: None,
+            mark=stage.mark,
         )
         _check_daemon(stage)
         exercise = Exercise(
