@@ -85,6 +85,7 @@ async def half_deployed(exercise: Exercise, about: Certificate | None) -> None:
         raise RemediationError(
             "other", f"the issuer gave no certificate to exercise with: {error}"
         ) from error
+    await asyncio.to_thread(exercise.world.expect, material.certificate, "issued for an exercise")
     async with _broken(exercise, it, half):
         await _put(exercise, it, half, material)
         exercise.done(
