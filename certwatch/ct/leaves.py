@@ -1,5 +1,6 @@
 """Entries of logs: MerkleTreeLeaf (RFC 6962, 3.4), TileLeaf (C2SP static-ct-api), and what stands beside them."""
 
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -7,6 +8,8 @@ from datetime import UTC, datetime
 from certwatch.ct.malformed import Malformed
 
 X509, PRECERT = 0, 1
+#: Of an entry in a data tile: its type, and the length of what follows if that is a certificate; and any other length.
+_ENTRY, _LENGTH = struct.Struct(">8xHBH"), struct.Struct(">BH")
 #: In front of a certificate: version, leaf type, timestamp, entry type; the issuer's key in front of a TBS.
 _BEFORE_X509, _BEFORE_TBS = 12, 44
 LEAF_PREFIX = b"\0\0"
@@ -126,30 +129,34 @@ def split_tile(data: bytes, most: int = TILE) -> tuple[list[bytes], list[int]]:
     leaves: list[bytes] = []
     spans: list[int] = []
     position, end = 0, len(data)
-    from_bytes = int.from_bytes
-    while position < end:
-        start = position
-        # In place for speed: an entry is timestamp, type, perhaps the issuer's key, certificate, extensions.
-        kind = data[position + 8 : position + 10]
-        if kind == b"\0\1":
-            position += 42
-        elif kind == b"\0\0":
-            position += 10
-        else:
-            raise Malformed(f"entry {len(leaves)} of a data tile is of no known type")
-        position += 3 + from_bytes(data[position : position + 3], "big")
-        position += 2 + from_bytes(data[position : position + 2], "big")
-        if position > end:
-            raise Malformed(f"a data tile breaks off in entry {len(leaves)}")
-        leaves.append(b"\0\0" + data[start:position])
-        spans.append(position)
-        if kind == b"\0\1":
-            position += 3 + from_bytes(data[position : position + 3], "big")
-        position += 2 + from_bytes(data[position : position + 2], "big")
-        if position > end:
-            raise Malformed(f"a data tile breaks off in entry {len(leaves) - 1}")
-        if len(leaves) > most:
-            raise Malformed(f"a data tile of more than {most} entries")
+    # In place for speed: an entry is timestamp, type, perhaps the issuer's key, certificate, extensions.
+    head, length = _ENTRY.unpack_from, _LENGTH.unpack_from
+    try:
+        while position < end:
+            start = position
+            kind, high, low = head(data, position)
+            if kind == 1:
+                high, low = length(data, position + 42)
+                position += 45 + (high << 16) + low
+            elif kind == 0:
+                position += 13 + (high << 16) + low
+            else:
+                raise Malformed(f"entry {len(leaves)} of a data tile is of no known type")
+            position += 2 + (data[position] << 8) + data[position + 1]
+            if position > end:
+                raise IndexError
+            leaves.append(b"\0\0" + data[start:position])
+            spans.append(position)
+            if kind:
+                high, low = length(data, position)
+                position += 3 + (high << 16) + low
+            position += 2 + (data[position] << 8) + data[position + 1]
+            if position > end:
+                raise IndexError
+            if len(leaves) > most:
+                raise Malformed(f"a data tile of more than {most} entries")
+    except (struct.error, IndexError) as error:
+        raise Malformed(f"a data tile breaks off in entry {len(spans)}") from error
     spans.append(end)
     return leaves, spans
 

@@ -102,10 +102,10 @@ class Prefilter:
             or end + 2 + (leaf[end] << 8 | leaf[end + 1]) != len(leaf)
         ):
             return False
-        # 1. One subjectAltName, in the usual form.
-        find = leaf.find
+        # 1. One subjectAltName, in the usual form. Backwards: Python does that in half of the time.
+        find = leaf.rfind
         place = find(b"\x55\x1d\x11", start, end)
-        if place < 0:
+        if place < 0 or find(b"\x55\x1d\x11", start, place) >= 0:
             return False
         value = place + 3
         if leaf[value] == 1:
@@ -146,7 +146,7 @@ class Prefilter:
                 length, first = leaf[inner + 2] << 8 | leaf[inner + 3], inner + 4
             else:
                 return False
-        if first + length != after or length < 3 or find(b"\x55\x1d\x11", after, end) >= 0:
+        if first + length != after or length < 3:
             return False
         names = leaf[first:after]
         if b"\x82\x81" in names:
@@ -170,7 +170,7 @@ class Prefilter:
                 plain = self._common_name(key, add)
             if not plain or not left:
                 return False
-            place = find(b"\x55\x04\x03", value, end)
+            place = find(b"\x55\x04\x03", start, place)
         # 4. What else is watched.
         watch = self._watch
         if watch.organisations and not self._organisations_are_plain(leaf, start, end):
@@ -258,7 +258,7 @@ class Prefilter:
 
     def _organisations_are_plain(self, leaf: bytes, start: int, end: int) -> bool:
         known = self._organisations
-        place = leaf.find(b"\x55\x04\x0a", start, end)
+        place = leaf.rfind(b"\x55\x04\x0a", start, end)
         left = MOST_PLACES
         while place >= 0:
             left -= 1
@@ -276,7 +276,7 @@ class Prefilter:
                 known[key] = plain
             if not plain or not left:
                 return False
-            place = leaf.find(b"\x55\x04\x0a", value, end)
+            place = leaf.rfind(b"\x55\x04\x0a", start, place)
         return True
 
 

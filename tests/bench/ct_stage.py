@@ -23,7 +23,7 @@ from tests.support.ct_log import BEGIN_MS, TestLog, serving
 #: Of what a certificate has beside its names: key identifiers, policies, URLs, timestamps.
 REST = 700
 #: Seconds from one scan to the next, where there are several.
-ROUND = 10
+ROUND = 12
 
 
 def build(entries: int, *, static: bool) -> TestLog:
