@@ -140,6 +140,21 @@ def executive() -> dashboard.Dashboard:
             text="M1: 99.9 %. Requests to the embedded CA and to cert-manager's issuers; without either, 100 %.",
         ),
         _now(
+            "CA signs, 30 days",
+            "1 - (certwatch:signing_errors:ratio_30d or vector(0))",
+            unit="percentunit",
+            text="M8: the CA's uptime as those see it who ask for a signature; 99.9 %. Without an embedded CA, 100 %.",
+        ),
+        _over_time(
+            "Issuance and signatures that succeed, by day",
+            [
+                ("1 - (certwatch:issuance_errors:ratio_1d or vector(0))", "requests"),
+                ("1 - (certwatch:signing_errors:ratio_1d or vector(0))", "signatures"),
+            ],
+            unit="percentunit",
+            text="M1 and M8: the trend of the last day's share.",
+        ),
+        _now(
             "Compromised keys in use",
             'sum(certwatch_findings_open{rule=~"compromised|key-broken", owner=~"$owner"}) or vector(0)',
             text="M10: each must be gone within four hours.",
@@ -339,6 +354,36 @@ def debug() -> dashboard.Dashboard:
             "CRL fetches by outcome",
             [("sum by (outcome) (rate(certwatch_crl_fetches_total[$__rate_interval]))", "{{outcome}}")],
             unit="ops",
+        ),
+        _over_time(
+            "CT: time behind, by log",
+            [("time() - max by (log) (certwatch_ct_read_timestamp_seconds)", "{{log}}")],
+            unit="s",
+            text="Since the instant up to which everything that the log took is read and verified.",
+        ),
+        _over_time(
+            "Distribution: most certificates that one name is served with",
+            [
+                (
+                    (
+                        "max by (environment, collector) (count by (environment, collector, name) "
+                        "(count by (environment, collector, name, fingerprint_sha256) "
+                        '(certwatch_certificate_not_after_timestamp_seconds{position="0", location=~"tls:.*", '
+                        f"{CHOSEN}}})))"
+                    ),
+                    "{{environment}} {{collector}}",
+                )
+            ],
+            text="A collector for each region shows where a renewal has not arrived: more than one, and not for the moment of a roll-out.",
+        ),
+        _over_time(
+            "Served, though renewed elsewhere",
+            [
+                (
+                    'sum by (rule, owner) (certwatch_findings_open{rule=~"addresses-differ|renewed-not-served", owner=~"$owner"}) or vector(0)',
+                    "{{rule}} {{owner}}",
+                )
+            ],
         ),
         _over_time(
             "Requests that wait for approval",
