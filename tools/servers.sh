@@ -40,6 +40,12 @@ need pebble-challtestsrv pebble
 need caddy caddy
 [ -x /usr/share/easy-rsa/easyrsa ] || missing="$missing easy-rsa"
 need softhsm2-util softhsm2
+need swtpm swtpm
+need tpm2-abrmd tpm2-abrmd
+need pkcs11-tool opensc
+need dbus-run-session dbus-daemon
+ls /usr/lib/*/libtss2-tcti-tabrmd.so.0 >/dev/null 2>&1 || missing="$missing libtss2-tcti-tabrmd0"
+ls /usr/lib/*/libtpm2_pkcs11.so.1 >/dev/null 2>&1 || missing="$missing libtpm2-pkcs11-1"
 need haproxy haproxy
 need certtool gnutls-bin
 need curl curl

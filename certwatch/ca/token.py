@@ -54,6 +54,14 @@ _CURVES: Mapping[str, tuple[str, type[ec.EllipticCurve]]] = {
     "ec-p384": ("secp384r1", ec.SECP384R1),
 }
 
+#: tpm2-pkcs11 (1.9) makes a pair only when its public half says nothing of verifying, and that it encrypts; what the private
+#: half may do is as for every other token.
+_PUBLIC_OF_TPMS: Mapping[Attribute, Any] = {
+    Attribute.VERIFY: None,
+    Attribute.ENCRYPT: True,
+    Attribute.WRAP: None,
+}
+
 #: The curve's name as a PrintableString (PKCS#11 v3.0, 2.3.10).
 _EDWARDS25519 = b"\x13\x0cedwards25519"
 
@@ -287,20 +295,10 @@ class TokenSource:
         with self.module.using() as library, translated(self.name):
             session = self.session(library, rw=True)
             try:
-                if key_type.startswith("rsa-"):
-                    session.generate_keypair(KeyType.RSA, int(key_type.removeprefix("rsa-")), **keep)
-                    return
-                if key_type == "ed25519":
-                    encoded, kind = _EDWARDS25519, KeyType.EC_EDWARDS
-                else:
-                    encoded, kind = (
-                        ec_parameters.encode_named_curve_parameters(_CURVES[key_type][0]),
-                        KeyType.EC,
-                    )
-                parameters = session.create_domain_parameters(
-                    kind, {Attribute.EC_PARAMS: encoded}, local=True
-                )
-                parameters.generate_keypair(**keep)
+                try:
+                    _generate(session, key_type, keep)
+                except pkcs11.GeneralError:
+                    _generate(session, key_type, {**keep, "public_template": _PUBLIC_OF_TPMS})
             finally:
                 session.close()
 
@@ -347,6 +345,18 @@ class TokenSession:
                 self._session.close()
         except (TokenGone, CAError):
             pass  # it is gone already
+
+
+def _generate(session: Any, key_type: str, keep: Mapping[str, Any]) -> None:
+    if key_type.startswith("rsa-"):
+        session.generate_keypair(KeyType.RSA, int(key_type.removeprefix("rsa-")), **keep)
+        return
+    if key_type == "ed25519":
+        encoded, kind = _EDWARDS25519, KeyType.EC_EDWARDS
+    else:
+        encoded, kind = ec_parameters.encode_named_curve_parameters(_CURVES[key_type][0]), KeyType.EC
+    parameters = session.create_domain_parameters(kind, {Attribute.EC_PARAMS: encoded}, local=True)
+    parameters.generate_keypair(**keep)
 
 
 def _public_of(key: Any) -> PublicKey:
