@@ -63,6 +63,7 @@ def collector_job(settings: CollectorSettings, context: CollectorContext) -> Col
         kind=settings.kind,
         build=build,
         every=settings.every,
+        after=frozenset(settings.config.after),
         labels=settings.labels,
         zone=settings.zone,
         written=settings.written,

@@ -42,6 +42,8 @@ class CollectorJob:
     #: Makes the plug-in; may raise anything.
     build: Callable[[], Collector]
     every: timedelta
+    #: Collectors whose places it takes its targets from.
+    after: frozenset[str] = frozenset()
     #: Given to every location it sees; the observation's own win.
     labels: Mapping[str, str] = field(default_factory=dict)
     #: Whose workers run it. None: this process does.

@@ -20,6 +20,8 @@ JITTER = 0.1
 MAX_JITTER = timedelta(minutes=1)
 #: Between the first runs of two collectors.
 STAGGER = timedelta(seconds=0.25)
+#: A collector whose targets are what others see waits for their first look, so long at most.
+AFTER = timedelta(minutes=1)
 #: After a run that the inventory refused; doubled by each further one, never longer than the interval.
 RETRY = timedelta(seconds=15)
 #: At the end, for what was seen to be written.
@@ -27,7 +29,7 @@ STOP_SECONDS = 3.0
 
 
 class Schedule:
-    """Starts each collector at once, then every interval with jitter, never twice at the same time: a run that comes
+    """Starts each collector at once (one that takes its targets from others once those have looked), then every interval with jitter, never twice at the same time: a run that comes
     while the one before is still going is left out and counted. Owned by the event loop's thread."""
 
     def __init__(
@@ -45,6 +47,9 @@ class Schedule:
         self._running: dict[str, asyncio.Task[object]] = {}
         #: Runs in a row that the inventory refused.
         self._refused: dict[str, int] = {}
+        #: Those that have looked, and for whom of the others one waits with its first run.
+        self._looked: set[str] = set()
+        self._waiting: dict[str, set[str]] = {}
 
     def start(self) -> None:
         self._scheduler.start()
@@ -62,12 +67,17 @@ class Schedule:
             self._scheduler.remove_job(name)
             del self._jobs[name]
             self._refused.pop(name, None)
+            self._waiting.pop(name, None)
+            self._looked.discard(name)
         await self._cancel(gone)
         first = self._clock()
         for job in jobs:
             if job.name not in self._jobs:
                 self._jobs[job.name] = job
-                self._add(job, first)
+                before = set(job.after & wanted.keys()) - self._looked - {job.name}
+                if before:
+                    self._waiting[job.name] = before
+                self._add(job, first + AFTER if before else first)
                 first += STAGGER
 
     def _add(self, job: CollectorJob, first: datetime) -> None:
@@ -89,6 +99,7 @@ class Schedule:
     async def _come(self, name: str) -> None:
         # A coroutine only because APScheduler runs plain functions in a thread.
         if name in self._jobs:
+            self._waiting.pop(name, None)
             self.trigger(name)
 
     def trigger(self, name: str) -> bool:
@@ -120,6 +131,16 @@ class Schedule:
         self._refused.pop(name, None)
         if error is not None:
             log.error("scan_crashed", collector=name, error=repr(error))
+        if not task.cancelled():
+            self._has_looked(name)
+
+    def _has_looked(self, name: str) -> None:
+        self._looked.add(name)
+        for other, before in list(self._waiting.items()):
+            before.discard(name)
+            if not before:
+                del self._waiting[other]
+                self._scheduler.modify_job(other, next_run_time=self._clock())
 
     def _again_soon(self, name: str) -> None:
         """Looks are made to be kept: not to wait a whole interval once there is room again."""

@@ -1,6 +1,6 @@
 """What a collector promises: it looks, it never judges, it never writes."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Protocol
@@ -18,6 +18,11 @@ class CollectorConfig(BaseModel):
     the core's (`certwatch.config.schema`)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @property
+    def after(self) -> Collection[str]:
+        """Names of collectors whose places it takes its targets from: its first run waits for theirs."""
+        return ()
 
 
 class CollectError(Exception):

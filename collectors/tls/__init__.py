@@ -116,6 +116,10 @@ class TLSConfig(CollectorConfig):
     #: Which addresses of a name are looked at. any: those of the families that this host has addresses of.
     family: Family = "any"
 
+    @property
+    def after(self) -> Sequence[str]:
+        return self.targets_from
+
     @model_validator(mode="after")
     def _looks_at_something(self) -> "TLSConfig":
         if self.key_file is not None and self.cert_file is None:

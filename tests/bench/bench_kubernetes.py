@@ -380,6 +380,14 @@ def _lists(server: APIServer) -> Result:
     )
 
 
+def _said(results: list[Result]) -> None:
+    """At full size the whole takes the better part of an hour: what there is does not wait for the end."""
+    print(
+        f"{results[-1].what}: {results[-1].measured:.2f} {results[-1].unit}; {results[-1].how}",
+        file=sys.stderr,
+    )
+
+
 def run() -> list[Result]:
     results = [*parsing(), *models()]
     if kube_build.found("kube-apiserver") is None:
@@ -393,10 +401,13 @@ def run() -> list[Result]:
             print(f"filled in {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
             idle = _idle_peak(folder / "idle")
             results.append(_first(server, folder / "first", idle, "", "", 150))
+            _said(results)
+            results += _watching(server, folder / "watching")
+            _said(results)
             everything = ", exclude_secret_types: []"
             results.append(_first(server, folder / "all", idle, everything, ", releases read too", 150))
+            _said(results)
             results.append(_lists(server))
-            results += _watching(server, folder / "watching")
         with api_server(folder / "wide") as server:
             results += _many_namespaces(server, folder / "namespaces", idle)
     return results

@@ -14,11 +14,20 @@ from certwatch.telemetry.metrics import SCAN_SKIPPED
 pytestmark = pytest.mark.anyio
 
 
-def job(name: str, *, every: float = 3600, settings: object = None) -> CollectorJob:
+def job(
+    name: str, *, every: float = 3600, settings: object = None, after: frozenset[str] = frozenset()
+) -> CollectorJob:
     def build() -> None:
         raise AssertionError("a schedule makes nothing")
 
-    return CollectorJob(name=name, kind="x", build=build, every=timedelta(seconds=every), settings=settings)  # type: ignore[arg-type]
+    return CollectorJob(
+        name=name,
+        kind="x",
+        build=build,  # type: ignore[arg-type]
+        every=timedelta(seconds=every),
+        settings=settings,
+        after=after,
+    )
 
 
 @asynccontextmanager
@@ -154,3 +163,32 @@ async def until(holds: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
         while not holds():  # noqa: ASYNC110 - a run's end tells nobody
             await asyncio.sleep(0.001)
+
+
+async def test_who_takes_targets_from_others_looks_first_when_they_have_looked() -> None:
+    runs = Runs()
+    served = job("served", after=frozenset(["prod", "absent"]))
+    async with scheduled(runs, served, job("prod"), job("edge")) as schedule:
+        await runs.reach(2)
+        assert set(runs.begun) == {"prod", "edge"}
+        runs.release.set()
+        await runs.reach(3)
+        assert runs.begun[2] == "served"
+        # Another that is new finds them looked.
+        await schedule.use([served, job("prod"), job("edge"), job("late", after=frozenset(["prod"]))])
+        await runs.reach(4)
+        assert runs.begun[3] == "late"
+
+
+async def test_who_waits_for_one_that_fails_looks_all_the_same() -> None:
+    runs = Runs()
+
+    async def fail(job: CollectorJob) -> None:
+        runs.begun.append(job.name)
+        runs.changed.set()
+        if job.name == "prod":
+            raise ValueError("no cluster")
+
+    async with scheduled(fail, job("served", after=frozenset(["prod"])), job("prod")):
+        await runs.reach(2)
+        assert runs.begun == ["prod", "served"]
