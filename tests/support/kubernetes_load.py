@@ -25,7 +25,7 @@ async def create_all(
     async with httpx.AsyncClient(
         base_url=server.url,
         verify=context,
-        timeout=60,
+        timeout=300,
         headers={"authorization": f"Bearer {TOKEN}", "content-type": "application/json"},
         limits=httpx.Limits(max_connections=at_once, max_keepalive_connections=at_once),
     ) as client:
