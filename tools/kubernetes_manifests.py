@@ -56,13 +56,15 @@ def rights_file() -> str:
     return _ABOUT_RIGHTS + yaml.safe_dump(rights(), sort_keys=False, default_flow_style=None)
 
 
-def rendered(*values: str, namespace: str = "certwatch", helm: Path | None = None) -> str:
+def rendered(
+    *values: str, release: str = "certwatch", namespace: str = "certwatch", helm: Path | None = None
+) -> str:
     """The chart by the real helm. Raises FileNotFoundError: there is none; CalledProcessError."""
     program = helm or kube_build.found("helm")
     if program is None:
         raise FileNotFoundError(kube_build.why_not("helm"))
     done = subprocess.run(  # noqa: S603 - our own chart
-        [program, "template", "certwatch", CHART, "--namespace", namespace, *values],
+        [program, "template", release, CHART, "--namespace", namespace, *values],
         capture_output=True,
         text=True,
         check=True,

@@ -165,6 +165,16 @@ def test_the_configs_are_good_ones(tmp_path: Path) -> None:
     assert nodes.collectors[0].labels == {"cluster": "cluster", "node": "one"}
 
 
+def test_the_job_is_called_as_alerts_and_dashboards_have_it_whatever_the_release_is_called() -> None:
+    settings = ("--set", "nodes.enabled=true", "--set", "serviceMonitor.enabled=true")
+    text = manifests.rendered(*settings, release="watch", helm=binary("helm"))
+    documents = [each for each in yaml.safe_load_all(text) if each]
+    (monitor,) = [each for each in documents if each["kind"] == "ServiceMonitor"]
+    services = [each for each in documents if each["kind"] == "Service"]
+    assert len(services) == 2
+    assert {each["metadata"]["labels"][monitor["spec"]["jobLabel"]] for each in services} == {"certwatch"}
+
+
 def test_an_unknown_source_is_refused_by_helm() -> None:
     import subprocess
 

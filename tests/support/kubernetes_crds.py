@@ -139,6 +139,7 @@ CRDS = (
         True,
         fields(
             spec=fields(
+                jobLabel=TEXT,
                 selector=fields(matchLabels=LABELS),
                 endpoints=many(
                     fields(
