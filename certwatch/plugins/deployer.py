@@ -3,7 +3,8 @@ Called by remediation alone."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, Protocol
+from datetime import timedelta
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
@@ -34,7 +35,7 @@ class DeployFailed(Exception):
 class Material:
     """A new certificate with its key. In memory only: never stored, logged or shown."""
 
-    #: PKCS#8, not encrypted.
+    #: PKCS#8, not encrypted. Empty: it was made where it will live (`MakesKeys`), and is there.
     key_pem: bytes = field(repr=False)
     #: Leaf first, with what is above it but the root.
     chain_pem: bytes
@@ -88,4 +89,29 @@ class Deployer(Protocol):
 
     async def forget(self, target: Target) -> None:
         """Drop what is kept for `undo`. May be called twice. Raises DeployFailed."""
+        ...
+
+
+@runtime_checkable
+class MakesKeys(Protocol):
+    """A deployer for places that make their own keys: these never travel."""
+
+    @property
+    def makes_keys(self) -> bool:
+        """By its settings. Pure."""
+        ...
+
+    async def csr(self, target: Target, names: Sequence[str], key_type: str) -> bytes:
+        """PEM, for a key that was made there and is not used yet. `names` as the model writes them; `key_type` as policies do
+        ("ec-p256"). Called again after a crash: it may give the same key. `deploy` follows, without a key. Raises DeployFailed."""
+        ...
+
+
+@runtime_checkable
+class Renews(Protocol):
+    """A deployer for places whose keeper has certificates issued by itself: it is told to, nothing is issued here."""
+
+    async def renew(self, target: Target, within: timedelta) -> tuple[bytes, ...]:
+        """What lies there afterwards, another certificate than the former one: DER, leaf first. May be called again after a
+        crash. Raises DeployFailed."""
         ...

@@ -2,7 +2,6 @@
 crash anywhere ends in a verified or a rolled-back state."""
 
 import asyncio
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
@@ -10,15 +9,15 @@ from datetime import timedelta
 from certwatch.inventory.store import InventoryError
 from certwatch.model.certificate import Certificate
 from certwatch.model.observation import Observation
-from certwatch.pki.signatures import signature
-from certwatch.plugins.deployer import Deployer, DeployFailed, Target
-from certwatch.plugins.issuer import CertificateRequest, IssueFailed
+from certwatch.plugins.deployer import Deployer, DeployFailed, Renews, Target
+from certwatch.plugins.issuer import IssueFailed
 from certwatch.remediation.affected import affected_one
 from certwatch.remediation.book import Plan, PlanState, Step
 from certwatch.remediation.commands import CommandFailed, run_command
 from certwatch.remediation.failure import RemediationError
-from certwatch.remediation.material import csr_for, material_of, new_key, split_pem
-from certwatch.remediation.plan import DEAD, KEY_LOST
+from certwatch.remediation.issue import FIRST_WAIT, issue
+from certwatch.remediation.material import joined_pem, split_pem
+from certwatch.remediation.plan import KEY_LOST
 from certwatch.remediation.policy import Policy
 from certwatch.remediation.rollback import roll_back
 from certwatch.remediation.stopped import StepFailed, TurnedAway, frames_of
@@ -31,10 +30,8 @@ from certwatch.x509.der import read
 
 log = get_logger(__name__)
 
-#: After an issuer that could not: doubled with each try, so long at most.
-FIRST_WAIT, LONGEST_WAIT = timedelta(minutes=1), timedelta(hours=6)
-#: Than tries: a crash loses a key, and an endless row of crashes must not become an endless row of orders.
-MORE_ORDERS = 2
+#: After an issuer that could not: doubled with each try.
+LONGEST_WAIT = timedelta(hours=6)
 HEALTH_SECONDS = 60.0
 #: At the canary: of the time that all have.
 CANARY_SHARE = 0.5
@@ -106,8 +103,10 @@ async def _still_wanted(world: World, plan: Plan) -> None:
 
 async def _all_steps(world: World, plan: Plan, policy: Policy, former: Certificate) -> None:
     targets = await asyncio.to_thread(targets_of, world, plan, former)
-    lost = plan.id not in world.material and any(
-        each.kind in ("issue", "deploy") and each.state != "done" for each in plan.steps
+    lost = (
+        plan.id not in world.material
+        and any(each.kind == "issue" for each in plan.steps)
+        and any(each.kind in ("issue", "deploy") and each.state != "done" for each in plan.steps)
     )
     for step in plan.steps:
         # The key was in memory alone: after a crash before the last deployment all of it begins anew, with another one.
@@ -125,7 +124,7 @@ async def _take(
     await world.step(f"{step.kind}-begun")
     try:
         if step.kind == "issue":
-            said = await _issue(world, plan, policy, former)
+            said = await issue(world, plan, policy, former, targets)
         elif step.kind == "deploy":
             if step.target not in targets:
                 raise StepFailed(f"{step.target}: is not in the inventory any more")
@@ -157,76 +156,29 @@ async def _take(
     REMEDIATION_STEP_SECONDS.labels(step.kind).observe((ended - began).total_seconds())
 
 
-async def _issue(world: World, plan: Plan, policy: Policy, former: Certificate) -> str:
-    most = policy.keys.most_tries + MORE_ORDERS
-    if await asyncio.to_thread(world.book.count_order, plan.id) > most:
-        raise StepFailed(
-            f"{most} certificates were asked for already, and each time the process ended before it was put in place"
-        )
-    key = await asyncio.to_thread(new_key, policy.keys.key_type)
-    request = CertificateRequest(
-        csr_pem=csr_for(key, plan.names),
-        names=plan.names,
-        replaces=former,
-        idempotency_key=f"certwatch-{plan.id}-{plan.tries}",
-    )
-    try:
-        chain = await policy.issuer.issue(request)
-    except IssueFailed as error:
-        if error.kind == "limit":
-            pause = error.retry_after or FIRST_WAIT.total_seconds()
-            world.paused[policy.issuer_id or policy.name] = time.monotonic() + pause
-        raise StepFailed(
-            f"issuer: {error.message}", again=error.again, retry_after=error.retry_after
-        ) from error
-    material = material_of(key, chain, plan.names)
-    reason = f"issued for plan {plan.id} of the policy {plan.policy}"
-    await asyncio.to_thread(world.expect, material.certificate, reason)
-    not_after = material.certificate.not_after
-    if not_after is None or (former.not_after is not None and not_after <= max(former.not_after, world.clock())
-                             and not (DEAD & set(plan.cause)) and not plan.drill and plan.incident is None):  # fmt: skip
-        raise StepFailed("the issuer gave a certificate that ends no later than the former one")
-    lost = bool(DEAD & set(plan.cause))
-    if lost and material.certificate.spki_sha256 == former.spki_sha256:
-        raise StepFailed("the new certificate has the former one's key, which must not be used any more")
-    if not plan.drill and (why := await asyncio.to_thread(_under_a_lost_ca, world, chain)):
-        raise StepFailed(why)
-    world.material[plan.id] = material
-    await asyncio.to_thread(world.book.set_chain, plan.id, chain)
-    return material.certificate.fingerprint_sha256.hex()
-
-
-def _under_a_lost_ca(world: World, chain_pem: bytes) -> str | None:
-    """A CA that is marked as compromised is in it, or above it."""
-    with world.reading() as reader:
-        marked = [
-            each.certificate
-            for each in reader.marks()
-            if each.kind == "compromised" and each.ended_at is None and each.certificate.is_ca
-        ]
-    chain = [read(each) for each in split_pem(chain_pem)]
-    for ca in marked:
-        for each in chain:
-            if each.spki_sha256 == ca.spki_sha256 or (
-                each.issuer_der == ca.subject_der and signature(each, ca) == "good"
-            ):
-                return (
-                    f"the issuer's certificate is under {ca.shown}, which is compromised. Have another CA issue"
-                    " (of the embedded one: certwatch ca rotate)"
-                )
-    return None
-
-
 async def _deploy(world: World, plan: Plan, policy: Policy, step: Step, target: Target) -> str:
     deployer = _deployer(policy, step)
-    material = world.material[plan.id]
     try:
-        await deployer.deploy(target, material)
+        if isinstance(deployer, Renews):
+            return await _renewed(world, plan, policy, deployer, target)
+        await deployer.deploy(target, world.material[plan.id])
         await world.step("put")
         await deployer.activate([target])
     except DeployFailed as error:
         raise StepFailed(f"{target.uri}: {error.message}") from error
     return ""
+
+
+async def _renewed(world: World, plan: Plan, policy: Policy, deployer: Renews, target: Target) -> str:
+    """Whoever keeps the place has it issued and puts it there: what that is becomes what all must serve."""
+    chain = await deployer.renew(target, policy.keys.verify.within)
+    made = read(chain[0])
+    names = {str(each) for each in made.names}
+    if set(plan.names) - names:
+        raise StepFailed(f"{target.uri}: was renewed without {', '.join(sorted(set(plan.names) - names))}")
+    await asyncio.to_thread(world.book.set_chain, plan.id, joined_pem(chain))
+    await asyncio.to_thread(world.expect, made, f"issued for plan {plan.id} of the policy {plan.policy}")
+    return made.fingerprint_sha256.hex()
 
 
 def _placed(plan: Plan, policy: Policy, targets: Mapping[str, Target]) -> dict[str, tuple[Deployer, Target]]:

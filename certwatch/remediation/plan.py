@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from certwatch.model.certificate import Fingerprint
-from certwatch.plugins.deployer import Deployer, Target
+from certwatch.plugins.deployer import Deployer, Renews, Target
 from certwatch.remediation.affected import Affected
 from certwatch.remediation.policy import Policy
 
@@ -81,6 +81,12 @@ def draft(
         return cannot(
             f"it is served at {where}, and no place is known where it lies. Let a collector look where the server reads it"
         )
+    renewing = [uri for uri, number in targets if isinstance(policy.deployers[number], Renews)]
+    if renewing and len(targets) > 1:
+        return cannot(
+            f"what keeps {renewing[0]} renews it by itself, and it lies at {len(targets) - 1} other places, which have their copy "
+            "from somewhere: have that copied, or give it a certificate of its own"
+        )
     if not names:
         return cannot("the certificate has no names to ask for")
     wider = set(names) - set(had)
@@ -89,7 +95,7 @@ def draft(
     if wider and needed == 0:
         # Unchanged scope may be automatic; anything wider is somebody's decision.
         needed, why = 1, f"asks for more names than before: {', '.join(sorted(wider))}"
-    steps = [DraftStep(kind="issue")]
+    steps = [] if renewing else [DraftStep(kind="issue")]
     for place, (uri, deployer) in enumerate(targets):
         steps.append(DraftStep(kind="deploy", target=uri, deployer=deployer))
         if place == 0 and len(targets) > 1:

@@ -54,7 +54,7 @@ async def test_it_signs_for_the_names_that_were_asked_for_and_revokes(
 ) -> None:
     it = issuer(tmp_path, vault, lifetime="48h")
     key, wanted = request()
-    made = material_of(key, await it.issue(wanted), NAMES)
+    made = material_of(key.public_key(), await it.issue(wanted), NAMES, key_pem=b"")
     leaf = x509.load_pem_x509_certificate(made.chain_pem)
     assert leaf.issuer.rfc4514_string() == "CN=Vault Root"
     assert (leaf.not_valid_after_utc - leaf.not_valid_before_utc).total_seconds() == pytest.approx(
@@ -72,7 +72,7 @@ async def test_an_app_role_with_just_what_it_needs_is_enough(tmp_path: Path, vau
     path.write_text(secret)
     it = issuer(tmp_path, vault, token_file=None, role_id=role, secret_id_file=str(path))
     key, wanted = request()
-    made = material_of(key, await it.issue(wanted), NAMES)
+    made = material_of(key.public_key(), await it.issue(wanted), NAMES, key_pem=b"")
     await it.revoke(made.certificate, "superseded")
 
 

@@ -25,6 +25,8 @@ class CommandConfig(DeployerConfig):
     #: Locations that it takes, "*" for anything: "tls://10.0.*", "file:///srv/appliance/*".
     locations: Annotated[list[str], BeforeValidator(_listed), Field(min_length=1)]
     seconds: Annotated[float, Field(gt=0, le=3600)] = 120.0
+    #: It knows the operation "csr": keys are made there, and never travel.
+    makes_keys: bool = False
 
 
 class CommandDeployer:
@@ -41,12 +43,21 @@ class CommandDeployer:
     def takes(self, target: Target) -> bool:
         return any(each.fullmatch(target.uri) for each in self._patterns)
 
+    @property
+    def makes_keys(self) -> bool:
+        return self._config.makes_keys
+
+    async def csr(self, target: Target, names: Sequence[str], key_type: str) -> bytes:
+        return await self._run(
+            {"operation": "csr", **_said(target), "names": list(names), "key_type": key_type}
+        )
+
     async def deploy(self, target: Target, material: Material) -> None:
         said = {
             "operation": "deploy",
             **_said(target),
             "chain_pem": material.chain_pem.decode(),
-            "key_pem": material.key_pem.decode(),
+            **({"key_pem": material.key_pem.decode()} if material.key_pem else {}),
             "fingerprint_sha256": material.certificate.fingerprint_sha256.hex(),
         }
         # The lines of the key, which it may print by mistake, as PEM or as JSON.

@@ -80,55 +80,55 @@ class KubernetesDeployer:
         self._config = config
 
     def takes(self, target: Target) -> bool:
-        found = _secret_of(target.uri)
+        found = secret_of(target.uri)
         if found is None or (self._config.cluster is not None and found.cluster != self._config.cluster):
             return False
         return not self._config.namespaces or found.namespace in self._config.namespaces
 
     async def deploy(self, target: Target, material: Material) -> None:
         secret = self._secret(target)
-        async with self._client(target) as client:
-            present = await _get(client, secret.path)
+        async with self.client(target) as client:
+            present = await get_object(client, secret.path)
             kept = await _get_or_none(client, secret.former_path)
-            if kept is None or not _is_former(_certificates(kept, secret, target), target):
+            if kept is None or not _is_former(certificates_in(kept, secret, target), target):
                 self._check(present, secret, target)
                 if kept is not None:
                     # Of an earlier roll-out, which could not tidy up.
                     await client.delete(secret.former_path)
-                await client.create(secret.folder, _encode(_former(present, secret)))
+                await client.create(secret.folder, encode(_former(present, secret)))
             else:
                 self._check_ours(present, secret, target)
             data = {secret.key: material.chain_pem, secret.private_key: material.key_pem}
-            await client.apply(secret.path, _encode(_applied(present, data)), manager=MANAGER, force=True)
+            await client.apply(secret.path, encode(_applied(present, data)), manager=MANAGER, force=True)
 
     async def present(self, target: Target) -> tuple[bytes, ...]:
         secret = self._secret(target)
-        async with self._client(target) as client:
-            return _certificates(await _get(client, secret.path), secret, target)
+        async with self.client(target) as client:
+            return certificates_in(await get_object(client, secret.path), secret, target)
 
     async def activate(self, targets: Sequence[Target]) -> None:
         """Kubelets and controllers take a Secret up by themselves."""
 
     async def undo(self, target: Target) -> None:
         secret = self._secret(target)
-        async with self._client(target) as client:
+        async with self.client(target) as client:
             kept = await _get_or_none(client, secret.former_path)
-            if kept is None or not _is_former(_certificates(kept, secret, target), target):
+            if kept is None or not _is_former(certificates_in(kept, secret, target), target):
                 return
-            present = await _get(client, secret.path)
+            present = await get_object(client, secret.path)
             self._check_ours(present, secret, target)
             data = {name: _decoded(value, target) for name, value in (kept.get("data") or {}).items()}
-            await client.apply(secret.path, _encode(_applied(present, data)), manager=MANAGER, force=True)
+            await client.apply(secret.path, encode(_applied(present, data)), manager=MANAGER, force=True)
 
     async def forget(self, target: Target) -> None:
         secret = self._secret(target)
-        async with self._client(target) as client:
+        async with self.client(target) as client:
             kept = await _get_or_none(client, secret.former_path)
-            if kept is not None and _is_former(_certificates(kept, secret, target), target):
+            if kept is not None and _is_former(certificates_in(kept, secret, target), target):
                 await client.delete(secret.former_path)
 
     def _secret(self, target: Target) -> _Secret:
-        found = _secret_of(target.uri)
+        found = secret_of(target.uri)
         if found is None:
             raise DeployFailed("other", "is not the certificate of a Secret")
         return found
@@ -136,7 +136,7 @@ class KubernetesDeployer:
     def _check(self, present: Mapping[str, Any], secret: _Secret, target: Target) -> None:
         """It is as it was planned, and nobody puts it back at once. Raises DeployFailed."""
         data = present.get("data") or {}
-        if not _is_former(_certificates(present, secret, target), target):
+        if not _is_former(certificates_in(present, secret, target), target):
             raise DeployFailed(
                 "changed", "holds another certificate than the one that was planned to go. Plan it anew"
             )
@@ -148,19 +148,27 @@ class KubernetesDeployer:
             keeper = "cert-manager"
         if keeper is not None:
             raise DeployFailed(
-                "permission", f"is kept by {keeper}, which would put its own back. Have that renew it"
+                "permission",
+                f"is kept by {keeper}, which would put its own back. Have that renew it"
+                + (" (kind: cert-manager)" if keeper.startswith("cert-manager") else ""),
             )
         if present.get("immutable"):
             raise DeployFailed("permission", "is immutable: make another Secret")
 
     def _check_ours(self, present: Mapping[str, Any], secret: _Secret, target: Target) -> None:
         """Raises DeployFailed: somebody else has written to it since the roll-out began."""
-        chain = _certificates(present, secret, target)
+        chain = certificates_in(present, secret, target)
         if not _is_former(chain, target) and MANAGER not in _managers(present, secret):
             raise DeployFailed("changed", "somebody else has changed it meanwhile: it stays as they made it")
 
     @asynccontextmanager
-    async def _client(self, target: Target) -> AsyncIterator[Client]:
+    async def client(
+        self,
+        target: Target,
+        *,
+        grant: str = "Grant get, create, patch and delete on secrets in that namespace",
+    ) -> AsyncIterator[Client]:
+        """Its refusals become DeployFailed; `grant`: what to do about a right that is missing."""
         secret = self._secret(target)
         try:
             async with Client(secret.cluster, self._access) as client:
@@ -173,7 +181,7 @@ class KubernetesDeployer:
                 409: "changed",
             }
             what = {
-                403: ". Grant get, create, patch and delete on secrets in that namespace",
+                403: f". {grant}",
                 409: ". Somebody else changed it at the same time: plan it anew",
             }.get(error.status, "")
             raise DeployFailed(
@@ -192,7 +200,7 @@ class KubernetesDeployer:
         return from_kubeconfig(path, config.context or current_context(path))
 
 
-def _secret_of(uri: str) -> _Secret | None:
+def secret_of(uri: str) -> _Secret | None:
     parts = urlsplit(uri)
     steps = [unquote(each) for each in f"{parts.netloc}{parts.path}".split("/")]
     if parts.scheme != "k8s" or len(steps) != 4 or steps[2] != "secret" or parts.fragment:
@@ -205,7 +213,7 @@ def _secret_of(uri: str) -> _Secret | None:
     )
 
 
-def _certificates(present: Mapping[str, Any], secret: _Secret, target: Target) -> tuple[bytes, ...]:
+def certificates_in(present: Mapping[str, Any], secret: _Secret, target: Target) -> tuple[bytes, ...]:
     data = _decoded((present.get("data") or {}).get(secret.key, ""), target)
     return tuple(each.data for each in blocks(data) if each.is_certificate and each.data)
 
@@ -223,7 +231,7 @@ def _managers(present: Mapping[str, Any], secret: _Secret) -> list[str]:
     ]
 
 
-async def _get(client: Client, path: str) -> dict[str, Any]:
+async def get_object(client: Client, path: str) -> dict[str, Any]:
     found = msgspec.json.decode(await client.get(path))
     if not isinstance(found, dict):
         raise DeployFailed("other", "the API server gave no object")
@@ -232,7 +240,7 @@ async def _get(client: Client, path: str) -> dict[str, Any]:
 
 async def _get_or_none(client: Client, path: str) -> dict[str, Any] | None:
     try:
-        return await _get(client, path)
+        return await get_object(client, path)
     except RequestFailed as error:
         if error.status == 404:
             return None
@@ -271,7 +279,7 @@ def _former(present: Mapping[str, Any], secret: _Secret) -> dict[str, Any]:
     }
 
 
-def _encode(body: Mapping[str, Any]) -> bytes:
+def encode(body: Mapping[str, Any]) -> bytes:
     return msgspec.json.encode(body)
 
 

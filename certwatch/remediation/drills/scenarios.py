@@ -21,7 +21,7 @@ from certwatch.remediation.compromise import all_have, open_incident, scope_of
 from certwatch.remediation.drills.exercise import DrillFailed, Exercise
 from certwatch.remediation.drills.staged import Staged, check_label, staged
 from certwatch.remediation.failure import RemediationError
-from certwatch.remediation.material import csr_for, general_names, material_of, new_key, split_pem
+from certwatch.remediation.material import csr_for, general_names, key_pem_of, material_of, new_key, split_pem
 from certwatch.remediation.stopped import StepFailed
 from certwatch.remediation.verify import until_shown, with_stores
 from certwatch.x509.der import read
@@ -80,7 +80,8 @@ async def half_deployed(exercise: Exercise, about: Certificate | None) -> None:
         idempotency_key=f"certwatch-drill-{int(exercise.world.clock().timestamp())}",
     )
     try:
-        material = material_of(key, await it.policy.issuer.issue(request), it.draft.names)
+        chain = await it.policy.issuer.issue(request)
+        material = material_of(key.public_key(), chain, it.draft.names, key_pem=key_pem_of(key))
     except (IssueFailed, StepFailed) as error:
         raise RemediationError(
             "other", f"the issuer gave no certificate to exercise with: {error}"
