@@ -43,6 +43,7 @@ __all__ = ["Config", "ConfigError", "load", "read"]
 
 #: Key of `rules:` that is not a rule's id.
 _CUSTOM = "custom"
+_NOT_SHARED = "workers find their jobs in PostgreSQL: give an `inventory: postgresql://…`, or leave this out"
 
 
 def load(path: Path | None = None, *, env: Mapping[str, str]) -> Config:
@@ -77,10 +78,9 @@ def _config(
     reading: Reading, top: dict[str, Any], path: Path | None, env: Mapping[str, str]
 ) -> Config | None:
     keys = reading.validate(FileKeys, top, (), secrets=frozenset(["inventory"]))
+    shared = keys is None or keys.inventory.startswith(("postgresql:", "postgres:"))
     collectors = _collectors(
-        reading,
-        _listed(reading, top, "collectors", defaults.collectors()),
-        shared=keys is None or keys.inventory.startswith(("postgresql:", "postgres:")),
+        reading, _listed(reading, top, "collectors", defaults.collectors()), shared=shared
     )
     _trust_labels(reading, collectors, top["trust"] if "trust" in top else defaults.TRUST)
     exporters = _exporters(reading, _listed(reading, top, "exporters", defaults.exporters()))
@@ -91,6 +91,8 @@ def _config(
     remediation = (
         _remediation(reading, top["remediation"]) if isinstance(top.get("remediation"), dict) else None
     )
+    if keys is not None and keys.workers.listen is not None and not shared:
+        reading.say(("workers", "listen"), _NOT_SHARED)
     if keys is None or reading.mistakes:
         return None
     log = keys.log if isinstance(keys.log, LogKeys) else LogKeys()
@@ -233,10 +235,7 @@ def _collectors(reading: Reading, value: Any, *, shared: bool) -> list[Collector
         written: dict[str, Any] = {}
         if keys.zone is not None:
             if not shared:
-                reading.say(
-                    (*path, "zone"),
-                    "workers find their jobs in PostgreSQL: give an `inventory: postgresql://…`, or leave the zone out",
-                )
+                reading.say((*path, "zone"), _NOT_SHARED)
             common = keys_of(CollectorKeys)
             written = {key: each for key, each in reading.in_document(path).items() if key not in common}
         if config is not None:

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from certwatch.model.finding import Severity
 from certwatch.plugins.duration import Duration
@@ -99,6 +99,15 @@ def _lease(value: timedelta) -> timedelta:
     return value
 
 
+def _name(value: str) -> str:
+    kind, colon, rest = value.partition(":")
+    if not colon or kind not in ("dns", "uri", "email", "ip") or not rest:
+        raise ValueError(
+            f'"{value}" is not a name like dns:worker.example.com, uri:spiffe://example.com/worker'
+        )
+    return f"dns:{rest.lower()}" if kind == "dns" else value
+
+
 class WorkersKeys(Keys):
     """What the daemon and its workers agree on."""
 
@@ -106,6 +115,30 @@ class WorkersKeys(Keys):
     lease: Annotated[Duration, AfterValidator(_lease)] = timedelta(seconds=30)
     #: Looks of one part of a scan, about: what is lost with a worker, and begun anew.
     part_looks: int = Field(default=2_000, ge=1, le=1_000_000)
+    #: host:port, HTTPS: where workers come that cannot reach PostgreSQL. None: they cannot.
+    listen: Annotated[str, Field(min_length=1)] | None = None
+    #: What it presents there: PEM, leaf first. None: what the embedded CA presents at its own `listen_tls`.
+    cert_file: Annotated[str, Field(min_length=1)] | None = None
+    #: Its unencrypted private key, PEM.
+    key_file: Annotated[str, Field(min_length=1)] | None = None
+    #: Who signs the certificates of these workers, PEM. None: the embedded CA, which is asked whether they are revoked.
+    client_ca_file: Annotated[str, Field(min_length=1)] | None = None
+    #: By zone, the names of certificates whose holder may work for it: dns:…, uri:…, email:…, ip:….
+    zones: dict[
+        Annotated[str, Field(pattern=NAME_PATTERN)],
+        Annotated[list[Annotated[str, AfterValidator(_name)]], BeforeValidator(_as_list)],
+    ] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _belong_together(self) -> "WorkersKeys":
+        files = [self.cert_file, self.key_file, self.client_ca_file]
+        if any(files) and not all(files):
+            raise ValueError("cert_file, key_file and client_ca_file go together")
+        if (any(files) or self.zones) and self.listen is None:
+            raise ValueError("say where to listen for workers: listen (host:port)")
+        if self.listen is not None and not self.zones:
+            raise ValueError("say who may work for which zone: zones")
+        return self
 
 
 class LogKeys(Keys):

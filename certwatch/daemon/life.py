@@ -41,6 +41,7 @@ from certwatch.web.site import Site
 
 if TYPE_CHECKING:
     from certwatch.ca.running import RunningCA
+    from certwatch.daemon.pushing import PushPort
     from certwatch.remediation.opening import RunningRemediation
     from certwatch.zones.dispatch import Dispatcher
 
@@ -98,6 +99,8 @@ class Daemon:
         self._lost = False
         # For collectors that name a zone. None: the inventory is this process's alone.
         self._dispatcher: Dispatcher | None = None
+        # Where workers come that cannot reach PostgreSQL. None: nowhere.
+        self._pushing: PushPort | None = None
 
     async def main(self) -> int:
         self._take_signals()
@@ -146,6 +149,10 @@ class Daemon:
         self._listen(config, await asyncio.to_thread(web_config_of, config))
         await self._open_ca(config)
         await self._open_remediation(config)
+        if self._dispatcher is not None and config.workers.listen is not None:
+            from certwatch.daemon.pushing import PushPort
+
+            self._pushing = await PushPort.open(config, self._ca, self._dispatcher, self._clock)
         for remark in config.remarks:
             log.warning("config_remark", remark=remark)
         for server in self._servers():
@@ -365,6 +372,10 @@ class Daemon:
             )
         if config.ca != self._config.ca:
             raise ConfigError([f"{config.name}: ca: a change is taken by a restart alone. Restart certwatch"])
+        if config.workers != self._config.workers:
+            raise ConfigError(
+                [f"{config.name}: workers: a change is taken by a restart alone. Restart certwatch"]
+            )
         if not _same_remediation(config, self._config):
             raise ConfigError(
                 [f"{config.name}: remediation: a change is taken by a restart alone. Restart certwatch"]
@@ -469,6 +480,8 @@ class Daemon:
                     await self._engine.stop()
                 elif self._view is not None:
                     self._view.close()
+                if self._pushing is not None:
+                    await self._pushing.close()
                 if self._dispatcher is not None:
                     await self._dispatcher.close()
                 if self._following is not None:

@@ -32,7 +32,7 @@ class Heard:
 
 
 async def listen(
-    name: str, kind: str, collector: Collector, batches: Batches, recording: asyncio.Task[None], heard: Heard
+    name: str, kind: str, collector: Collector, batches: Batches, recording: asyncio.Task[Any], heard: Heard
 ) -> None:
     """Everything that the collector says goes to `batches` and `heard`. Ends early when recording has ended."""
     stream: AsyncIterator[Any] | None = None

@@ -96,6 +96,13 @@ class Collector(Protocol):
         ...
 
 
+class Bounded(Collector, Protocol):
+    """A collector whose places are of few kinds: from a worker that hands in over HTTPS no others are taken."""
+
+    #: Schemes of their URIs.
+    location_kinds: ClassVar[frozenset[str]]
+
+
 class Divisible(Collector, Protocol):
     """A collector whose looks several processes can share."""
 

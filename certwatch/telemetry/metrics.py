@@ -174,6 +174,12 @@ ZONE_SHARDS_TAKEN_OVER = Counter(
     ["zone"],
     registry=REGISTRY,
 )
+ZONE_PUSHES = Counter(
+    "certwatch_zone_pushes",
+    "Requests of workers that cannot reach PostgreSQL, by the HTTP status of the answer.",
+    ["status"],
+    registry=REGISTRY,
+)
 SCAN_SKIPPED = Counter(
     "certwatch_scans_skipped",
     "Runs left out because the one before was still going.",

@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
-from certwatch.inventory.postgresql.zones import Claimed, Zones
+from certwatch.inventory.postgresql.zones import Zones
+from certwatch.inventory.shards import Claimed
 from certwatch.inventory.store import InventoryError, Recorded
 from certwatch.model.observation import Observation
 from certwatch.telemetry.logs import get_logger
@@ -35,7 +36,7 @@ class DatabaseDesk:
 
     async def finish(self, given: Claimed, outcome: Outcome) -> None:
         text = await asyncio.to_thread(encode, outcome)
-        await self._again(partial(_finish, given, text))
+        await self._again(partial(_finish, given, text, outcome.kept))
 
     async def release(self, given: Claimed) -> None:
         await self._zones.call(lambda zones: zones.release(given))
@@ -54,5 +55,5 @@ class DatabaseDesk:
             pause = min(2 * pause, LONGEST_RETRY_SECONDS)
 
 
-def _finish(given: Claimed, text: str, zones: Zones) -> None:
-    zones.finish(given, text)
+def _finish(given: Claimed, text: str, batches: int | None, zones: Zones) -> None:
+    zones.finish(given, text, batches=batches)

@@ -16,7 +16,8 @@ from procrastinate.types import JSONValue
 from certwatch.config.schema import WorkersKeys
 from certwatch.engine.collect import SCAN_LIMIT, STOPPED, CollectorJob, tell_scan
 from certwatch.engine.writer import WriterThread
-from certwatch.inventory.postgresql.zones import Progress, Ticket, WorkerState, Zones, ZoneState
+from certwatch.inventory.postgresql.zones import Zones
+from certwatch.inventory.shards import Progress, Ticket, WorkerState, ZoneState
 from certwatch.inventory.store import InventoryError
 from certwatch.model.clock import Clock
 from certwatch.model.observation import LookError, Scan, ScanID
@@ -81,6 +82,8 @@ class Dispatcher:
         #: The process ends: another one goes on with the scans.
         self._leaving = False
         self._named: frozenset[str] = frozenset()
+        #: As whom it takes jobs for pushing workers.
+        self._fetching: int | None = None
 
     def use(self, zones: frozenset[str]) -> None:
         for gone in self._named - zones:
@@ -219,6 +222,24 @@ class Dispatcher:
         tell_scan(finished, asyncio.get_running_loop().time() - began)
         return finished
 
+    async def take(self, zone: str) -> int | None:
+        """The next shard in a zone's queue, for a worker that does not reach it. None: there is none now. Raises
+        InventoryError."""
+        await self._open()
+        manager = self._app.job_manager
+        try:
+            if self._fetching is None:
+                self._fetching = await manager.register_worker()
+            job = await manager.fetch_job([zone], self._fetching)
+            if job is None:
+                return None
+            await manager.finish_job(job, Status.SUCCEEDED, delete_job=True)
+        except (ConnectorException, psycopg_pool.PoolTimeout) as error:
+            self._fetching = None
+            raise InventoryError("unreachable", f"the queue cannot be reached: {error}") from error
+        shard = job.task_kwargs["shard"]
+        return shard if isinstance(shard, int) else None
+
     async def zones(self) -> list[Zone]:
         """Those that collectors name, and those that have workers. Raises InventoryError."""
         return await self._zones.call(partial(zones_of, self._named))
@@ -237,6 +258,8 @@ class Dispatcher:
 
     async def _clean(self) -> None:
         manager = self._app.job_manager
+        if self._fetching is not None:
+            await manager.update_heartbeat(self._fetching)
         for job in await manager.get_stalled_jobs(
             task_name=TASK, seconds_since_heartbeat=self._settings.lease.total_seconds()
         ):

@@ -4,12 +4,13 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Annotated
 
 import msgspec
 
 from certwatch.engine.counted import Counted
 from certwatch.engine.listen import Heard
-from certwatch.inventory.postgresql.zones import Ended
+from certwatch.inventory.shards import Ended
 from certwatch.model.observation import ErrorKind, Incomplete, LookError
 
 #: Incomplete scopes that a shard names; with more, its whole part is.
@@ -41,9 +42,16 @@ class Outcome(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     outcomes: dict[str, int] = {}
     handshakes: list[float] = []
     targets: dict[str, Targets] = {}
+    #: What was handed in before.
+    batches: Annotated[int, msgspec.Meta(ge=0, le=1 << 31)] = 0
+
+    @property
+    def kept(self) -> int | None:
+        """How many batches must be there. None: it came to nothing, whatever is."""
+        return None if self.failed is not None else self.batches
 
 
-def outcome_of(heard: Heard, counted: Counted, targets: Mapping[str, Targets]) -> Outcome:
+def outcome_of(heard: Heard, counted: Counted, targets: Mapping[str, Targets], batches: int) -> Outcome:
     incomplete = heard.incomplete
     if len(incomplete) > MAX_INCOMPLETE:
         incomplete = [*incomplete[:MAX_INCOMPLETE], Incomplete(scope="", error=incomplete[0].error)]
@@ -55,6 +63,7 @@ def outcome_of(heard: Heard, counted: Counted, targets: Mapping[str, Targets]) -
         outcomes={each: count for each, count in counted.outcomes.items() if count},
         handshakes=[round(each, 6) for each in counted.handshakes[:MAX_HANDSHAKES]],
         targets=dict(targets),
+        batches=batches,
     )
 
 
@@ -127,7 +136,12 @@ def together(ended: Sequence[Ended]) -> Together:
         # A part in which nobody was met may be an empty one; a worker that met nobody at all has no way out.
         if all(each.unchanged for each in outcomes):
             result.unchanged |= {scope for each in outcomes for scope in each.unchanged}
-    if failures and len(failures) == len(ended):
+    if not ended or len(ended) != ended[0].parts:
+        # A server that took over was behind, and knows nothing of it any more.
+        result.failed = LookError(
+            kind="other", message="the database has lost parts of it: nothing was retired"
+        )
+    elif len(failures) == len(ended):
         result.failed = failures[0]
     else:
         result.incomplete += (Incomplete(scope="", error=each) for each in failures)

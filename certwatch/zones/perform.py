@@ -12,7 +12,7 @@ from certwatch.engine.batches import Batches
 from certwatch.engine.collect import SCAN_LIMIT
 from certwatch.engine.counted import Counted
 from certwatch.engine.listen import Heard, listen
-from certwatch.inventory.postgresql.zones import Claimed, SupersededError
+from certwatch.inventory.shards import Claimed, MissingBatchError, SupersededError
 from certwatch.inventory.store import InventoryError, Recorded
 from certwatch.model.clock import Clock
 from certwatch.model.observation import LookError, Observation
@@ -36,11 +36,12 @@ class Desk(Protocol):
     async def record(
         self, given: Claimed, number: int, batch: Sequence[Observation], labels: Mapping[str, str]
     ) -> Recorded | None:
-        """The claim's batch of this number, from 1. None: it was recorded before. Raises SupersededError, InventoryError."""
+        """The claim's batch of this number, from 1. None: it was recorded before. Raises
+        SupersededError, MissingBatchError, InventoryError."""
         ...
 
     async def finish(self, given: Claimed, outcome: Outcome) -> None:
-        """Raises SupersededError, InventoryError."""
+        """Raises SupersededError, MissingBatchError, InventoryError."""
         ...
 
     async def release(self, given: Claimed) -> None:
@@ -85,7 +86,7 @@ async def perform(given: Claimed, desk: Desk, place: Workplace, lost: asyncio.Ev
         if outcome is not None:
             await desk.finish(given, outcome)
             failed = "" if outcome.failed is None else outcome.failed.message
-            log.info("shard_finished", looks=sum(outcome.outcomes.values()), error=failed, **where)
+            log.info("shard_finished", error=failed, **where)
             return
         log.warning("shard_lost", **where)
         await desk.release(given)
@@ -97,6 +98,10 @@ async def perform(given: Claimed, desk: Desk, place: Workplace, lost: asyncio.Ev
         raise
     except SupersededError:
         log.warning("shard_superseded", **where)
+    except MissingBatchError as error:
+        log.warning("shard_not_whole", error=str(error), **where)
+        with suppress(InventoryError):
+            await desk.release(given)
     except ConfigError as error:
         why = LookError(kind="other", message=f"a worker cannot do it: {'; '.join(error.messages)}")
         log.error("shard_refused", error=why.message, **where)
@@ -141,7 +146,7 @@ async def _look(
         if recording.done():
             recording.result()
         if listening.done() and recording.done():
-            return outcome_of(heard, counted, told.targets)
+            return outcome_of(heard, counted, told.targets, recording.result())
         return None
     finally:
         losing.cancel()
@@ -156,7 +161,8 @@ async def _look(
             recording.exception()
 
 
-async def _hand_in(given: Claimed, spec: Spec, desk: Desk, batches: Batches, counted: Counted) -> None:
+async def _hand_in(given: Claimed, spec: Spec, desk: Desk, batches: Batches, counted: Counted) -> int:
+    """How many batches it was."""
     number = 0
     try:
         while batch := await batches.take():
@@ -166,6 +172,7 @@ async def _hand_in(given: Claimed, spec: Spec, desk: Desk, batches: Batches, cou
                 more = Counted.of(batch, done.nothing_there)
                 counted.outcomes.update(more.outcomes)
                 counted.handshakes += more.handshakes
+        return number
     finally:
         batches.refuse()
 
@@ -187,16 +194,19 @@ class Lost:
     def drop(self, given: Claimed) -> None:
         self._events.pop((given.shard, given.claim), None)
 
-    @property
-    def holds(self) -> int:
-        return len(self._events)
-
     def kept(self, since: float, still: frozenset[tuple[int, int]], held: frozenset[tuple[int, int]]) -> None:
         """Asked at the instant `since`, the database says what is still this worker's of what it `held` then."""
         self._kept_at = since
         for each in held - still:
             if each in self._events:
                 self._events[each].set()
+
+    def use(self, lease_seconds: float) -> None:
+        self._lease, self._kept_at = lease_seconds, self._monotonic()
+
+    def lose(self, shard: int, claim: int) -> None:
+        if (shard, claim) in self._events:
+            self._events[shard, claim].set()
 
     def held(self) -> frozenset[tuple[int, int]]:
         return frozenset(self._events)

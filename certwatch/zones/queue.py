@@ -48,6 +48,8 @@ class _Jobs(JobManager):
 
 def make_app(url: str, look: Callable[[int], Awaitable[None]]) -> procrastinate.App:
     """`look`: what a worker does when it is told of a shard."""
+    for name, level in (("procrastinate", logging.WARNING), ("psycopg.pool", logging.ERROR)):
+        logging.getLogger(name).setLevel(level)
     chosen = {name: value for name, value in CHOSEN.items() if f"{name}=" not in url}
     app = procrastinate.App(
         connector=procrastinate.PsycopgConnector(
@@ -59,8 +61,6 @@ def make_app(url: str, look: Callable[[int], Awaitable[None]]) -> procrastinate.
         )
     )
     app.job_manager = _Jobs(app.connector)
-    for name, level in (("procrastinate", logging.WARNING), ("psycopg.pool", logging.ERROR)):
-        logging.getLogger(name).setLevel(level)
 
     @app.task(name=TASK)
     async def told(shard: int) -> None:

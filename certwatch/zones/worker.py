@@ -1,10 +1,7 @@
 """The life of a worker that reaches PostgreSQL: it waits for jobs of its zone, does them, and says that it is alive."""
 
 import asyncio
-import os
 import signal
-import socket
-import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
@@ -20,29 +17,17 @@ from certwatch.inventory.store import InventoryError
 from certwatch.model.clock import Clock
 from certwatch.telemetry.logs import get_logger
 from certwatch.zones.desk import DatabaseDesk
+from certwatch.zones.life import KEEPS_A_LEASE, STOP_SECONDS, boottime, worker_name
 from certwatch.zones.perform import Lost, Workplace, perform
 from certwatch.zones.queue import bring_up, make_app
 from certwatch.zones.thread import ZonesThread
 
 log = get_logger(__name__)
 
-#: In a lease, how often a worker says that it is alive.
-KEEPS_A_LEASE = 5
 #: The queue is asked so often, should its notifications not arrive (PgBouncer).
 POLL_SECONDS = 1.0
-#: For jobs under way, when it is told to stop; then they are given back.
-STOP_SECONDS = 10.0
 #: Between two attempts to begin; doubled up to the longest.
 RETRY_SECONDS, LONGEST_RETRY_SECONDS = 0.5, 15.0
-
-
-def boottime() -> float:
-    """Seconds of this machine, those included in which it slept."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
-
-
-def worker_name() -> str:
-    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 class Worker:

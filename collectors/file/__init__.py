@@ -61,6 +61,7 @@ class FileCollector:
     its renewals. Reading happens in threads, a batch at a time."""
 
     Config: ClassVar[type[CollectorConfig]] = FileConfig
+    location_kinds: ClassVar[frozenset[str]] = frozenset({"file", "url", "http", "https"})
 
     def __init__(self, name: str, config: CollectorConfig, context: CollectorContext) -> None:
         assert isinstance(config, FileConfig)  # noqa: S101

@@ -131,6 +131,7 @@ class TLSConfig(CollectorConfig):
 
 class TLSCollector:
     Config: ClassVar[type[CollectorConfig]] = TLSConfig
+    location_kinds: ClassVar[frozenset[str]] = frozenset({"tls"})
 
     def __init__(self, name: str, config: CollectorConfig, context: CollectorContext) -> None:
         if not isinstance(config, TLSConfig):
@@ -186,6 +187,9 @@ class TLSCollector:
                 *targets,
                 *await asyncio.to_thread(discovered, self._context.view, config.targets_from),
             ]
+        elif config.targets_from:
+            message = f"{self._name}: targets_from: here is no inventory to read them from"
+            yield Incomplete(scope="", error=LookError(kind="other", message=message))
         looks = self._look(
             targets, config.total_timeout, self._context.progress, folder=self._context.state_folder
         )

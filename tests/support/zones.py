@@ -28,20 +28,26 @@ class Stage:
     stack: ExitStack = field(default_factory=ExitStack)
 
     def daemon(
-        self, collectors: str, *, name: str = "daemon", more: str = "", part_looks: int = 2_000
+        self,
+        collectors: str,
+        *,
+        name: str = "daemon",
+        workers: str = "",
+        more: str = "",
+        part_looks: int = 2_000,
     ) -> Certwatch:
-        """Until it works."""
-        self.daemons.append(self.stack.enter_context(self._daemon(name, collectors, more, part_looks)))
+        """Until it works. `workers`: more keys of that name, in flow style with a comma in front."""
+        keys = f"workers: {{lease: 5s, part_looks: {part_looks}{workers}}}\n{more}"
+        self.daemons.append(self.stack.enter_context(self._daemon(name, collectors, keys)))
         return self.daemons[-1]
 
     @contextmanager
-    def _daemon(self, name: str, collectors: str, more: str, part_looks: int) -> Iterator[Certwatch]:
+    def _daemon(self, name: str, collectors: str, keys: str) -> Iterator[Certwatch]:
         folder = self.folder / name
         folder.mkdir()
         port = free_port()
         config = folder / "certwatch.yaml"
-        workers = f"workers: {{lease: 5s, part_looks: {part_looks}}}\n{more}"
-        text = config_text(folder, port, collectors, workers)
+        text = config_text(folder, port, collectors, keys)
         config.write_text(text.replace(f"sqlite://{folder}/inventory.db", self.url))
         log = folder / "log"
         probe = _process(config, log, port)
@@ -60,6 +66,36 @@ class Stage:
         process = self.stack.enter_context(
             running(
                 [*WORKER, "--queue", zone, "-c", config, *words],
+                ready=lambda: "worker_ready" in probe.log,
+                log=log,
+                seconds=60,
+            )
+        )
+        self.workers[name] = replace(probe, process=process)
+        return self.workers[name]
+
+    def pusher(
+        self, name: str, url: str, certificate: Path, *words: str | Path, zone: str = "dmz"
+    ) -> Certwatch:
+        """A worker that hands in over HTTPS, until it waits for jobs. Called again with the same name: in its next life."""
+        folder = self.folder / name
+        folder.mkdir(exist_ok=True)
+        log = folder / "log"
+        probe = _process(folder / "none", log, 0)
+        process = self.stack.enter_context(
+            running(
+                [
+                    *WORKER,
+                    "--queue",
+                    zone,
+                    "--push",
+                    url,
+                    "--cert",
+                    certificate,
+                    "--spool",
+                    folder / "spool",
+                    *words,
+                ],
                 ready=lambda: "worker_ready" in probe.log,
                 log=log,
                 seconds=60,

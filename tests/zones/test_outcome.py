@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from certwatch.engine.counted import Counted
 from certwatch.engine.listen import Heard
-from certwatch.inventory.postgresql.zones import Ended
+from certwatch.inventory.shards import Ended
 from certwatch.model.observation import Incomplete, LookError
 from certwatch.plugins.testing import EPOCH
 from certwatch.zones.outcome import (
@@ -28,6 +28,7 @@ def ended(*outcomes: Outcome | None, workers: list[int] | None = None) -> list[E
     return [
         Ended(
             part=part,
+            parts=len(outcomes),
             worker=None if outcome is None else workers[part] if workers else 1,
             outcome=None if outcome is None else encode(outcome),
         )
@@ -62,8 +63,17 @@ def test_a_part_that_nobody_ended_leaves_everything_as_it_is() -> None:
     assert told.parts == {"complete": 1, "lost": 1}
 
 
+def test_a_scan_of_which_the_database_lost_parts_has_failed() -> None:
+    for left in ([], ended(Outcome(), Outcome())[1:]):
+        told = together(left)
+        assert told.failed is not None
+        assert "the database has lost parts of it" in told.failed.message
+
+
 def test_a_part_that_cannot_be_read_counts_as_failed() -> None:
-    told = together([Ended(part=0, worker=1, outcome='{"what":1}'), *ended(Outcome())[:1]])
+    told = together(
+        [Ended(part=0, parts=2, worker=1, outcome='{"what":1}'), *ended(Outcome(), Outcome())[1:]]
+    )
     assert scopes(told.incomplete) == [""]
     assert told.parts["failed"] == 1
 
@@ -109,7 +119,7 @@ def test_a_way_that_spans_scans_is_only_one_of_an_undivided_scan() -> None:
 def test_more_incomplete_scopes_than_are_told_are_everything() -> None:
     heard = Heard()
     heard.incomplete = [Incomplete(scope=str(number), error=REFUSED) for number in range(MAX_INCOMPLETE + 1)]
-    outcome = outcome_of(heard, Counted(), {})
+    outcome = outcome_of(heard, Counted(), {}, 1)
     assert len(outcome.incomplete) == MAX_INCOMPLETE + 1
     assert outcome.incomplete[-1].scope == ""
 
@@ -123,5 +133,5 @@ def test_what_is_said_is_read_again(message: str, scope: str, seconds: list[floa
     heard = Heard()
     heard.failed = LookError(kind="other", message=message)
     heard.incomplete = [Incomplete(scope=scope, error=heard.failed)]
-    outcome = outcome_of(heard, Counted(handshakes=seconds), {})
+    outcome = outcome_of(heard, Counted(handshakes=seconds), {}, 1)
     assert decode(encode(outcome)) == outcome

@@ -7,9 +7,8 @@ the server's: the clocks of workers decide nothing.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from certwatch.inventory.instants import to_micros
 from certwatch.inventory.looks import prepare
@@ -17,13 +16,22 @@ from certwatch.inventory.postgresql.failures import translate
 from certwatch.inventory.postgresql.session import PostgreSQLSession
 from certwatch.inventory.postgresql.store import Line
 from certwatch.inventory.record import record
+from certwatch.inventory.shards import (
+    Claimed,
+    Ended,
+    MissingBatchError,
+    Progress,
+    SupersededError,
+    Ticket,
+    Via,
+    WorkerState,
+    ZoneState,
+)
 from certwatch.inventory.store import InventoryError, Recorded
 from certwatch.inventory.text import storable
 from certwatch.model.observation import Observation, ScanID
 
 T = TypeVar("T")
-
-Via = Literal["postgresql", "push"]
 
 #: A shard that so many workers did not bring to its end is not given to another one.
 MOST_LOST = 5
@@ -31,82 +39,6 @@ MOST_LOST = 5
 _FORGOTTEN_LEASES = 20
 #: Scopes with a near expiry that are read; more are as urgent as the rest.
 _MOST_URGENT = 10_000
-
-
-class SupersededError(Exception):
-    """The shard is another worker's now, or its scan is over: nothing more is taken from this claim."""
-
-
-class MissingBatchError(Exception):
-    """A batch of this claim that comes before this one was not handed in."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claimed:
-    """A shard in a worker's hands."""
-
-    shard: int
-    claim: int
-    scan: ScanID
-    part: int
-    parts: int
-    #: JSON of `certwatch.zones.spec`.
-    spec: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
-    """A shard that was brought to its end."""
-
-    part: int
-    #: Who did it. None: nobody could.
-    worker: int | None
-    #: JSON of `certwatch.zones.outcome`. None: too many workers lost it.
-    outcome: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ticket:
-    """A shard that workers must be told of."""
-
-    shard: int
-    priority: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    waiting: int
-    running: int
-    done: int
-    #: Locations that were changed so far.
-    changed: int
-    #: Shards that were taken from workers just now, since they were silent.
-    taken_over: int
-    #: To be put into the queue.
-    tickets: tuple[Ticket, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerState:
-    zone: str
-    name: str
-    via: str
-    version: str
-    #: Shards that it may do at once, and does.
-    slots: int
-    running: int
-    #: Since it said something.
-    silent_seconds: float
-    alive: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ZoneState:
-    zone: str
-    waiting: int
-    running: int
-    #: How long the shard that waits longest does. None: none waits.
-    oldest_seconds: float | None
 
 
 class Zones:
@@ -224,9 +156,9 @@ class Zones:
         """Shards that are done, in their order."""
         with self._beside() as session:
             return [
-                Ended(part=part, worker=None if outcome is None else worker, outcome=outcome)
-                for part, worker, outcome in session.execute(
-                    "SELECT part, worker, outcome FROM shards WHERE scan = ? AND state = 'done' ORDER BY part",
+                Ended(part=part, parts=parts, worker=None if outcome is None else worker, outcome=outcome)
+                for part, parts, worker, outcome in session.execute(
+                    "SELECT part, parts, worker, outcome FROM shards WHERE scan = ? AND state = 'done' ORDER BY part",
                     (scan,),
                 ).fetchall()
             ]
@@ -343,6 +275,12 @@ class Zones:
                 return None
             if number != received + 1:
                 raise MissingBatchError(f"batch {number} comes after {received}")
+            # A worker's clock that is ahead must not make the inventory believe that time went back.
+            (now,) = session.execute(
+                "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+            ).fetchone()
+            for look in looks:
+                look.at = min(look.at, now)
             done = record(session, given.scan, looks)
             session.execute(
                 "UPDATE shards SET received = ?, state = 'running', changed = changed + ? WHERE id = ?",
@@ -352,8 +290,9 @@ class Zones:
 
         return self._write(step)
 
-    def finish(self, given: Claimed, outcome: str) -> None:
-        """The claim's end. May be called twice. Raises SupersededError."""
+    def finish(self, given: Claimed, outcome: str, *, batches: int | None) -> None:
+        """The claim's end, after so many batches; None: however many, since it came to nothing. May be called twice. Raises SupersededError, MissingBatchError: a server
+        that took over was behind, and lost one."""
 
         def step(session: PostgreSQLSession) -> None:
             row = session.execute(
@@ -361,13 +300,32 @@ class Zones:
                 (given.shard, given.claim),
             ).fetchone()
             if row is None:
-                self._received(session, given)
+                received = self._received(session, given)
+                if batches is not None and received != batches:
+                    raise MissingBatchError(f"{received} of {batches} batches are there")
                 session.execute(
                     "UPDATE shards SET state = 'done', outcome = ? WHERE id = ?",
                     (storable(outcome), given.shard),
                 )
 
         self._write(step)
+
+    def zone_of(self, shard: int) -> tuple[str, str, int] | None:
+        """The zone that a shard is for, its spec, and its scan. None: there is no such shard, or not any more."""
+        with self._beside() as session:
+            row = session.execute(
+                "SELECT z.zone, z.spec, z.scan FROM shards s JOIN zone_scans z ON z.scan = s.scan WHERE s.id = ?",
+                (shard,),
+            ).fetchone()
+            return None if row is None else (row[0], row[1], int(row[2]))
+
+    def zone_of_worker(self, worker: int) -> str | None:
+        """None: it is not enrolled, or not any more."""
+        with self._beside() as session:
+            row = session.execute(
+                "SELECT zone FROM workers WHERE id = ? AND via = 'push'", (worker,)
+            ).fetchone()
+            return None if row is None else str(row[0])
 
     def release(self, given: Claimed) -> None:
         """Not brought to its end: it waits for others. What was recorded is kept."""

@@ -6,7 +6,8 @@ from contextlib import closing
 import pytest
 
 from certwatch.inventory import open_inventory
-from certwatch.inventory.postgresql.zones import MOST_LOST, Claimed, MissingBatchError, SupersededError, Zones
+from certwatch.inventory.postgresql.zones import MOST_LOST, Zones
+from certwatch.inventory.shards import Claimed, MissingBatchError, SupersededError
 from certwatch.inventory.store import InventoryError, Writer
 from certwatch.model.location import LocationURI
 from certwatch.model.observation import Observation, ScanID
@@ -97,13 +98,16 @@ def test_what_a_worker_hands_in_is_recorded_once_however_often_it_says_it(
     assert done is not None
     assert done.changed == 2
     assert zones.record(given, 1, [look(1), look(2)], {}) is None
-    zones.finish(given, '{"a":1}')
-    zones.finish(given, '{"a":2}')
+    zones.finish(given, '{"a":1}', batches=1)
+    zones.finish(given, '{"a":2}', batches=1)
     assert [(each.part, each.worker, each.outcome) for each in zones.ended(scan)] == [(0, worker, '{"a":1}')]
     given = claimed(zones, second, worker)
     with pytest.raises(MissingBatchError, match="batch 2 comes after 0"):
         zones.record(given, 2, [look(3)], {})
-    zones.finish(given, "{}")
+    # A server that took over was behind: what it lacks must not be taken for handed in.
+    with pytest.raises(MissingBatchError, match="0 of 1 batches are there"):
+        zones.finish(given, "{}", batches=1)
+    zones.finish(given, "{}", batches=0)
     progress = zones.advance(scan, per_slot=2, least=4)
     assert (progress.waiting, progress.running, progress.done, progress.changed) == (0, 0, 2, 2)
     finished = writer.finish_scan(scan, (), EPOCH)
@@ -127,10 +131,10 @@ def test_a_silent_workers_shard_goes_to_another_and_its_late_word_is_refused(
     with pytest.raises(SupersededError):
         zones.record(given, 2, [look(9)], {})
     with pytest.raises(SupersededError):
-        zones.finish(given, "{}")
+        zones.finish(given, "{}", batches=None)
     zones.release(given)
     assert zones.record(again, 1, [look(2)], {}) is not None
-    zones.finish(again, "{}")
+    zones.finish(again, "{}", batches=1)
     with pytest.raises(SupersededError):
         zones.record(given, 2, [look(9)], {})
     with closing(open_inventory(url).reader()) as reader:
@@ -184,7 +188,7 @@ def test_nothing_is_taken_for_a_scan_that_is_over(writer: Writer, zones: Zones) 
     assert zones.claim(second, worker) is None
     zones.close_scan(scan)
     with pytest.raises(SupersededError):
-        zones.finish(given, "{}")
+        zones.finish(given, "{}", batches=None)
 
 
 def test_a_scan_of_the_same_is_gone_on_with_and_of_something_else_is_forgotten(

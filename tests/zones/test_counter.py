@@ -1,0 +1,224 @@
+"""The daemon's port for workers that cannot reach PostgreSQL: who gets what, and what is taken from whom."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from certwatch.inventory import open_inventory
+from certwatch.inventory.postgresql.zones import Zones
+from certwatch.inventory.shards import Claimed
+from certwatch.inventory.store import Writer
+from certwatch.model.location import LocationURI
+from certwatch.model.observation import LookError, Observation, ScanID
+from certwatch.plugins.testing import EPOCH, FakeClock, Issued, make_certificate
+from certwatch.telemetry.metrics import OBSERVATIONS
+from certwatch.zones import outcome, wire
+from certwatch.zones.counter import MAX_BODIES, Counter, names_of
+from certwatch.zones.queue import bring_up
+from certwatch.zones.spec import Spec
+from certwatch.zones.thread import ZonesThread
+from tests.support import postgresql_inventories
+from tests.support.asgi import Client
+
+pytestmark = pytest.mark.timeout(60)
+
+LEAF = make_certificate()
+DMZ = make_certificate(names=["dns:Worker.DMZ.example.com"])
+LAN = make_certificate(names=["uri:spiffe://example.com/lan"])
+STRANGER = make_certificate(names=["dns:worker.dmz.example.com.evil.example"])
+SPEC = msgspec.json.encode(Spec(name="pushed", kind="tls", labels={"zone": "dmz"}, config={})).decode()
+
+
+@dataclass
+class Stage:
+    url: str
+    writer: Writer
+    zones: Zones
+    counter: Counter
+    queue: list[int] = field(default_factory=list)
+    #: The last one.
+    scan: ScanID | None = None
+
+    def ask(self, path: str, body: bytes = b"", *, who: Issued | None = DMZ, **more: Any) -> httpx.Response:
+        client = Client(self.counter.app, client_certificate=None if who is None else who.der)
+        return client.post(path, content=body, **more)
+
+    def enrolled(self, who: Issued = DMZ, zone: str = "dmz") -> int:
+        body = wire.encode(wire.Enrol(zone=zone, name="host:1", version="1", slots=2))
+        answer = self.ask("/v1/workers", body, who=who)
+        assert answer.status_code == 200, answer.content
+        return msgspec.msgpack.decode(answer.content, type=wire.Enrolled).worker
+
+    def begun(self, parts: int = 1) -> None:
+        self.scan = self.writer.begin_scan("pushed", EPOCH)
+        self.zones.open_scan(self.scan, "dmz", SPEC, [0] * parts)
+        self.queue += [each.shard for each in self.zones.advance(self.scan, per_slot=2, least=9).tickets]
+
+    def given(self, worker: int) -> wire.Job:
+        answer = self.ask(f"/v1/workers/{worker}/take")
+        assert answer.status_code == 200, answer.content
+        return msgspec.msgpack.decode(answer.content, type=wire.Job)
+
+
+@pytest.fixture
+def staged() -> Iterator[Stage]:
+    with postgresql_inventories.empty() as url:
+        bring_up(url)
+        thread = ZonesThread(url)
+        queue: list[int] = []
+
+        async def take(zone: str) -> int | None:
+            return queue.pop(0) if queue and zone == "dmz" else None
+
+        async def identify(der: bytes) -> frozenset[str]:
+            return names_of(der)
+
+        allowed = {"dmz": ["dns:worker.dmz.example.com"], "lan": ["uri:spiffe://example.com/lan"]}
+        counter = Counter(thread, take, allowed, identify, 30.0, FakeClock())
+        counter.stop()  # who finds no job is told so at once
+        with closing(open_inventory(url).writer()) as writer, closing(Zones(url)) as zones:
+            yield Stage(url, writer, zones, counter, queue)
+        asyncio.run(thread.close())
+
+
+def look(number: int, **more: Any) -> Observation:
+    more.setdefault("observed_at", EPOCH)
+    return Observation(location=LocationURI(f"tls://192.0.2.{number}:443/"), chain=(LEAF.der,), **more)
+
+
+def batch(*looks: Observation) -> bytes:
+    (body,) = wire.batches(looks)
+    return body
+
+
+def test_a_worker_gets_a_part_and_hands_in_what_it_saw(staged: Stage) -> None:
+    worker = staged.enrolled()
+    assert staged.ask(f"/v1/workers/{worker}/take").status_code == 204
+    staged.begun()
+    job = staged.given(worker)
+    assert (job.spec, job.part, job.parts) == (SPEC, 0, 1)
+    path = f"/v1/jobs/{job.shard}/{job.claim}"
+    before = OBSERVATIONS.labels("pushed", "tls", "ok")._value.get()
+    assert staged.ask(f"{path}/batches/1", batch(look(1), look(2))).status_code == 204
+    # The answer was lost, and it says it again.
+    assert staged.ask(f"{path}/batches/1", batch(look(1), look(2))).status_code == 204
+    assert OBSERVATIONS.labels("pushed", "tls", "ok")._value.get() == before + 2
+    assert staged.ask(f"{path}/batches/3", batch(look(3))).status_code == 409
+    kept = staged.ask(f"/v1/workers/{worker}/keep")
+    assert msgspec.msgpack.decode(kept.content, type=wire.Held).held == [(job.shard, job.claim)]
+    said = outcome.encode(outcome.Outcome(outcomes={"ok": 99}, unchanged=["x"], batches=1)).encode()
+    assert staged.ask(f"{path}/end", said).status_code == 204
+    assert staged.ask(f"{path}/end", said).status_code == 204
+    assert staged.scan is not None
+    (ended,) = staged.zones.ended(staged.scan)
+    told = outcome.together([ended])
+    assert (told.unchanged, told.counted.outcomes) == ({"x"}, {})
+    scan = staged.writer.finish_scan(staged.scan, (), EPOCH)
+    assert (scan.observations, scan.errors) == (2, 0)
+    with closing(open_inventory(staged.url).reader()) as reader:
+        served = reader.served(LocationURI("tls://192.0.2.1:443/"))
+    assert served is not None
+    assert served.location.labels == {"zone": "dmz"}
+    assert staged.ask(f"/v1/workers/{worker}/leave").status_code == 204
+    assert staged.ask(f"/v1/workers/{worker}/keep").status_code == 410
+
+
+def test_nobody_comes_without_a_certificate_that_names_a_zone(staged: Stage) -> None:
+    body = wire.encode(wire.Enrol(zone="dmz", name="x", version="1", slots=1))
+    assert staged.ask("/v1/workers", body, who=None).status_code == 403
+    refused = staged.ask("/v1/workers", body, who=STRANGER)
+    assert refused.status_code == 403
+    assert b"may work for no zone" in refused.content
+    assert staged.ask("/v1/workers", body, who=make_certificate(names=[])).status_code == 403
+
+
+def test_nothing_of_another_zone_is_given_or_taken(staged: Stage) -> None:
+    body = wire.encode(wire.Enrol(zone="dmz", name="x", version="1", slots=1))
+    assert staged.ask("/v1/workers", body, who=LAN).status_code == 403
+    worker, other = staged.enrolled(), staged.enrolled(LAN, "lan")
+    staged.begun()
+    job = staged.given(worker)
+    path = f"/v1/jobs/{job.shard}/{job.claim}"
+    for what, said in (("batches/1", batch(look(1))), ("end", b"{}"), ("release", b"")):
+        assert staged.ask(f"{path}/{what}", said, who=LAN).status_code == 403
+    for what in ("keep", "take", "leave"):
+        assert staged.ask(f"/v1/workers/{worker}/{what}", who=LAN).status_code == 403
+    assert staged.ask(f"/v1/workers/{other}/take", who=LAN).status_code == 204
+
+
+def test_a_claim_that_is_another_ones_by_now_is_gone(staged: Stage) -> None:
+    worker = staged.enrolled()
+    staged.begun()
+    job = staged.given(worker)
+    path = f"/v1/jobs/{job.shard}/{job.claim}"
+    assert staged.ask(f"{path}/release").status_code == 204
+    other = staged.zones.enrol("dmz", "other", "postgresql", "1", slots=1, lease_seconds=30)
+    assert isinstance(staged.zones.claim(job.shard, other), Claimed)
+    assert staged.ask(f"{path}/batches/1", batch(look(1))).status_code == 410
+    assert staged.ask(f"{path}/end", b"{}").status_code == 410
+    assert staged.ask(f"/v1/jobs/{job.shard + 99}/1/end", b"{}").status_code == 410
+    assert staged.ask(f"/v1/jobs/{10**30}/{10**30}/end", b"{}").status_code == 410
+    assert staged.ask(f"/v1/workers/{10**30}/keep").status_code == 410
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"",
+        b"{}",
+        b"\xc1",
+        batch(look(1, observed_at=EPOCH + timedelta(minutes=6))),
+        batch(
+            Observation(
+                location=LocationURI("file:///etc/ssl/site.pem"), observed_at=EPOCH, chain=(LEAF.der,)
+            )
+        ),
+        batch(
+            Observation(
+                location=LocationURI("aws://1/x"), observed_at=EPOCH, error=LookError(kind="dns", message="")
+            )
+        ),
+    ],
+    ids=["empty", "json", "garbage", "future", "a file from a tls collector", "a cloud from a tls collector"],
+)
+def test_what_cannot_be_is_refused_and_nothing_of_it_kept(staged: Stage, said: bytes) -> None:
+    worker = staged.enrolled()
+    staged.begun()
+    job = staged.given(worker)
+    path = f"/v1/jobs/{job.shard}/{job.claim}"
+    refused = staged.ask(f"{path}/batches/1", said)
+    assert refused.status_code == 400, refused.content
+    with closing(open_inventory(staged.url).reader()) as reader:
+        assert list(reader.live()) == []
+    # What is right is taken in its place.
+    assert staged.ask(f"{path}/batches/1", batch(look(1))).status_code == 204
+
+
+def test_what_is_too_large_is_refused_before_it_is_read(staged: Stage) -> None:
+    worker = staged.enrolled()
+    staged.begun()
+    job = staged.given(worker)
+    path = f"/v1/jobs/{job.shard}/{job.claim}"
+    assert staged.ask(f"{path}/batches/1", b"x" * (wire.MAX_BYTES + 1)).status_code == 413
+    assert staged.ask(f"{path}/end", b"x" * (outcome.MAX_BYTES + 1)).status_code == 413
+    assert staged.ask("/v1/workers", b"x" * (65 << 10)).status_code == 413
+    assert MAX_BODIES * wire.MAX_BYTES <= 256 << 20
+
+
+@pytest.mark.parametrize(
+    "said", [b"", b"[]", b'{"more": 1}', b'{"incomplete": [{"kind": "invented", "message": ""}]}']
+)
+def test_an_end_that_cannot_be_is_refused(staged: Stage, said: bytes) -> None:
+    worker = staged.enrolled()
+    staged.begun()
+    job = staged.given(worker)
+    assert staged.ask(f"/v1/jobs/{job.shard}/{job.claim}/end", said).status_code == 400
+    assert staged.scan is not None
+    assert staged.zones.ended(staged.scan) == []
