@@ -161,6 +161,7 @@ class _Run:
                 async for said in self._complete_all(page):
                     yield said
                 page = [self._completed(each) for each in page]
+            page = [each for each in page if not each.known]
             if self._config.ocsp:
                 async for said in self._ask_all(page):
                     yield said
@@ -173,8 +174,8 @@ class _Run:
             self._context.progress(self._done, None)
 
     async def _complete_all(self, page: list[Wanted]) -> AsyncIterator[Observation]:
-        """Issuers that are seen nowhere, and theirs, as far as they are published."""
-        missing = [each for each in page if each.issuer is None and not each.certificate.is_self_issued]
+        """Issuers that are seen nowhere, or not where they must be presented, and theirs, as far as they are published."""
+        missing = [each for each in page if each.is_without_issuer]
         for _ in range(HIGHEST):
             urls: dict[str, Wanted] = {}
             for each in missing:
@@ -190,7 +191,7 @@ class _Run:
                 for found in (await asyncio.to_thread(self._take_issuer, each),)
                 if found is not None and not found.is_self_issued
             ]
-            missing = [each for each in above if each.issuer is None]
+            missing = [each for each in above if each.is_without_issuer]
             if not missing:
                 return
 

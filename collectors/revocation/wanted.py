@@ -31,6 +31,17 @@ class Wanted:
     at: Served
     #: What its CA's books say, if they say that it is revoked. None: they do not, or nobody reads them.
     revoked: Served | None = None
+    #: An endpoint presents it without its issuer, though that may be seen elsewhere: what is missing there is to be named.
+    lacking: bool = False
+    #: Asked about already, at another place: it is the issuer alone that is wanted.
+    known: bool = False
+
+    @property
+    def is_without_issuer(self) -> bool:
+        """It is to be fetched from where it is published. A root need not be presented."""
+        if self.issuer is None:
+            return not self.certificate.is_self_issued
+        return self.lacking and not self.issuer.is_self_issued
 
     @property
     def ocsp_urls(self) -> tuple[str, ...]:
@@ -97,11 +108,21 @@ def authorities(view: InventoryView, now: datetime) -> Authorities:
     return found
 
 
+def _lacks_issuer(certificate: Certificate, served: Served) -> bool:
+    return (
+        served.location.standing == "served"
+        and bool(certificate.issuer_urls)
+        and not certificate.is_self_issued
+        and all(each.subject_der != certificate.issuer_der for each in served.chain)
+    )
+
+
 def wanted(view: InventoryView, known: Authorities) -> Iterator[Wanted]:
-    """Each certificate once that names an OCSP responder, a CRL or its issuer's certificate and is in force somewhere: leaves and the
+    """Each certificate once (once more where an endpoint first lacks its issuer) that names an OCSP responder, a CRL or its issuer's certificate and is in force somewhere: leaves and the
     intermediates above them; of bundles nothing, and of what stands in books and logs only that which a CA has revoked: whether
     clients hear of it. Blocking, streams."""
     seen: set[bytes] = set()
+    lacked: set[bytes] = set()
     for served in view.live():
         if (
             served.location.kind in OWN_KINDS
@@ -112,12 +133,20 @@ def wanted(view: InventoryView, known: Authorities) -> Iterator[Wanted]:
         for each in served.chain:
             # Eight bytes tell them apart well enough, and a million of them are little.
             short = each.fingerprint_sha256[:8]
-            if short in seen or not (each.ocsp_urls or each.crl_urls or each.issuer_urls):
+            lacking = short not in lacked and _lacks_issuer(each, served)
+            if (short in seen and not lacking) or not (each.ocsp_urls or each.crl_urls or each.issuer_urls):
                 continue
-            seen.add(short)
+            if lacking:
+                lacked.add(short)
             yield Wanted(
-                certificate=each, issuer=known.issuer_of(each), at=served, revoked=known.revoked.get(short)
+                certificate=each,
+                issuer=known.issuer_of(each),
+                at=served,
+                revoked=known.revoked.get(short),
+                lacking=lacking,
+                known=short in seen,
             )
+            seen.add(short)
     for short, served in known.revoked.items():
         leaf = served.leaf
         if leaf is not None and short not in seen and (leaf.ocsp_urls or leaf.crl_urls):

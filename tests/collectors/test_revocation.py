@@ -20,7 +20,7 @@ from cryptography.x509.oid import AuthorityInformationAccessOID
 from certwatch.doors.failure import LookFailed
 from certwatch.doors.fetch import Fetcher, FetchPolicy
 from certwatch.model.finding import Finding
-from certwatch.model.location import LocationURI, aia_location
+from certwatch.model.location import LocationURI, aia_location, tls_location
 from certwatch.model.observation import Incomplete, Observation, Scan
 from certwatch.model.sighting import Served
 from certwatch.plugins.collector import CollectError, CollectorContext
@@ -629,3 +629,35 @@ async def test_lists_that_would_fill_the_memory_together_are_not_read() -> None:
                 await source.get(f"{base}/two.crl")
             # The same list anew takes no second place.
             assert (await source.get(f"{base}/one.crl")).index.entries == 400
+
+
+async def test_an_issuer_that_is_seen_elsewhere_is_fetched_for_an_endpoint_that_leaves_it_out() -> None:
+    """Else what is missing there could not be told from trust that is missing."""
+    pages = Answering()
+    async with raw_http(pages) as server:
+
+        def published(at: str) -> list[tuple[x509.ExtensionType, bool]]:
+            url = x509.UniformResourceIdentifier(f"http://127.0.0.1:{server.port}/{at}")
+            described = x509.AccessDescription(AuthorityInformationAccessOID.CA_ISSUERS, url)
+            return [(x509.AuthorityInformationAccess([described]), False)]
+
+        lower = make_certificate(
+            names=(),
+            subject="Lower",
+            issuer=INTERMEDIATE,
+            is_ca=True,
+            key_number=150,
+            extensions=published("upper.crt"),
+        )
+        leaf = make_certificate(issuer=lower, extensions=published("lower.crt"))
+        pages.pages = {b"/lower.crt": lower.der, b"/upper.crt": INTERMEDIATE.der}
+        complete = served((leaf, lower, INTERMEDIATE))
+        elsewhere = tls_location("192.0.2.2", 443, server_name="www.example.com")
+        short = served((leaf,), uri=elsewhere)
+        aia = {f"aia:http://127.0.0.1:{server.port}/{each}.crt" for each in ("lower", "upper")}
+        # Whichever of the two is met first; of a file nothing else is expected.
+        assert set(await said(collector(View([complete, short]), FakeClock()))) == aia
+        assert set(await said(collector(View([short, complete]), FakeClock()))) == aia
+        assert await said(collector(View([complete]), FakeClock())) == {}
+        lying = served((leaf,), uri=LocationURI("file:///etc/ssl/cert.pem"))
+        assert await said(collector(View([complete, lying]), FakeClock())) == {}
