@@ -6,12 +6,13 @@ from datetime import datetime, timedelta
 
 from certwatch.model.certificate import Certificate
 from certwatch.model.finding import Problem
+from certwatch.model.location import LOGGED_KINDS
 from certwatch.model.sighting import Served
 from certwatch.plugins.duration import Duration
 from certwatch.plugins.rule import Rule, RuleConfig, Until, World
 
 #: Kinds of location: a certificate in a log, a log, and what was found of timestamps.
-ENTRY, LOG, TIMESTAMPS = frozenset(["ct"]), frozenset(["ct-log"]), frozenset(["sct"])
+ENTRY, LOG, TIMESTAMPS = LOGGED_KINDS, frozenset(["ct-log"]), frozenset(["sct"])
 #: A place that turns to another key wakes nobody.
 RECHECK = timedelta(hours=6)
 SHOWN = 5
@@ -53,9 +54,7 @@ def _unexpected(served: Served, config: UnexpectedConfig, world: World) -> Itera
         return
     if leaf.not_after is not None:
         yield Until(instant=leaf.not_after + timedelta(seconds=1))
-    known = (
-        any(each.location.kind != "ct" for each in world.twins) or world.marks.authorised(leaf) is not None
-    )
+    known = _is_known(leaf, world)
     forbidden = served.facts.get("ct_caa") == "forbidden"
     if known or _is_of_our_account(served, config.accounts):
         return
@@ -82,14 +81,21 @@ def _unexpected(served: Served, config: UnexpectedConfig, world: World) -> Itera
         f"from {_day(leaf.not_before)} to {_day(leaf.not_after)}, issuer's key sha256:{served.facts.get('ct_issuer_key', 'not known')}. No "
         f"other place that certwatch looks at has it, and nobody has authorised it.{same_key}{_by_caa(served)} Ask whoever may have requested it. "
         "If it is yours: certwatch ct authorize. If it is not: have it revoked by its CA, and see that OCSP and the CRL say "
-        f"so. Proof, to be verified offline: certwatch ct evidence {served.location.uri}",
+        f"so. {_proof(served)}",
+    )
+
+
+def _is_known(leaf: Certificate, world: World) -> bool:
+    return (
+        any(each.location.kind not in ENTRY for each in world.twins)
+        or world.marks.authorised(leaf) is not None
     )
 
 
 def _told_elsewhere(served: Served, world: World) -> bool:
     """Precertificate, certificate, and each of them in several logs: one finding, at the place that was known first."""
     return any(
-        each.location.kind == "ct" and each.is_live and each.location_id < served.id for each in world.twins
+        each.location.kind in ENTRY and each.is_live and each.location_id < served.id for each in world.twins
     )
 
 
@@ -117,6 +123,12 @@ def _by_caa(served: Served) -> str:
     return " CAA records restrict nobody for one of its names." if standing == "open" else ""
 
 
+def _proof(served: Served) -> str:
+    if served.location.kind == "ct":
+        return f"Proof, to be verified offline: certwatch ct evidence {served.location.uri}"
+    return f"{served.facts.get('ct_log')} says so, and proves nothing: look the certificate up in a log."
+
+
 def _by_key_alone(served: Served) -> bool:
     matches = str(served.facts.get("ct_matches") or "")
     return bool(matches) and all("(key" in each for each in matches.split(", "))
@@ -130,7 +142,10 @@ def _same_key(world: World) -> str:
 
 def _where(served: Served, world: World) -> str:
     facts = served.facts
-    others = [each for each in world.twins if each.location.kind == "ct"]
+    if served.location.kind != "ct":
+        since = facts.get("ct_logged_at", "an unreadable instant")
+        return f"{facts.get('ct_log')} has it as {facts.get('ct_index')}, a {facts.get('ct_entry')}, logged at {since}."
+    others = [each for each in world.twins if each.location.kind in ENTRY]
     more = f", and {len(others)} more entries of logs are the same issuance" if others else ""
     return (
         f"{facts.get('ct_log')} (of {facts.get('ct_operator') or 'an operator who is not named'}) has it as entry "
@@ -235,10 +250,7 @@ def _undeployed(served: Served, config: UndeployedConfig, world: World) -> Itera
         return
     if _told_elsewhere(served, world) or any(each.location.standing == "served" for each in world.twins):
         return
-    known = (
-        any(each.location.kind != "ct" for each in world.twins) or world.marks.authorised(leaf) is not None
-    )
-    if not known:
+    if not _is_known(leaf, world):
         return  # that is graver: ct-unexpected
     due = _logged_at(served) + config.grace
     if world.now < due:

@@ -8,7 +8,7 @@ from typing import Any
 from certwatch.expressions.findings import Silences
 from certwatch.inventory.store import Due, Judgement, RuleProblem
 from certwatch.model.finding import Problem
-from certwatch.model.location import Location
+from certwatch.model.location import LOGGED_KINDS, Location
 from certwatch.model.mark import Marks
 from certwatch.model.sighting import Served
 from certwatch.plugins.guard import PluginFailed, guard
@@ -211,5 +211,5 @@ def _concerned(due: Due, served: Served) -> frozenset[int]:
         or each.certificate.fingerprint_sha256 != served.leaf.fingerprint_sha256
     ]
     # A certificate in a log is expected if it is known from elsewhere, and told of once for all logs.
-    logged = [each.location_id for each in due.twins if each.location.kind == "ct"]
+    logged = [each.location_id for each in due.twins if each.location.kind in LOGGED_KINDS]
     return frozenset([*(each.location_id for each in due.neighbours), *others, *logged])

@@ -15,7 +15,7 @@ MOST = 50
 #: Kinds of places where a certificate is not put by its owner.
 _ELSEWHERE = (*RECORD_KINDS, "ocsp", "http", "https")
 #: What a CA has in its books is held against where it is in use, though it is not in use there.
-_ASKING = frozenset(["cadb", "ct"])
+_ASKING = frozenset(["cadb", "ct", "ct-search"])
 
 
 def load_sharers(

@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 
 from certwatch.inventory.ranges import between
 from certwatch.inventory.session import Session
-from certwatch.model.location import Location, LocationURI
+from certwatch.model.location import LOGGED_KINDS, Location, LocationURI
 from certwatch.model.neighbour import Twin
 from certwatch.model.sighting import Served
 
 #: Of one issuance; which, among more, is not said.
 MOST = 100
-_ENTRIES = between("uri", "'ct://'", "'ct:/~'")
+_ENTRIES = " OR ".join(between("uri", f"'{each}://'", f"'{each}:/~'") for each in sorted(LOGGED_KINDS))
 
 
 def load_twins(connection: Session, places: Sequence[Served]) -> Mapping[int, tuple[Twin, ...]]:

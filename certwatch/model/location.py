@@ -14,8 +14,11 @@ LocationURI = NewType("LocationURI", str)
 #: Kinds of places that are records of a certificate, not where it is in use: a log, a CA's database, where an issuer's
 #: certificate is published. Nobody is served from there, so that its end there is nobody's outage.
 RECORD_KINDS = frozenset(
-    {"ct", "ct-log", "ct-watch", "sct", "cadb", "ca-database", "aia", "caa", "ari", "host"}
+    {"ct", "ct-search", "ct-log", "ct-watch", "sct", "cadb", "ca-database", "aia", "caa", "ari", "host"}
 )
+
+#: Kinds of places that say that a certificate was issued, whoever has it: an entry of a CT log, and what others say of the past.
+LOGGED_KINDS = frozenset({"ct", "ct-search"})
 
 #: Kinds of places that are files, of which nobody knows who reads them when: what is wrong there pages nobody.
 FILE_KINDS = frozenset({"file", "url", "acme"})

@@ -7,7 +7,6 @@ read does: a crash reads a little again, and misses nothing.
 """
 
 import asyncio
-import ssl
 import time
 import traceback
 from collections.abc import AsyncIterator, Mapping
@@ -31,7 +30,7 @@ from collectors.ct.caa import Allowance
 from collectors.ct.config import CTConfig
 from collectors.ct.follow import Follower
 from collectors.ct.issuers import Issuers
-from collectors.ct.lists import Watched, item_digest, read_logs, read_watched
+from collectors.ct.lists import Watched, item_digest, read_logs, read_watched, tls_context
 from collectors.ct.own_keys import own_keys
 from collectors.ct.pace import Pace
 from collectors.ct.requests import Requests
@@ -81,7 +80,7 @@ class CTCollector:
                 hint="set contact: logs ask for it, and throttle who is nobody",
             )
         policy = FetchPolicy.configured(max_bytes=MAX_PAGE, timeout_seconds=config.timeout.total_seconds())
-        tls = await asyncio.to_thread(_tls, config)
+        tls = await asyncio.to_thread(tls_context, config.tls_ca)
         async with Fetcher(policy, tls=tls, cache=self._cache, http2=True) as fetcher:
             logs = await self._logs(fetcher)
             for each in logs.skipped:
@@ -379,13 +378,3 @@ def _with_rescan(state: LogState, added: tuple[str, ...]) -> LogState:
         state,
         rescan=Rescan(items=tuple(dict.fromkeys(items)), tree=state.begin.copy(), until=state.tree.size),
     )
-
-
-def _tls(config: CTConfig) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    if config.tls_ca is not None:
-        try:
-            context.load_verify_locations(config.tls_ca)
-        except (OSError, ssl.SSLError) as error:
-            raise CollectError("not-found", f"tls_ca {config.tls_ca}: {error}") from error
-    return context

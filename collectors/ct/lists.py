@@ -3,6 +3,7 @@
 import base64
 import binascii
 import hashlib
+import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,3 +141,14 @@ def _items_of(path: Path) -> list[Item]:
             except WatchError as error:
                 raise WatchError(f"{path}:{number}: {error}") from error
     return found
+
+
+def tls_context(more: str | None) -> ssl.SSLContext:
+    """The system's CAs, and those of a file. Blocking. Raises CollectError."""
+    context = ssl.create_default_context()
+    if more is not None:
+        try:
+            context.load_verify_locations(more)
+        except (OSError, ssl.SSLError) as error:
+            raise CollectError("not-found", f"tls_ca {more}: {error}") from error
+    return context

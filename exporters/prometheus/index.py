@@ -27,7 +27,7 @@ COMPROMISE = frozenset({"compromised", "key-broken"})
 #: Names shown of one certificate.
 MAX_NAMES = 10
 #: Kinds of places that are single entries of books: a million of them are no series.
-WITHOUT_SERIES = frozenset({"cadb", "ct"})
+WITHOUT_SERIES = frozenset({"cadb", "ct", "ct-search"})
 
 Group = tuple[str, str, str]
 

@@ -9,6 +9,7 @@ from cryptography import x509
 from certwatch.plugins.testing import make_ca, make_certificate
 from certwatch.x509 import der
 from tests.cli.stage import run
+from tests.support.crtsh import crtsh
 from tests.support.ct_log import TestLog, log_list, serving
 
 pytestmark = pytest.mark.integration
@@ -100,6 +101,30 @@ def log_filler(number: int) -> bytes:
     from tests.collectors.ct_stage import ordinary
 
     return ordinary(number)
+
+
+def test_what_crt_sh_knows_of_the_past_is_judged_as_what_logs_show(folder: Path) -> None:
+    ca = make_ca("Somebody's CA", key_number=141)
+    stranger = make_certificate(issuer=ca, names=["dns:www.example.com"], key_number=8)
+    known = make_certificate(issuer=ca, names=["dns:known.example.com"], key_number=9)
+    (folder / "ssl/known.pem").write_bytes(known.pem)
+    config = folder / "certwatch.yaml"
+    with crtsh() as site:
+        site.certificates = {7: stranger.der, 8: known.der}
+        config.write_text(
+            f"""
+inventory: sqlite:///{folder}/inventory.db
+collectors:
+  - {{name: files, kind: file, paths: ["{folder}/ssl/*.pem"]}}
+  - {{name: past, kind: ct-search, domains: [".example.com"], url: "{site.url}", requests: 100}}
+rules: {{ct-unexpected: {{grace: 0s}}}}
+"""
+        )
+        for _ in range(2):
+            ran = run("collect", "-c", config)
+            assert ran.status in (0, 1), ran.err
+    found = json.loads(run("findings", "--rule", "ct-unexpected", "--json", "-c", config).out)["findings"]
+    assert [each["location"].rpartition("/")[2] for each in found] == ["7"]
 
 
 @pytest.mark.timeout(120)

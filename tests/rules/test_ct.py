@@ -142,6 +142,19 @@ def test_all_entries_of_one_issuance_are_one_finding() -> None:
     assert "1 more entries" in problem.text
 
 
+def test_what_others_know_of_the_past_is_judged_alike_and_proves_nothing() -> None:
+    place = LocationURI("ct-search://crt.sh/4711")
+    facts = {"ct_log": "crt.sh", "ct_index": 4711, "ct_entry": "certificate", "ct_matches": ".example.com"}
+    (problem,) = problems("ct-unexpected", uri=place, facts=facts)
+    assert "crt.sh has it as 4711, a certificate" in problem.text
+    assert "proves nothing" in problem.text
+    assert "ct evidence" not in problem.text
+    assert problems("ct-unexpected", uri=place, facts=facts, twins=[twin("file:///etc/ssl/a.pem")]) == []
+    # That others know of it as well makes it no more expected; one finding is enough.
+    assert problems("ct-unexpected", twins=[twin(place)])
+    assert problems("ct-unexpected", twins=[twin(place, id=0)]) == []
+
+
 def test_an_expired_one_is_nobodys_matter() -> None:
     expired = make_certificate(issuer=CA, not_after=EPOCH)
     assert problems("ct-unexpected", chain=[expired]) == []
