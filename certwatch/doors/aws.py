@@ -23,6 +23,7 @@ from botocore.exceptions import (
     EndpointConnectionError,
     HTTPClientError,
     NoCredentialsError,
+    PaginationError,
     PartialCredentialsError,
     ProfileNotFound,
     ReadTimeoutError,
@@ -62,8 +63,19 @@ _DENIED = frozenset(
         "ExpiredToken",
         "ExpiredTokenException",
         "SignatureDoesNotMatch",
+        "InvalidSignatureException",
+        "IncompleteSignature",
+        "IncompleteSignatureException",
+        "MissingAuthenticationToken",
+        "MissingAuthenticationTokenException",
+        "InvalidAccessKeyId",
+        "RequestExpired",
+        "RequestTimeTooSkewed",
     }
 )
+#: AWS takes a request whose time is within a quarter of an hour of its own.
+_SKEWED = frozenset({"RequestExpired", "RequestTimeTooSkewed"})
+_SKEWED_WORDS = ("Signature expired", "Signature not yet current")
 _THROTTLED = frozenset(
     {
         "LimitExceededException",
@@ -336,8 +348,7 @@ class Client:
             ).inc()
             raise AWSError(
                 "malformed",
-                f"{self._where}: {operation_model.name}: answers what is none of AWS's: "
-                f"{_one_line(body[:80].decode('utf-8', 'replace')) or 'nothing'}. See what stands between (a proxy, a portal)",
+                f"{self._where}: {operation_model.name}: {_none_of_aws(body)}",
             )
 
     def _after(
@@ -389,9 +400,10 @@ class _translated:
                 "permission", f"{self._where}: no credentials could be had: {_one_line(str(error))}"
             ) from error
         if isinstance(error, ResponseParserError):
-            raise AWSError(
-                "malformed", f"{self._where}: answers what cannot be read: {_one_line(str(error))}"
-            ) from error
+            # From None: its text is the answer, in which there may be credentials.
+            raise AWSError("malformed", f"{self._where}: {_none_of_aws(b'')}") from None
+        if isinstance(error, PaginationError):
+            raise AWSError("malformed", f"{self._where}: {_one_line(str(error))}") from error
         if isinstance(error, BotoCoreError | ValueError):
             raise AWSError(_kind_of(error), f"{self._where}: {_one_line(str(error))}") from error
 
@@ -401,14 +413,18 @@ def _refused(where: str, error: ClientError) -> AWSError:
     code = str(said.get("Code") or "")
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     text = _one_line(str(said.get("Message") or ""))
-    if error.operation_name == "AssumeRole":
+    outcome = _outcome(code, status)
+    if outcome == "permission" and (code in _SKEWED or any(each in text for each in _SKEWED_WORDS)):
+        return AWSError(
+            "permission", f"{where}: {code}: {text}. Set the clock of this machine (NTP)", code=code
+        )
+    if error.operation_name == "AssumeRole" and outcome in ("permission", "not-found"):
         return AWSError(
             "permission",
             f"{where.partition('/')[0]}: the role cannot be assumed: {code}: {text}. Check that the role exists, that its "
             "trust policy names certwatch's own principal, and that `external_id` is the one it asks for",
             code=code,
         )
-    outcome = _outcome(code, status)
     if outcome == "permission":
         lacks = "Access" in code or "not authorized to perform" in text
         what = "Grant it (deploy/aws/)" if lacks else "Check the credentials"
@@ -441,6 +457,14 @@ def _kind_of(error: Exception) -> ErrorKind:
     if isinstance(error, EndpointConnectionError | ConnectionError | HTTPClientError):
         return "unreachable"
     return "other"
+
+
+def _none_of_aws(body: bytes) -> str:
+    """Nothing of what was answered: it may be what is secret."""
+    what = "a page" if body.lstrip()[:1] == b"<" else "something"
+    return (
+        f"answers {what} that is none of AWS's, or not all of it. See what stands between (a proxy, a portal)"
+    )
 
 
 def _one_line(text: str) -> str:

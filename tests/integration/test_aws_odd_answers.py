@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from certwatch.doors import aws as aws_door
 from certwatch.inventory import open_inventory
 from certwatch.model.location import LocationURI
 from certwatch.model.observation import Incomplete, Observation
@@ -17,7 +18,7 @@ from certwatch.plugins.collector import CollectError
 from certwatch.plugins.testing import FakeClock, collect, make_certificate
 from collectors.aws import AWSCollector
 from tests.cli.stage import run, write_config
-from tests.support.aws import AWS, OWN, imported, moto
+from tests.support.aws import AWS, OWN, imported, moto, role
 
 pytestmark = [pytest.mark.integration, pytest.mark.anyio, pytest.mark.timeout(120)]
 
@@ -161,3 +162,91 @@ def test_a_certificate_that_cannot_be_fetched_stays_where_it_is_used(
         assert all(each.ended_at is None for each in reader.history(LocationURI(place)))
     finally:
         reader.close()
+
+
+async def told(aws: AWS, *services: str, **more: Any) -> tuple[str, str]:
+    """The one error there is: kind and message."""
+    try:
+        said = await collect(AWSCollector, settings(aws, *services, **more))
+    except CollectError as error:
+        return error.kind, error.message
+    (failed,) = {each.error for each in said if isinstance(each, Incomplete)} | {
+        each.error for each in said if isinstance(each, Observation) and each.error is not None
+    }
+    return failed.kind, failed.message
+
+
+async def test_an_answer_that_breaks_off_is_not_repeated_in_messages(aws: AWS) -> None:
+    """It may be the one with the secret in it."""
+    aws.answer_raw("secretsmanager", "GetSecretValue", '{"SecretString": "hunter2')
+    aws.answer(
+        "secretsmanager",
+        "ListSecrets",
+        {"SecretList": [{"ARN": "arn:aws:secretsmanager:us-east-1:1:secret:tls/a", "Name": "tls/a"}]},
+    )
+    kind, message = await told(aws, "secrets", secrets={"names": ["tls/"]})
+    assert (kind, "hunter2" in message) == ("malformed", False)
+    credentials = "<AssumeRoleResponse><AssumeRoleResult><Credentials><SecretAccessKey>hunter2"
+    aws.answer_raw("sts", "AssumeRole", credentials, type="text/xml")
+    kind, message = await told(aws, "acm", roles=[{"role": role("222222222222")}])
+    assert (kind, "hunter2" in message) == ("malformed", False)
+    assert "222222222222" in message
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "text"),
+    [
+        ("InvalidSignatureException", 400, "Signature expired: 20261125T000000Z is now earlier than …"),
+        ("SignatureDoesNotMatch", 403, "Signature not yet current: 20261127T000000Z is still later than …"),
+        (
+            "RequestTimeTooSkewed",
+            403,
+            "The difference between the request time and the current time is too large.",
+        ),
+        ("RequestExpired", 400, "Request has expired."),
+    ],
+)
+async def test_a_clock_that_is_wrong_is_said(aws: AWS, code: str, status: int, text: str) -> None:
+    aws.rule("acm", "ListCertificates", {"code": code, "status": status, "message": text})
+    kind, message = await told(aws, "acm")
+    assert kind == "permission"
+    assert message.endswith("Set the clock of this machine (NTP)")
+
+
+async def test_credentials_that_end_in_the_middle_are_said_and_what_was_seen_is_kept(aws: AWS) -> None:
+    for number in range(2):
+        imported(aws.client("acm", "us-east-1"), make_certificate(key_kind="rsa", key_number=21 + number))
+    aws.fail("iot", "ListCACertificates", "ExpiredTokenException")
+    said = await collect(AWSCollector, settings(aws, "acm", "iot"))
+    assert len([each for each in said if isinstance(each, Observation)]) == 2
+    (failed,) = [each for each in said if isinstance(each, Incomplete)]
+    assert failed.scope == f"{OWN}/us-east-1/iot"
+    assert failed.error.kind == "permission"
+    assert failed.error.message.endswith("Check the credentials")
+
+
+async def test_a_role_that_is_not_refused_but_throttled_is_no_matter_of_its_trust(aws: AWS) -> None:
+    aws.fail("sts", "AssumeRole", "Throttling", status=400, xml=True)
+    kind, message = await told(aws, "acm", roles=[{"role": role("222222222222")}])
+    assert kind == "other"
+    assert "throttled" in message
+    assert "trust policy" not in message
+
+
+async def test_a_listing_in_a_circle_is_given_up(aws: AWS) -> None:
+    aws.answer("iot", "ListCertificates", {"certificates": [], "nextMarker": "again"})
+    kind, message = await told(aws, "iot")
+    assert (kind, "twice" in message) == ("malformed", True)
+
+
+async def test_a_listing_without_end_is_given_up(aws: AWS, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each page names another one: of CloudTrail's events there are always more."""
+    monkeypatch.setattr(aws_door, "MAX_PAGES", 3)
+    for asked, following in ((None, "1"), ("1", "2"), ("2", "3"), ("3", "4")):
+        answer = {"Events": [], "NextToken": following}
+        if asked is None:
+            aws.answer("cloudtrail", "LookupEvents", answer)
+        else:
+            aws.answer("cloudtrail", "LookupEvents", answer, asked={"NextToken": asked})
+    kind, message = await told(aws, "kms-signatures")
+    assert (kind, "more than 3 pages" in message) == ("malformed", True)

@@ -13,9 +13,14 @@ from collectors.aws.services import iam
 def look(region: Region) -> Iterator[Observation]:
     server_certificates: dict[str, str] | None = None
     for page in region.client("cloudfront").pages("ListDistributions", PaginationConfig={"PageSize": 100}):
-        found = page["DistributionList"]
-        # Any XML is taken for a list without members: the number is always there.
-        for each in found.get("Items") or () if found["Quantity"] else ():
+        found = page.get("DistributionList") or {}
+        if "Quantity" not in found:
+            # botocore takes any XML for a list without members: the number is always there.
+            raise AWSError(
+                "malformed",
+                f"{region.account.where}/{region.name}: cloudfront: ListDistributions: answers what is no listing",
+            )
+        for each in found.get("Items") or ():
             viewer = each.get("ViewerCertificate") or {}
             by_id = str(viewer.get("IAMCertificateId") or "")
             if by_id and server_certificates is None:
