@@ -8,6 +8,7 @@ challenges.py  what a client must show, and whether it was shown
 validate.py    looking whether it is shown, through guarded doors
 finalize.py    from a CSR to a certificate, through the CA's own policy and ledger
 renewal.py     when a certificate should be renewed (ARI)
+gate.py        who gets in: envelopes believed or not, nonces, and how often
 server.py      the HTTP face of all that
 """
 

@@ -1,8 +1,7 @@
 """ACME over HTTP: resources, their URLs, and what is answered (RFC 8555, 7)."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from cryptography import x509
@@ -21,7 +20,7 @@ from certwatch.ca.acme.answers import (
     problem_reply,
     shown_types,
 )
-from certwatch.ca.acme.nonces import Nonces
+from certwatch.ca.acme.gate import PREFIX, Asked, Gate, Handler
 from certwatch.ca.acme.orders import AcmeOrder, Authorization
 from certwatch.ca.acme.problem import Problem, of_ca
 from certwatch.ca.acme.settings import AcmeSettings
@@ -31,49 +30,11 @@ from certwatch.ca.failure import CAError
 from certwatch.ca.service import Service
 from certwatch.model.instants import iso
 from certwatch.model.shown import shown
-from certwatch.telemetry.logs import get_logger
 
-#: Where it stands on the CA's listener.
-PREFIX = "/acme"
 ORDERS_A_PAGE = 100
 
-log = get_logger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Asked:
-    """A request whose envelope was believed."""
-
-    base: str
-    envelope: jws.Envelope
-    #: None: it came with a key instead (new accounts, revocations).
-    account: Account | None
-    path: Mapping[str, Any]
-
-    @property
-    def known(self) -> Account:
-        if self.account is None:
-            raise Problem("malformed", "this is asked with the account's kid, not with a jwk")
-        return self.account
-
-    def payload(self) -> dict[str, Any]:
-        return self.envelope.object()
-
-    @property
-    def is_read(self) -> bool:
-        """POST-as-GET."""
-        return self.envelope.payload is None
-
-    def must_be_read(self) -> None:
-        if not self.is_read:
-            raise Problem(
-                "malformed", "this resource is only read: by POST with an empty payload (RFC 8555, 6.3)"
-            )
-
-
-_Handler = Callable[[_Asked], Awaitable[Response]]
 
 
 class AcmeServer:
@@ -88,7 +49,7 @@ class AcmeServer:
         self._service = service
         self._authority = authority
         self._settings = settings
-        self._nonces = Nonces()
+        self._gate = Gate(service, settings)
         self._validations: Validations | None = None
 
     @asynccontextmanager
@@ -98,8 +59,8 @@ class AcmeServer:
             yield
 
     def routes(self) -> list[Route]:
-        def post(path: str, handler: _Handler, *, new: bool = False) -> Route:
-            return Route(PREFIX + path, self._posted(handler, by_key=new), methods=["POST"])
+        def post(path: str, handler: Handler, *, new: bool = False) -> Route:
+            return Route(PREFIX + path, self._gate.posted(handler, by_key=new), methods=["POST"])
 
         return [
             Route(PREFIX + "/directory", self._directory, methods=["GET"]),
@@ -123,73 +84,10 @@ class AcmeServer:
     ) -> T:
         return await self._service.act(lambda authority: function(authority, *args, **more))
 
-    # What comes in, and what goes out.
-
-    def _base(self, request: Request) -> str:
-        if self._settings.url is not None:
-            return self._settings.url
-        return f"{request.url.scheme}://{request.url.netloc}{PREFIX}"
-
-    def _posted(self, handler: _Handler, *, by_key: bool) -> Callable[[Request], Awaitable[Response]]:
-        async def answer(request: Request) -> Response:
-            base = self._base(request)
-            try:
-                response = await handler(await self._believe(request, base, by_key=by_key))
-            except Problem as problem:
-                response = problem_reply(problem)
-            except CAError as error:
-                log.error(
-                    "acme_failed",
-                    extra={"path": request.url.path, "kind": error.kind, "error": error.message},
-                )
-                response = problem_reply(of_ca(error, "malformed"))
-            response.headers["Replay-Nonce"] = self._nonces.make()
-            response.headers["Cache-Control"] = "no-store"
-            response.headers.append("Link", f'<{base}/directory>;rel="index"')
-            return response
-
-        return answer
-
-    async def _believe(self, request: Request, base: str, *, by_key: bool) -> _Asked:
-        """Raises Problem."""
-        if request.headers.get("content-type", "").partition(";")[0].strip() != "application/jose+json":
-            raise Problem("malformed", "the content type is not application/jose+json", status=415)
-        envelope = jws.parse(await _body(request))
-        path = request.url.path.removeprefix(PREFIX)
-        if envelope.url != base + path:
-            raise Problem(
-                "unauthorized",
-                f"the request was signed for {shown(envelope.url)[:200]}, not for {base + path}",
-            )
-        account: Account | None = None
-        if envelope.key is not None:
-            if not by_key:
-                raise Problem("malformed", "this is asked with the account's kid, not with a jwk")
-            envelope.verified(envelope.key.public)
-        else:
-            account = await self._account_of(envelope.kid or "", base)
-            envelope.verified(account.key.public)
-        if not self._nonces.take(envelope.nonce):
-            raise Problem(
-                "badNonce", "the nonce is not one of ours, or was used. Try again with the one given here"
-            )
-        if account is not None and account.status != "valid":
-            raise Problem("unauthorized", f"the account is {account.status}")
-        return _Asked(base=base, envelope=envelope, account=account, path=request.path_params)
-
-    async def _account_of(self, kid: str, base: str) -> Account:
-        number = kid.removeprefix(f"{base}/account/")
-        # Of more digits none was ever made, and the database takes no more.
-        if number != kid and number.isascii() and number.isdecimal() and len(number) <= 15:
-            account = await self._do(accounts.by_id, int(number))
-            if account is not None:
-                return account
-        raise Problem("accountDoesNotExist", f"there is no account {shown(kid)[:200]}")
-
     # Without an envelope.
 
     async def _directory(self, request: Request) -> Response:
-        base, settings = self._base(request), self._settings
+        base, settings = self._gate.base(request), self._settings
         meta: dict[str, Any] = {
             "externalAccountRequired": settings.require_binding,
             "profiles": {each: self._authority.settings.profiles[each].usage for each in settings.profiles},
@@ -215,9 +113,9 @@ class AcmeServer:
         return Response(
             status_code=200 if request.method == "HEAD" else 204,
             headers={
-                "Replay-Nonce": self._nonces.make(),
+                "Replay-Nonce": self._gate.nonce(),
                 "Cache-Control": "no-store",
-                "Link": f'<{self._base(request)}/directory>;rel="index"',
+                "Link": f'<{self._gate.base(request)}/directory>;rel="index"',
             },
         )
 
@@ -238,7 +136,7 @@ class AcmeServer:
 
     # Accounts.
 
-    async def _new_account(self, asked: _Asked) -> Response:
+    async def _new_account(self, asked: Asked) -> Response:
         key = asked.envelope.key
         if key is None:
             raise Problem("malformed", "a new account is asked for with its jwk, not with a kid")
@@ -267,7 +165,7 @@ class AcmeServer:
         account, added = await self._do(accounts.create, key, contacts, kid)
         return account_reply(account, asked.base, status=201 if added else 200)
 
-    async def _one_account(self, asked: _Asked) -> Response:
+    async def _one_account(self, asked: Asked) -> Response:
         account = _own(asked)
         if not asked.is_read:
             payload = asked.payload()
@@ -284,7 +182,7 @@ class AcmeServer:
         now = await self._do(accounts.by_id, account.id)
         return account if now is None else now
 
-    async def _orders(self, asked: _Asked) -> Response:
+    async def _orders(self, asked: Asked) -> Response:
         account = _own(asked)
         asked.must_be_read()
         found = await self._service.act(
@@ -292,7 +190,7 @@ class AcmeServer:
         )
         return json_reply({"orders": [f"{asked.base}/order/{each}" for each in found]})
 
-    async def _key_change(self, asked: _Asked) -> Response:
+    async def _key_change(self, asked: Asked) -> Response:
         account = asked.known
         inner = jws.parse(asked.payload(), inner=True)
         if inner.key is None:
@@ -318,7 +216,7 @@ class AcmeServer:
 
     # Orders.
 
-    async def _new_order(self, asked: _Asked) -> Response:
+    async def _new_order(self, asked: Asked) -> Response:
         account, payload = asked.known, asked.payload()
         wanted = identifiers.read(payload)
         if payload.get("notBefore") is not None or payload.get("notAfter") is not None:
@@ -344,17 +242,17 @@ class AcmeServer:
         )
         return orders.create(self._authority, self._settings, account, wanted, profile, serial)
 
-    async def _own_order(self, asked: _Asked) -> AcmeOrder:
+    async def _own_order(self, asked: Asked) -> AcmeOrder:
         order = await self._do(orders.by_id, asked.path["order"])
         if order is None or order.account != asked.known.id:
             raise Problem("malformed", "there is no such order of this account", status=404)
         return order
 
-    async def _order(self, asked: _Asked) -> Response:
+    async def _order(self, asked: Asked) -> Response:
         asked.must_be_read()
         return order_reply(await self._own_order(asked), asked.base, status=200)
 
-    async def _finalize(self, asked: _Asked) -> Response:
+    async def _finalize(self, asked: Asked) -> Response:
         order = await self._own_order(asked)
         csr = jws.decode(asked.payload().get("csr"), "csr")
         if order.status != "ready":
@@ -364,13 +262,13 @@ class AcmeServer:
 
     # What must be shown.
 
-    async def _own_authorization(self, asked: _Asked) -> Authorization:
+    async def _own_authorization(self, asked: Asked) -> Authorization:
         found = await self._do(orders.authorization, asked.path["authorization"])
         if found is None or found.account != asked.known.id:
             raise Problem("malformed", "there is no such authorization of this account", status=404)
         return found
 
-    async def _authorization(self, asked: _Asked) -> Response:
+    async def _authorization(self, asked: Asked) -> Response:
         part = await self._own_authorization(asked)
         if not asked.is_read:
             if asked.payload().get("status") != "deactivated":
@@ -389,7 +287,7 @@ class AcmeServer:
         headers = {"Retry-After": "2"} if part.status == "processing" else {}
         return json_reply(said, headers=headers)
 
-    async def _challenge(self, asked: _Asked) -> Response:
+    async def _challenge(self, asked: Asked) -> Response:
         part, type = await self._own_authorization(asked), asked.path["type"]
         if type not in challenges.types(part.identifier):
             raise Problem("malformed", "there is no such challenge", status=404)
@@ -409,7 +307,7 @@ class AcmeServer:
 
     # Certificates.
 
-    async def _certificate(self, asked: _Asked) -> Response:
+    async def _certificate(self, asked: Asked) -> Response:
         asked.must_be_read()
         accepted = asked.path["serial"]
         chain = await self._service.act(lambda _: self._chain(accepted, asked.known))
@@ -432,7 +330,7 @@ class AcmeServer:
         above = next(each for each in self._authority.issuers(retired=True) if each.id == issuer)
         return chain_pem(x509.load_der_x509_certificate(der), above)
 
-    async def _revoke(self, asked: _Asked) -> Response:
+    async def _revoke(self, asked: Asked) -> Response:
         payload = asked.payload()
         der = jws.decode(payload.get("certificate"), "certificate")
         reason = payload.get("reason", 0)
@@ -442,7 +340,7 @@ class AcmeServer:
         await self._service.act(lambda _: self._revoke_one(asked, der, crl.BY_NUMBER[reason]))
         return Response(status_code=200)
 
-    def _revoke_one(self, asked: _Asked, der: bytes, reason: str) -> None:
+    def _revoke_one(self, asked: Asked, der: bytes, reason: str) -> None:
         """By the account that it was issued to, or by its own key (RFC 8555, 7.6)."""
         rows = self._authority.rows(
             "SELECT serial, requester, revoked FROM certificates WHERE der = ? AND serial = ?",
@@ -476,17 +374,7 @@ def _serial_in(der: bytes) -> bytes:
         raise Problem("malformed", "certificate is not a certificate of this CA") from error
 
 
-def _own(asked: _Asked) -> Account:
+def _own(asked: Asked) -> Account:
     if asked.path["account"] != asked.known.id:
         raise Problem("unauthorized", "that is another account")
     return asked.known
-
-
-async def _body(request: Request) -> bytes:
-    """Raises Problem."""
-    body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > jws.MAX_BODY:
-            raise Problem("malformed", f"the request is larger than {jws.MAX_BODY} bytes", status=413)
-    return body

@@ -1,6 +1,7 @@
 """The dialogue of RFC 8555, as a client has it, with a host that shows what it must."""
 
 import hashlib
+import hmac
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -600,3 +601,51 @@ def test_the_id_of_a_certificate_is_that_of_rfc_9773() -> None:
     )
     assert renewal._serial_octets(0x87654321).hex() == "0087654321"
     assert hashlib.sha256(b"").digest()
+
+
+@pytest.mark.parametrize("alg", ["none", "None", "HS256", "RS1", "ES384", "PS256", "RS256", ""])
+async def test_no_other_algorithm_makes_a_request_anothers(tmp_path: Path, alg: str) -> None:
+    """With "none" nobody signs, and with HS256 the public key is the secret: both are old ways in."""
+    async with stage(tmp_path) as (_, client, _):
+        await client.register()
+        url = f"{BASE}/new-order"
+        protected = {"alg": alg, "kid": client.kid, "url": url, "nonce": await client.nonce()}
+        payload = {"identifiers": [{"type": "dns", "value": "www.example.com"}]}
+        head, said = (text(json.dumps(each).encode()) for each in (protected, payload))
+        public = client.key.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+        for signature in (
+            b"",
+            hmac.digest(public, f"{head}.{said}".encode(), "sha256"),
+            bytes(64),
+            bytes(96),
+        ):
+            answer = await client.http.post(
+                url,
+                content=json.dumps({"protected": head, "payload": said, "signature": text(signature)}),
+                headers={"Content-Type": "application/jose+json"},
+            )
+            assert answer.status_code == 400, answer.text
+            assert answer.json()["type"].endswith((":badSignatureAlgorithm", ":malformed"))
+
+
+async def test_keys_without_an_account_are_bounded_by_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of them could become an account, a row and an entry of the ledger."""
+    monkeypatch.setattr("certwatch.ca.acme.gate.STRANGERS_AT_ONCE", 3)
+    monkeypatch.setattr("certwatch.ca.acme.gate.STRANGERS_A_SECOND", 0.0)
+    async with stage(tmp_path) as (ca, client, _):
+        for _ in range(3):
+            client.key, client.kid = new_key(), None
+            assert (await client.register()).status_code == 201
+        known, kid = client.key, client.kid
+        client.key, client.kid = new_key(), None
+        answer = await client.register()
+        problem(answer, "rateLimited", 429)
+        assert answer.headers["retry-after"] == "60"
+        assert ca.rows("SELECT count(*) FROM acme_accounts") == [(3,)]
+        # Who has an account goes on.
+        client.key, client.kid = known, kid
+        assert (await client.post(str(kid))).status_code == 200
