@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 
 from certwatch.config.load import read as read_config
@@ -141,10 +142,9 @@ def p95(call: Callable[[int], object]) -> float:
 
 def queries(fleet: Fleet, reader: Reader) -> dict[str, Callable[[int], object]]:
     def listed(**asked: object) -> int:
-        return sum(1 for _ in reader.list(Query(**asked), NOW))  # type: ignore[arg-type]
+        return len(list(reader.list(Query(**asked), NOW)))  # type: ignore[arg-type]
 
     leaf = fleet.certificates.leaf
-    from hashlib import sha256
 
     return {
         "by name": lambda n: listed(text=f"host-{n:07}.example.com"),
@@ -154,11 +154,11 @@ def queries(fleet: Fleet, reader: Reader) -> dict[str, Callable[[int], object]]:
         "50 of an owner": lambda n: listed(owner=TEAMS[n % 5], limit=50),
         "50 below a domain": lambda n: listed(text="*.example.com", limit=50),
         "50 of a time": lambda n: listed(at=BORN + timedelta(hours=1), limit=50),
-        "findings, 50 of an owner": lambda n: sum(
-            1 for _ in reader.findings(FindingQuery(owner=TEAMS[n % 5], limit=50))
+        "findings, 50 of an owner": lambda n: list(
+            reader.findings(FindingQuery(owner=TEAMS[n % 5], limit=50))
         ),
-        "show one": lambda n: [reader.served(place(n)), list(reader.history(place(n)))],
-        "the overview's numbers": lambda n: [reader.counts(), reader.count_by_owner()],
+        "show one": lambda n: (reader.served(place(n)), list(reader.history(place(n)))),
+        "the overview's numbers": lambda n: (reader.counts(), reader.count_by_owner()),
     }
 
 
