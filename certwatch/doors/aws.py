@@ -341,7 +341,9 @@ class Client:
             found = json.loads(body)
         except (ValueError, RecursionError):
             found = None
-        names = {member.serialization.get("name", name) for name, member in shape.members.items()}
+        # None: an operation that answers nothing (RevokeCertificate).
+        members = shape.members if shape is not None else {}
+        names = {member.serialization.get("name", name) for name, member in members.items()}
         if not isinstance(found, dict) or (protocol == "json" and found and not names & found.keys()):
             AWS_REQUESTS.labels(
                 self._account.id, self._service, event_name.rpartition(".")[2], "malformed"

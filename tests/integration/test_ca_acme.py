@@ -1,5 +1,6 @@
 """Clients that people use, against the daemon's own ACME server: certbot, lego and Caddy obtain, renew and revoke."""
 
+import asyncio
 import json
 import os
 import ssl
@@ -13,6 +14,11 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
+from certwatch.model.certificate import Certificate
+from certwatch.model.clock import system_clock
+from certwatch.plugins.issuer import CertificateRequest, IssuerContext
+from certwatch.remediation.issuers.acme import AcmeConfig, AcmeIssuer
+from certwatch.remediation.material import csr_for, material_of, new_key
 from tests.support.daemon import Certwatch, certwatch
 from tests.support.lego import BUILD_SECONDS, lego_with_ari
 from tests.support.servers import accepts, free_port, program, running, wait_until
@@ -259,3 +265,40 @@ def test_caddy_serves_what_it_obtained_by_itself(stage: Stage) -> None:
     with running(words, ready=lambda: accepts(admin), log=stage.folder / "caddy.log", env=stage.env):
         wait_until(served, what=f"caddy with a certificate\n{stage.daemon.log[-2000:]}", seconds=60)
     assert [each["state"] for each in stage.issued()] == ["issued"]
+
+
+def test_our_own_issuer_obtains_replaces_by_ari_and_revokes(stage: Stage) -> None:
+    """Remediation's ACME issuer against our own server, with an account that is bound."""
+    bound = stage.daemon.command("ca", "binding", "team-b")
+    assert bound.returncode == 0, bound.stderr
+    binding = stage.folder / "binding"
+    binding.write_text(bound.stdout)
+    config = AcmeConfig(
+        directory=stage.directory,
+        agree_to_terms=True,
+        trust_file=str(stage.root),
+        http={"listen": f"127.0.0.1:{stage.http_port}"},  # type: ignore[arg-type]
+        binding="team-b",
+        binding_key_file=str(binding),
+        seconds=60,
+    )
+    names = (f"dns:{NAME}", f"dns:api.{NAME}")
+    issuer = AcmeIssuer(config, IssuerContext(clock=system_clock, state_folder=stage.folder / "accounts"))
+
+    async def obtained(replaces: Certificate | None) -> Certificate:
+        key = new_key("ec-p256")
+        wanted = CertificateRequest(
+            csr_pem=csr_for(key, names), names=names, replaces=replaces, idempotency_key="1"
+        )
+        return material_of(key.public_key(), await issuer.issue(wanted), names, key_pem=b"").certificate
+
+    first = asyncio.run(obtained(None))
+    second = asyncio.run(obtained(first))
+    assert second.serial_hex != first.serial_hex
+    asyncio.run(issuer.revoke(first, "superseded"))
+    asyncio.run(issuer.revoke(first, "superseded"))
+    issued = {each["serial"].lower().lstrip("0"): each for each in stage.issued()}
+    assert {each["requester"] for each in issued.values()} == {"acme:team-b"}
+    states = [issued[each.serial_hex.lower().lstrip("0")]["state"] for each in (first, second)]
+    assert states == ["revoked", "issued"]
+    assert stage.daemon.command("ca", "audit", "verify").returncode == 0
