@@ -5,14 +5,24 @@ from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa, utils
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, padding, rsa, utils
 
 from certwatch.ca.failure import CAError
 from certwatch.ca.signer import HASHES, ForeignKey, KeyType, Mechanism, foreign_key
 
-PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
+PrivateKey = (
+    ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
+    | mldsa.MLDSA44PrivateKey | mldsa.MLDSA65PrivateKey | mldsa.MLDSA87PrivateKey
+)  # fmt: skip
 MAX_BYTES = 64 * 1024
 _DIGESTS = {32: HASHES["sha256"], 48: HASHES["sha384"], 64: HASHES["sha512"]}
+
+
+_ML_DSA: dict[str, type[mldsa.MLDSA44PrivateKey | mldsa.MLDSA65PrivateKey | mldsa.MLDSA87PrivateKey]] = {
+    "ml-dsa-44": mldsa.MLDSA44PrivateKey,
+    "ml-dsa-65": mldsa.MLDSA65PrivateKey,
+    "ml-dsa-87": mldsa.MLDSA87PrivateKey,
+}
 
 
 def generate(key_type: KeyType) -> PrivateKey:
@@ -22,6 +32,8 @@ def generate(key_type: KeyType) -> PrivateKey:
         return ec.generate_private_key(ec.SECP384R1())
     if key_type == "ed25519":
         return ed25519.Ed25519PrivateKey.generate()
+    if key_type.startswith("ml-dsa-"):
+        return _ML_DSA[key_type].generate()
     return rsa.generate_private_key(65537, int(key_type.removeprefix("rsa-")))
 
 
@@ -97,6 +109,6 @@ def load(path: Path, passphrase: bytes | None) -> ForeignKey:
         raise CAError(
             "pin", f"{path}: the passphrase is wrong, or this is no encrypted key (PKCS #8)"
         ) from error
-    if not isinstance(private, (ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey, ed25519.Ed25519PrivateKey)):
+    if not isinstance(private, PrivateKey):
         raise CAError("token", f"{path}: keys of this kind do not sign certificates here")
     return foreign_key(FileSigner(path, private), private.public_key())

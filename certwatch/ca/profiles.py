@@ -71,6 +71,7 @@ class Profile:
 
 
 _YEAR = timedelta(days=365)
+OF_ISSUERS = ("ec-p256", "ec-p384", "ec-p521", "rsa", "ed25519", "ml-dsa-44", "ml-dsa-65", "ml-dsa-87")
 BUILT_IN: Mapping[str, Profile] = {
     each.name: each
     for each in (
@@ -95,6 +96,7 @@ BUILT_IN: Mapping[str, Profile] = {
             lifetime=5 * _YEAR,
             longest=10 * _YEAR,
             path_length=0,
+            key_types=OF_ISSUERS,
             subject=("O", "OU", "C", "L", "ST"),
         ),
         # Of another CA's root, which has intermediates below it.
@@ -104,6 +106,7 @@ BUILT_IN: Mapping[str, Profile] = {
             lifetime=5 * _YEAR,
             longest=10 * _YEAR,
             path_length=1,
+            key_types=OF_ISSUERS,
             subject=("O", "OU", "C", "L", "ST"),
         ),
     )

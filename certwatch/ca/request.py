@@ -11,7 +11,7 @@ import msgspec
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import AttributeOID, ExtendedKeyUsageOID, NameOID
 
 from certwatch.ca.failure import CAError
@@ -136,9 +136,18 @@ def load_public(spki: bytes) -> PublicKey:
         key = serialization.load_der_public_key(spki)
     except (ValueError, UnsupportedAlgorithm) as error:
         raise CAError("refused", f"the public key cannot be read: {shown(str(error))[:200]}") from error
-    if not isinstance(key, (ec.EllipticCurvePublicKey, rsa.RSAPublicKey, ed25519.Ed25519PublicKey)):
+    if not isinstance(key, PublicKey):
         raise CAError("refused", f"keys of this kind are not taken ({type(key).__name__})")
     return key
+
+
+#: By the library's classes.
+_KINDS = {
+    "Ed25519PublicKey": "ed25519",
+    "MLDSA44PublicKey": "ml-dsa-44",
+    "MLDSA65PublicKey": "ml-dsa-65",
+    "MLDSA87PublicKey": "ml-dsa-87",
+}
 
 
 def check_key(key: PublicKey, profile: Profile) -> None:
@@ -154,7 +163,7 @@ def check_key(key: PublicKey, profile: Profile) -> None:
             key.curve.name, key.curve.name
         )
     else:
-        kind = "ed25519"
+        kind = _KINDS[type(key).__name__]
     if kind not in profile.key_types:
         raise _refuse(f"a key of kind {kind}: profile {profile.name} takes {', '.join(profile.key_types)}")
 

@@ -10,15 +10,20 @@ from typing import Any, Literal, Protocol, cast
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa, utils
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, padding, rsa, utils
 
 from certwatch.ca.failure import CAError
 
 #: "ecdsa" takes a digest and answers DER; the others take the whole message.
-Mechanism = Literal["ecdsa", "rsa-sha256", "rsa-sha384", "rsa-sha512", "eddsa"]
-PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey
-KeyType = Literal["ec-p256", "ec-p384", "rsa-2048", "rsa-3072", "rsa-4096", "ed25519"]
-KEY_TYPES: tuple[KeyType, ...] = ("ec-p256", "ec-p384", "rsa-2048", "rsa-3072", "rsa-4096", "ed25519")
+Mechanism = Literal["ecdsa", "rsa-sha256", "rsa-sha384", "rsa-sha512", "eddsa", "ml-dsa"]
+MLDSAPublicKey = mldsa.MLDSA44PublicKey | mldsa.MLDSA65PublicKey | mldsa.MLDSA87PublicKey
+PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey | MLDSAPublicKey
+KeyType = Literal[
+    "ec-p256", "ec-p384", "rsa-2048", "rsa-3072", "rsa-4096", "ed25519", "ml-dsa-44", "ml-dsa-65", "ml-dsa-87"
+]
+KEY_TYPES: tuple[KeyType, ...] = (
+    "ec-p256", "ec-p384", "rsa-2048", "rsa-3072", "rsa-4096", "ed25519", "ml-dsa-44", "ml-dsa-65", "ml-dsa-87",
+)  # fmt: skip
 
 HASHES: dict[str, type[hashes.HashAlgorithm]] = {
     "sha256": hashes.SHA256,
@@ -122,6 +127,32 @@ class EdKey(_Foreign):
         return signature
 
 
+class _MLDSAKey(_Foreign):
+    """FIPS 204; in certificates without a context (RFC 9881, 3). The builders tell the three apart by their classes."""
+
+    def sign(self, data: bytes, context: bytes | None = None) -> bytes:
+        if context:
+            raise CAError("usage", "ML-DSA keys of the CA sign without a context")
+        signature = self.signer.sign("ml-dsa", data)
+        try:
+            cast("MLDSAPublicKey", self._public).verify(signature, data)
+        except InvalidSignature as error:
+            raise self._lied(error) from error
+        return signature
+
+
+class MLDSA44Key(_MLDSAKey):
+    pass
+
+
+class MLDSA65Key(_MLDSAKey):
+    pass
+
+
+class MLDSA87Key(_MLDSAKey):
+    pass
+
+
 def _is_pkcs1(value: object) -> bool:
     return isinstance(value, padding.PKCS1v15)
 
@@ -129,8 +160,11 @@ def _is_pkcs1(value: object) -> bool:
 ec.EllipticCurvePrivateKey.register(ECKey)
 rsa.RSAPrivateKey.register(RSAKey)
 ed25519.Ed25519PrivateKey.register(EdKey)
+mldsa.MLDSA44PrivateKey.register(MLDSA44Key)
+mldsa.MLDSA65PrivateKey.register(MLDSA65Key)
+mldsa.MLDSA87PrivateKey.register(MLDSA87Key)
 
-ForeignKey = ECKey | RSAKey | EdKey
+ForeignKey = ECKey | RSAKey | EdKey | MLDSA44Key | MLDSA65Key | MLDSA87Key
 
 
 def foreign_key(signer: Signer, public: PublicKey) -> ForeignKey:
@@ -138,12 +172,18 @@ def foreign_key(signer: Signer, public: PublicKey) -> ForeignKey:
         return ECKey(signer, public)
     if isinstance(public, rsa.RSAPublicKey):
         return RSAKey(signer, public)
+    if isinstance(public, mldsa.MLDSA44PublicKey):
+        return MLDSA44Key(signer, public)
+    if isinstance(public, mldsa.MLDSA65PublicKey):
+        return MLDSA65Key(signer, public)
+    if isinstance(public, mldsa.MLDSA87PublicKey):
+        return MLDSA87Key(signer, public)
     return EdKey(signer, public)
 
 
 def hash_for(public: object) -> hashes.SHA256 | hashes.SHA384 | None:
-    """What a key of this kind signs with. None: the algorithm has its own (Ed25519)."""
-    if isinstance(public, ed25519.Ed25519PublicKey):
+    """What a key of this kind signs with. None: the algorithm has its own (Ed25519, ML-DSA)."""
+    if isinstance(public, (ed25519.Ed25519PublicKey, MLDSAPublicKey)):
         return None
     if isinstance(public, ec.EllipticCurvePublicKey) and public.key_size >= 384:
         return hashes.SHA384()
@@ -179,6 +219,21 @@ class _RehearsalEd(EdKey):
         return bytes(64)
 
 
+class _RehearsalMLDSA44(MLDSA44Key):
+    def sign(self, data: bytes, context: bytes | None = None) -> bytes:
+        return bytes(2420)
+
+
+class _RehearsalMLDSA65(MLDSA65Key):
+    def sign(self, data: bytes, context: bytes | None = None) -> bytes:
+        return bytes(3309)
+
+
+class _RehearsalMLDSA87(MLDSA87Key):
+    def sign(self, data: bytes, context: bytes | None = None) -> bytes:
+        return bytes(4627)
+
+
 ec.EllipticCurvePrivateKey.register(_RehearsalEC)
 rsa.RSAPrivateKey.register(_RehearsalRSA)
 ed25519.Ed25519PrivateKey.register(_RehearsalEd)
@@ -191,4 +246,10 @@ def rehearsal_key(public: PublicKey) -> Any:
         return _RehearsalEC(_Rehearsal(), public)
     if isinstance(public, rsa.RSAPublicKey):
         return _RehearsalRSA(_Rehearsal(), public)
+    if isinstance(public, mldsa.MLDSA44PublicKey):
+        return _RehearsalMLDSA44(_Rehearsal(), public)
+    if isinstance(public, mldsa.MLDSA65PublicKey):
+        return _RehearsalMLDSA65(_Rehearsal(), public)
+    if isinstance(public, mldsa.MLDSA87PublicKey):
+        return _RehearsalMLDSA87(_Rehearsal(), public)
     return _RehearsalEd(_Rehearsal(), public)

@@ -278,6 +278,9 @@ class TokenSource:
 
     def generate(self, key_type: str, label: str, id: bytes) -> None:
         """A pair that never leaves the token. Raises CAError, TokenGone."""
+        if key_type.startswith("ml-dsa-"):
+            # No token that has it could be had to try it with: nothing is said to work that was not seen to.
+            raise CAError("token", f"{self.name}: {key_type} is made in key files alone as yet, for trials")
         private = {
             Attribute.SENSITIVE: True,
             Attribute.EXTRACTABLE: False,

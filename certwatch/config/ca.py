@@ -79,7 +79,12 @@ class ProfileKeys(Keys):
     #: How far validity begins before now, for clocks that are behind.
     backdate: Annotated[Duration, Field(le=timedelta(hours=24))] | None = None
     #: Kinds of keys that are taken; rsa means 2048 to 4096 bits.
-    key_types: list[Literal["ec-p256", "ec-p384", "ec-p521", "rsa", "ed25519"]] | None = None
+    key_types: (
+        list[
+            Literal["ec-p256", "ec-p384", "ec-p521", "rsa", "ed25519", "ml-dsa-44", "ml-dsa-65", "ml-dsa-87"]
+        ]
+        | None
+    ) = None
     #: Who may have which names. Empty: every name, for people on this machine alone.
     names: list[NameKeys] | None = None
     #: Attributes that a subject may have beside its common name: O, OU, C, L, ST.

@@ -7,13 +7,14 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID
 
-from certwatch.ca import audit
+from certwatch.ca import audit, delegate
 from certwatch.ca.approvals import Waiting, submit
 from certwatch.ca.authority import Authority
+from certwatch.ca.crl import current, revoke
 from certwatch.ca.failure import CAError
 from certwatch.ca.found import found_intermediate, found_root, install
 from certwatch.ca.issue import Certified, issue
-from certwatch.ca.key_file import FileSigner
+from certwatch.ca.key_file import FileSigner, generate
 from certwatch.plugins.testing import EPOCH, FakeClock
 from tests.support.cas import SECRETS, URL, authority, issued, order, settings
 
@@ -47,6 +48,30 @@ def test_a_certificate_is_what_its_profile_says(tmp_path: Path) -> None:
         assert point.full_name[0].value == f"{URL}/crl/2/0.crl"
         assert made.chain.count(b"BEGIN CERTIFICATE") == 2
         whole(ca)
+
+
+@pytest.mark.parametrize("key_type", ["ml-dsa-44", "ml-dsa-65", "ml-dsa-87"])
+def test_a_whole_chain_may_be_of_ml_dsa(tmp_path: Path, key_type: Any) -> None:
+    server = {"server": {"key_types": [key_type]}}
+    with authority(
+        tmp_path, key_type=key_type, profiles=server, lint=True, has_responder=True, url=URL
+    ) as ca:
+        found_intermediate(ca, "Issuing", by="ann", key_type=key_type)
+        leaf = issued(ca, key=generate(key_type)).certificate
+        issuer, root = ca.issuer().certificate, ca.issuer("Test Root").certificate
+        leaf.verify_directly_issued_by(issuer)
+        issuer.verify_directly_issued_by(root)
+        revoke(ca, f"{leaf.serial_number:x}", "superseded", "alice")
+        crl = x509.load_der_x509_crl(current(ca, ca.issuer(), 0))
+        assert crl.is_signature_valid(issuer.public_key())  # type: ignore[arg-type]
+        assert len(crl) == 1
+        assert 2 in delegate.renew(ca, ca.clock())
+        with pytest.raises(CAError, match="takes ml-dsa"):
+            issued(ca)
+        whole(ca)
+    # Read from its file again.
+    with authority(tmp_path, profiles=server) as ca:
+        issued(ca, key=generate(key_type))
 
 
 @pytest.mark.parametrize("key_type", ["ec-p256", "ec-p384", "ed25519", "rsa-2048"])

@@ -85,7 +85,7 @@ def test_many_threads_sign_at_once(tmp_path: Path, token: str) -> None:
 
             try:
                 for number in range(300):
-                    key.sign(b"%d" % number, ec.ECDSA(hashes.SHA256()))  # type: ignore[call-arg]
+                    key.sign(b"%d" % number, ec.ECDSA(hashes.SHA256()))  # type: ignore[call-arg, arg-type]
             except BaseException as error:
                 failures.append(error)
 
@@ -124,7 +124,7 @@ def test_the_second_token_takes_over(
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import ec
 
-    ring.open(away).sign(b"x", ec.ECDSA(hashes.SHA256()))  # type: ignore[call-arg]
+    ring.open(away).sign(b"x", ec.ECDSA(hashes.SHA256()))  # type: ignore[call-arg, arg-type]
 
 
 def test_signing_goes_on_in_the_second_token_when_the_first_vanishes_at_work(tmp_path: Path) -> None:

@@ -10,7 +10,19 @@ from certwatch.cli.failure import ACTION, OK
 from certwatch.cli.shapes import write_json
 from certwatch.cli.text import shown
 
-KEY_TYPES = click.Choice(["ec-p256", "ec-p384", "rsa-2048", "rsa-3072", "rsa-4096", "ed25519"])
+KEY_TYPES = click.Choice(
+    [
+        "ec-p256",
+        "ec-p384",
+        "rsa-2048",
+        "rsa-3072",
+        "rsa-4096",
+        "ed25519",
+        "ml-dsa-44",
+        "ml-dsa-65",
+        "ml-dsa-87",
+    ]
+)
 
 
 def issued(answer: dict[str, Any], out: Path | None, *, as_json: bool) -> int:
