@@ -63,6 +63,12 @@ def _public_key(directory: Path) -> Ed25519PublicKey:
 
 
 def _verify(connection: sqlite3.Connection, public: Ed25519PublicKey) -> Audit:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version < database.VERSION:
+        raise CAError(
+            "usage",
+            "the CA's file is of an older version of certwatch. Bring it up first, by anything that opens it: certwatch ca crl --out FILE",
+        )
     audit, said = Audit(), Said()
     notes = _notes(connection, public, audit)
     tree, expected, last = Tree(), 0, 0

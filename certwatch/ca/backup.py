@@ -118,6 +118,8 @@ def restore(source: Path, settings: CASettings, secrets: Secrets, clock: Clock, 
             (application,) = opened.execute("PRAGMA application_id").fetchone()
             if application != database.APPLICATION_ID:
                 raise CAError("ledger", f"{source}: is no copy of a CA")
+            # Adds what an older version does not have; what is there is verified after it as before.
+            database.upgrade(opened)
             keys = dict(opened.execute("SELECT name, key FROM issuers ORDER BY id"))
             opened.execute("PRAGMA journal_mode = DELETE")
         _verified(part, key, keys)

@@ -236,3 +236,18 @@ def test_where_there_is_no_ca_it_says_so(tmp_path: Path) -> None:
     with pytest.raises(CAError) as raised:
         audit.verify(tmp_path)
     assert raised.value.kind == "not-found"
+
+
+def test_a_file_of_an_older_version_is_brought_up_before_it_is_verified(tmp_path: Path) -> None:
+    directory = lived(tmp_path)
+    connection = sqlite3.connect(database.file_of(directory))
+    connection.execute("ALTER TABLE acme_bindings DROP COLUMN made_by")
+    connection.execute("PRAGMA user_version = 4")
+    connection.commit()
+    connection.close()
+    with pytest.raises(CAError, match="older version") as raised:
+        audit.verify(directory)
+    assert raised.value.kind == "usage"
+    with authority(tmp_path, intermediate=True, profiles={"client": {"approvals": 1}}):
+        pass
+    assert audit.verify(directory).wrong == []

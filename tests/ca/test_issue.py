@@ -7,7 +7,7 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID
 
-from certwatch.ca import audit, delegate
+from certwatch.ca import audit, certificate, delegate
 from certwatch.ca.approvals import Waiting, submit
 from certwatch.ca.authority import Authority
 from certwatch.ca.crl import current, revoke
@@ -301,4 +301,38 @@ def test_every_profile_passes_the_lint(tmp_path: Path) -> None:
             assert isinstance(answer, Certified), (profile, answer)
         [(entry,)] = ca.rows("SELECT entry FROM ledger WHERE position = 3")
         assert b'"lint":"passed"' in entry
+        whole(ca)
+
+
+def test_a_serial_number_is_never_given_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even where the system's random numbers repeat themselves, as in a machine that was cloned."""
+    with authority(tmp_path) as ca:
+        monkeypatch.setattr(certificate, "new_serial", lambda: 1 << 127 | 7)
+        first = issued(ca)
+        with pytest.raises(CAError, match="the database refused"):
+            issued(ca)
+        monkeypatch.undo()
+        assert issued(ca).serial != first.serial
+        assert ca.rows("SELECT count(*) FROM certificates WHERE state = 'issued'") == [(2,)]
+        whole(ca)
+
+
+def test_a_clock_that_jumped_forward_and_was_set_right_signs_nothing_until_it_gets_there(
+    tmp_path: Path,
+) -> None:
+    clock = FakeClock()
+    with authority(tmp_path, clock) as ca:
+        clock.advance(hours=5)
+        issued(ca)
+        clock.advance(hours=-5)
+        for act in (
+            lambda: issued(ca),
+            lambda: revoke(ca, "1", "superseded", "a"),
+            lambda: current(ca, ca.issuer(), 0),
+        ):
+            with pytest.raises(CAError):
+                act()
+        assert ca.rows("SELECT count(*) FROM crls") == [(0,)]
+        clock.advance(hours=5)
+        issued(ca)
         whole(ca)

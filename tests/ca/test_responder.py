@@ -21,9 +21,10 @@ from certwatch.ca.authority import Authority
 from certwatch.ca.crl import revoke
 from certwatch.ca.http.ocsp import _in_path
 from certwatch.ca.issue import Certified
-from certwatch.ca.ocsp_answer import Malformed, hashes_of, read
+from certwatch.ca.ocsp_answer import MAX_REQUEST_BYTES, Malformed, hashes_of, read
 from certwatch.ca.responder import MALFORMED, ON_DEMAND_AT_ONCE, TRY_LATER, UNAUTHORIZED, Answer, Responder
 from certwatch.plugins.testing import FakeClock
+from certwatch.x509.tlv import children, encode, expect
 from tests.support.cas import URL, authority, issued
 
 
@@ -290,3 +291,19 @@ def test_a_path_from_anybody_is_a_request_or_none(path: bytes) -> None:
 def test_malformed_is_said_without_a_signature() -> None:
     response = ocsp.load_der_ocsp_response(MALFORMED.der)
     assert response.response_status is ocsp.OCSPResponseStatus.MALFORMED_REQUEST
+
+
+@pytest.mark.parametrize("count", [2, 10, 5000])
+def test_a_request_for_many_certificates_costs_no_signature(tmp_path: Path, count: int) -> None:
+    clock = FakeClock()
+    with serving(tmp_path, clock) as (ca, responder):
+        one = request(issued(ca))
+        [(_, tbs)] = children(expect(one, 0x30, "a SEQUENCE"))
+        [(_, entry)] = children(tbs)
+        many = encode(0x30, encode(0x30, encode(0x30, entry * count)))
+        before = responder._on_demand._left
+        if len(many) <= MAX_REQUEST_BYTES:
+            assert ask(responder, encode(0x30, encode(0x30, encode(0x30, entry))), clock).outcome == "good"
+        with pytest.raises(Malformed):
+            read(many)
+        assert responder._on_demand._left >= before - 1
