@@ -27,6 +27,7 @@ from certwatch.telemetry.logs import get_logger
 from certwatch.telemetry.metrics import CT_ANSWERED, CT_LIST_TIME
 from collectors.ct.blocks import Room
 from collectors.ct.caa import Allowance
+from collectors.ct.clocks import Clocks
 from collectors.ct.config import CTConfig
 from collectors.ct.follow import Follower
 from collectors.ct.issuers import Issuers
@@ -34,9 +35,9 @@ from collectors.ct.lists import Watched, item_digest, read_logs, read_watched, t
 from collectors.ct.own_keys import own_keys
 from collectors.ct.pace import Pace
 from collectors.ct.requests import Requests
-from collectors.ct.rfc6962 import MAX_PAGE, RFC6962Source
+from collectors.ct.rfc6962 import RFC6962Source
 from collectors.ct.sieve import Sieve
-from collectors.ct.source import LogError, LogSource
+from collectors.ct.source import MAX_BLOCK, LogError, LogSource
 from collectors.ct.state import LogState, Rescan, from_facts, log_location, rfc3339
 from collectors.ct.static_ct import StaticSource
 from collectors.ct.timestamps import Asked, Timestamps, in_use
@@ -67,6 +68,7 @@ class CTCollector:
         )
         # What is learnt of logs outlives a scan.
         self._paces: dict[str, Pace] = {}
+        self._clocks = Clocks()
         self._cache = FetchCache(max_bytes=8 << 20)
         self._timestamps = Timestamps()
         self._logs_known: LogList | None = None
@@ -79,7 +81,7 @@ class CTCollector:
                 collector=self._name,
                 hint="set contact: logs ask for it, and throttle who is nobody",
             )
-        policy = FetchPolicy.configured(max_bytes=MAX_PAGE, timeout_seconds=config.timeout.total_seconds())
+        policy = FetchPolicy.configured(max_bytes=MAX_BLOCK, timeout_seconds=config.timeout.total_seconds())
         tls = await asyncio.to_thread(tls_context, config.tls_ca)
         async with Fetcher(policy, tls=tls, cache=self._cache, http2=True) as fetcher:
             logs = await self._logs(fetcher)
@@ -113,7 +115,16 @@ class CTCollector:
         return self._logs_known
 
     async def _work(self, logs: LogList, fetcher: Fetcher, told: "asyncio.Queue[Observation | None]") -> None:
-        scan = _Scan(self._name, self._config, self._context, self._paces, self._user_agent, fetcher, told)
+        scan = _Scan(
+            self._name,
+            self._config,
+            self._context,
+            self._paces,
+            self._clocks,
+            self._user_agent,
+            fetcher,
+            told,
+        )
         try:
             try:
                 followers = await scan.run(logs)
@@ -165,6 +176,7 @@ class _Scan:
         config: CTConfig,
         context: CollectorContext,
         paces: dict[str, Pace],
+        clocks: Clocks,
         user_agent: str,
         fetcher: Fetcher,
         told: "asyncio.Queue[Observation | None]",
@@ -173,11 +185,12 @@ class _Scan:
         self._config = config
         self._context = context
         self._paces = paces
+        self._clocks = clocks
         self._user_agent = user_agent
         self._fetcher = fetcher
         self._told = told
         self._deadline = time.monotonic() + config.longest.total_seconds()
-        self._room = Room(asyncio.Semaphore(HELD), config.parallel)
+        self._room = Room(asyncio.Semaphore(HELD), asyncio.Semaphore(1), config.parallel)
         # Logs that have not yet been read up to their heads.
         self._pending: set[str] = set()
         self._all_read = asyncio.Event()
@@ -261,7 +274,14 @@ class _Scan:
         if pace is None:
             pace = Pace(config.parallel, config.bandwidth, config.requests)
             self._paces[each.name] = pace
-        requests = Requests(self._fetcher, pace, each.name, each.url, self._user_agent)
+        requests = Requests(
+            self._fetcher,
+            pace,
+            each.name,
+            each.url,
+            self._user_agent,
+            heard=lambda date: self._clocks.heard(each.name, date),
+        )
         issuers = Issuers(requests)
         source: LogSource = (
             StaticSource(each, requests, issuers)
@@ -276,6 +296,7 @@ class _Scan:
             sieve=sieve,
             begin_at=begin_at,
             clock=self._context.clock,
+            clocks=self._clocks,
             tell=self._told.put,
             room=self._room,
             is_over=lambda: time.monotonic() > self._deadline,

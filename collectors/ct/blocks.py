@@ -8,7 +8,10 @@ from types import TracebackType
 from typing import Self
 
 from collectors.ct.sieve import Sieve, Sifted, sift
-from collectors.ct.source import Block, LogSource
+from collectors.ct.source import Block, LogSource, TooLargeError
+
+#: Bytes of a block; a page of a thousand entries has six million, a tile less than one.
+ORDINARY = 12 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +19,8 @@ class Room:
     """Bounds what is held in memory, of all logs together."""
 
     places: asyncio.Semaphore
+    #: For those that are larger than any of an honest log.
+    giants: asyncio.Semaphore
     #: Blocks of one log that are fetched ahead.
     ahead: int
 
@@ -69,8 +74,13 @@ class Blocks:
             yield block, sifted
 
     async def _fetch(self, start: int, until: int) -> tuple[Block, Sifted]:
-        async with self._room.places:
-            block = await self._source.block(start, until, self._size)
-            sifted = await asyncio.to_thread(sift, block.leaves, self._sieve)
+        try:
+            async with self._room.places:
+                block = await self._source.block(start, until, self._size, ORDINARY)
+                sifted = await asyncio.to_thread(sift, block.leaves, self._sieve)
+        except TooLargeError:
+            async with self._room.giants:
+                block = await self._source.block(start, until, self._size)
+                sifted = await asyncio.to_thread(sift, block.leaves, self._sieve)
         # What waits its turn is hashes; of fifty logs read ahead, the entries would fill the memory.
         return block if sifted.hits else Block(first=block.first, leaves=(), rest=()), sifted

@@ -8,7 +8,7 @@ reads the stretch again and loses nothing.
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from certwatch.ct.heads import BadSignature, SignedHead
@@ -33,6 +33,7 @@ from certwatch.telemetry.metrics import (
 from certwatch.x509 import der
 from collectors.ct.blocks import Blocks, Room
 from collectors.ct.caa import Allowance
+from collectors.ct.clocks import Clocks
 from collectors.ct.found import observation
 from collectors.ct.heads import judge_head, prove
 from collectors.ct.rfc6962 import RFC6962Source
@@ -96,6 +97,8 @@ class Follower:
     room: Room
     #: True: the scan's time is over.
     is_over: Callable[[], bool]
+    #: What time it is by the logs' servers.
+    clocks: Clocks = field(default_factory=Clocks)
     #: What is looked for in what was read before names were added. None: nothing.
     rescan_sieve: Sieve | None = None
     #: Whether CAA records allow what is found. None: they are not asked.
@@ -134,7 +137,16 @@ class Follower:
             return None
         CT_HEAD_SIZE.labels(self.log.name).set(found.size)
         CT_HEAD_TIME.labels(self.log.name).set(found.timestamp / 1000)
-        verdict = await judge_head(self.log, self.source, self.state, found, self.clock())
+        is_clock_wrong = self.clocks.is_wrong(self.clock())
+        if is_clock_wrong:
+            log.error(
+                "ct_clock_wrong",
+                log=self.log.name,
+                hint="most logs' servers have another time: set the clock",
+            )
+        verdict = await judge_head(
+            self.log, self.source, self.state, found, self.clock(), is_clock_wrong=is_clock_wrong
+        )
         held = {"past-mmd": verdict.is_late, "from-the-future": verdict.is_ahead}
         self.state = self.state.without_faults(
             "bad-signature", *(kind for kind, still in held.items() if not still)

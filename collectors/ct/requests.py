@@ -2,13 +2,13 @@
 
 import asyncio
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from certwatch.doors.fetch import Fetched, Fetcher, FetchError
 from certwatch.telemetry.logs import get_logger
 from certwatch.telemetry.metrics import CT_BYTES, CT_REQUESTS
 from collectors.ct.pace import Pace
-from collectors.ct.source import LogError
+from collectors.ct.source import LogError, TooLargeError
 
 log = get_logger(__name__)
 
@@ -18,10 +18,20 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 
 
 class Requests:
-    def __init__(self, fetcher: Fetcher, pace: Pace, log_name: str, url: str, user_agent: str) -> None:
+    def __init__(
+        self,
+        fetcher: Fetcher,
+        pace: Pace,
+        log_name: str,
+        url: str,
+        user_agent: str,
+        heard: Callable[[str], None] = lambda date: None,
+    ) -> None:
+        """`heard`: given the Date of each answer."""
         self._fetcher = fetcher
         self.pace = pace
         self._log = log_name
+        self._heard = heard
         self.url = url
         self._headers = {"User-Agent": user_agent, "Accept-Encoding": "gzip, identity"}
 
@@ -44,6 +54,8 @@ class Requests:
                     or " answers 503" in error.message
                 )
                 wait = self.pace.refuse(error.retry_after) if refuses else pause * (0.5 + random.random())  # noqa: S311
+                if " answers with more than " in error.message:
+                    raise TooLargeError(error.message, again=False) from error
                 if not error.again or not left:
                     raise LogError(error.message, again=error.again) from error
                 log.debug(
@@ -57,6 +69,7 @@ class Requests:
                 pause = min(LONGEST_PAUSE, pause * 2)
                 continue
             CT_REQUESTS.labels(self._log, "ok").inc()
+            self._heard(header(found.headers, "date"))
             CT_BYTES.labels(self._log).inc(len(found.body))
             self.pace.answered(_sent(found))
             return found.body

@@ -16,12 +16,10 @@ from certwatch.ct.merkle import ProofError, Tree, leaf_hash, left_siblings, veri
 from certwatch.ct.tiles import tile_path
 from collectors.ct.issuers import Issuers
 from collectors.ct.requests import MissingError, Requests
-from collectors.ct.source import Block, LogError
+from collectors.ct.source import MAX_BLOCK, Block, LogError, TooLargeError
 
 T = TypeVar("T")
 
-#: Of one answer: an entry may have 16 MiB (in base64, 22), and as much beside it.
-MAX_PAGE = 48 << 20
 MAX_SMALL = 1 << 20
 MAX_PROOF = 64
 
@@ -71,7 +69,7 @@ class RFC6962Source:
         """Find out whether it is a hybrid: data tiles are a fifth of the bytes."""
         if self._pace.has_tiles is None and size >= TILE:
             try:
-                data = await self._requests.get(tile_path("data", 0), max_bytes=MAX_PAGE, tries=1)
+                data = await self._requests.get(tile_path("data", 0), max_bytes=MAX_BLOCK, tries=1)
                 leaves, _ = await asyncio.to_thread(split_tile, data)
                 first = await self._entries(0, 1)
                 self._pace.has_tiles = len(leaves) == TILE and leaves[0] == first.leaves[0]
@@ -92,17 +90,17 @@ class RFC6962Source:
         # Logs cut pages at multiples of their own size: asking for aligned ones gives whole ones.
         return min(end, start - start % self._pace.page + self._pace.page)
 
-    async def block(self, start: int, end: int, size: int) -> Block:
+    async def block(self, start: int, end: int, size: int, most: int = MAX_BLOCK) -> Block:
         if self._pace.has_tiles and start % TILE == 0 and end - start >= TILE:
             try:
-                return await self._tile(start)
+                return await self._tile(start, most)
             except MissingError:
                 pass  # the newest are not yet there
-        return await self._entries(start, end)
+        return await self._entries(start, end, most)
 
-    async def _tile(self, start: int) -> Block:
+    async def _tile(self, start: int, most: int) -> Block:
         path = tile_path("data", start // TILE)
-        data = await self._requests.get(path, max_bytes=MAX_PAGE)
+        data = await self._requests.get(path, max_bytes=most)
         try:
             leaves, spans = await asyncio.to_thread(split_tile, data)
         except Malformed as error:
@@ -111,16 +109,16 @@ class RFC6962Source:
             raise LogError(f"{self._requests.url}/{path}: {len(leaves)} entries instead of {TILE}")
         return Block(first=start, leaves=leaves, rest=[(data, each) for each in spans[:-1]])
 
-    async def _entries(self, start: int, end: int) -> Block:
+    async def _entries(self, start: int, end: int, most: int = MAX_BLOCK) -> Block:
         path = f"get-entries?start={start}&end={end - 1}"
         try:
-            data = await self._get(path, MAX_PAGE)
-        except LogError as error:
-            if end - start > 1 and "more than" in str(error):
-                # A giant is among them: ask for fewer.
-                self._pace.page = max(1, self._pace.page // 4)
-                return await self._entries(start, start + max(1, (end - start) // 4))
-            raise
+            data = await self._get(path, most)
+        except TooLargeError:
+            if end - start == 1:
+                raise
+            # A giant is among them: ask for fewer.
+            self._pace.page = max(1, self._pace.page // 4)
+            return await self._entries(start, start + max(1, (end - start) // 4), most)
         found = await asyncio.to_thread(parse, data, _decode_entries, self._where(path))
         count = len(found.entries)
         if not count or count > end - start:
@@ -149,7 +147,7 @@ class RFC6962Source:
         asked = min(index, head.size - 1)
         path = f"get-entry-and-proof?leaf_index={asked}&tree_size={head.size}"
         try:
-            data = await self._get(path, MAX_PAGE)
+            data = await self._get(path, MAX_BLOCK)
             said = parse(data, lambda each: msgspec.json.decode(each, type=_EntryAndProof), self._where(path))
             leaf, proof = leaf_hash(said.leaf_input), said.audit_path or []
         except LogError:

@@ -17,6 +17,14 @@ class LogError(Exception):
         self.again = again
 
 
+class TooLargeError(LogError):
+    """An answer was longer than allowed."""
+
+
+#: Of one answer with entries: one may have 16 MiB (in base64, 22), and as much beside it.
+MAX_BLOCK = 48 << 20
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
     """Entries of a log, one after the other. Nothing of it is verified yet."""
@@ -35,8 +43,9 @@ class LogSource(Protocol):
         """The newest that the log shows: signed by its key."""
         ...
 
-    async def block(self, start: int, end: int, size: int) -> Block:
-        """Entries from `start`, at least one and none from `end` on, of the tree of `size`."""
+    async def block(self, start: int, end: int, size: int, most: int = MAX_BLOCK) -> Block:
+        """Entries from `start`, at least one and none from `end` on, of the tree of `size`. Raises TooLargeError: it has more
+        than `most` bytes."""
         ...
 
     def end_of_block(self, start: int, end: int) -> int:

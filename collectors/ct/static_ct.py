@@ -23,10 +23,8 @@ from certwatch.ct.notes import MAX_BYTES as MAX_CHECKPOINT
 from certwatch.ct.tiles import tile_path, tile_width
 from collectors.ct.issuers import Issuers
 from collectors.ct.requests import MissingError, Requests
-from collectors.ct.source import Block, LogError
+from collectors.ct.source import MAX_BLOCK, Block, LogError
 
-#: Of one tile: 256 entries of 100 KiB and more are none of a real log's, and would fill the memory.
-MAX_TILE = 48 << 20
 #: Hash tiles that are kept: 8 KiB each.
 KEPT_TILES = 64
 
@@ -54,10 +52,10 @@ class StaticSource:
     def end_of_block(self, start: int, end: int) -> int:
         return min(end, start - start % TILE + TILE)
 
-    async def block(self, start: int, end: int, size: int) -> Block:
+    async def block(self, start: int, end: int, size: int, most: int = MAX_BLOCK) -> Block:
         index = start // TILE
         width = tile_width(0, index, size)
-        data = await self._tile("data", index, width, MAX_TILE)
+        data = await self._tile("data", index, width, most)
         where = f"{self._requests.url}/{tile_path('data', index, width)}"
         try:
             leaves, spans = await asyncio.to_thread(split_tile, data)

@@ -173,10 +173,10 @@ async def test_a_bug_that_one_log_brings_out_stops_no_other(
         each.add(ours(1))
         each.publish()
 
-    async def judge(log: Log, *rest: Any) -> Any:
+    async def judge(log: Log, *rest: Any, **more: Any) -> Any:
         if log.name.endswith("bad"):
             raise ZeroDivisionError
-        return await judge_head(log, *rest)
+        return await judge_head(log, *rest, **more)
 
     monkeypatch.setattr("collectors.ct.follow.judge_head", judge)
     with serving(bad, good):
@@ -198,6 +198,33 @@ async def test_a_head_from_the_future_is_a_fault_until_there_is_another(
     log.published, log.published_at = 701, round(EPOCH.timestamp() * 1000)
     await reading.once()
     assert reading.faults(log) == []
+
+
+@pytest.mark.parametrize("days", [-4000, 4000])
+async def test_a_clock_of_ours_that_is_wrong_accuses_no_log(tmp_path: Path, days: int) -> None:
+    logs = [TestLog(name=f"log{each}", number=50 + each) for each in range(3)]
+    for log in logs:
+        log.speaks = {"rfc6962"}
+        log.add(ours(1), at=round(EPOCH.timestamp() * 1000) - 1000)
+        log.publish(at=round(EPOCH.timestamp() * 1000))
+        log.date = EPOCH
+    with serving(*logs):
+        reading = Reading(tmp_path, *logs)
+        plugin = reading.plugin(log_list=reading.write_list())
+        await reading.run(plugin)
+        assert len(reading.found()) == 3
+        reading.clock.advance(days=days)
+        await reading.run(plugin)
+        assert [reading.faults(each) for each in logs] == [[], [], []]
+        # One that is late itself cannot hide it by its own server's time, where others say another.
+        reading.clock.advance(days=3 - days)
+        for log in logs[1:]:
+            log.publish(at=round((EPOCH + timedelta(days=3)).timestamp() * 1000))
+            log.date = EPOCH + timedelta(days=3)
+        # By the clock that nobody sets, no days went by here: what was heard before is heard anew first.
+        await reading.run(plugin)
+        await reading.run(plugin)
+        assert [[each["kind"] for each in reading.faults(log)] for log in logs] == [["past-mmd"], [], []]
 
 
 async def test_an_entry_that_says_another_index_is_a_fault(tmp_path: Path) -> None:

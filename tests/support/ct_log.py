@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from email.utils import formatdate
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -96,6 +97,8 @@ class TestLog:
         self.published = 0
         self.published_at = BEGIN_MS
         self.tamper: Tamper | None = None
+        #: What its server says that the time is. None: nothing.
+        self.date: datetime | None = None
         self.requests: list[str] = []
         self.user_agents: set[str] = set()
         self.page = 1000
@@ -360,7 +363,10 @@ def serving(*logs: TestLog, files: Mapping[str, bytes] | None = None) -> Iterato
             ):
                 body = gzip.compress(body, 1)
                 answer.headers["Content-Encoding"] = "gzip"
-            self.send_response(answer.status)
+            # A log's own time, if it says one; else none, since tests have clocks of their own.
+            self.send_response_only(answer.status)
+            if log is not None and log.date is not None:
+                self.send_header("Date", formatdate(log.date.timestamp(), usegmt=True))
             for header, value in {**answer.headers, "Content-Length": str(len(body))}.items():
                 self.send_header(header, value)
             self.end_headers()
