@@ -75,7 +75,8 @@ def beginning(der: bytes) -> tuple[bytes, bytes, int, int, int]:
     # Certificate and TBSCertificate of 256 bytes or more, version 3, a serial number that is no negative one.
     if der[0] != 0x30 or der[1] != 0x82 or der[4] != 0x30 or der[5] != 0x82 or len(der) > MAX_BYTES:
         raise Unusual
-    if 4 + (der[2] << 8 | der[3]) != len(der) or 8 + (der[6] << 8 | der[7]) > len(der):
+    end = 8 + (der[6] << 8 | der[7])
+    if 4 + (der[2] << 8 | der[3]) != len(der) or end > len(der):
         raise Unusual
     if der[8:14] != b"\xa0\x03\x02\x01\x02\x02" or not 0 < der[14] < 0x80 or der[15] & 0x80:
         raise Unusual
@@ -83,7 +84,11 @@ def beginning(der: bytes) -> tuple[bytes, bytes, int, int, int]:
     start = _after(der, serial_end, 0x30)  # signature
     stop = _after(der, start, 0x30)
     # Two times of UTCTime, to the second and in UTC.
-    if der[stop : stop + 4] != b"\x30\x1e\x17\x0d" or der[stop + 17 : stop + 19] != b"\x17\x0d":
+    if (
+        stop + 32 > end
+        or der[stop : stop + 4] != b"\x30\x1e\x17\x0d"
+        or der[stop + 17 : stop + 19] != b"\x17\x0d"
+    ):
         raise Unusual
     return (
         der[15:serial_end],

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from certwatch.plugins.testing import EPOCH, Issued, make_ca, make_certificate
 from certwatch.x509.der import read
 from collectors.ca_database.skim import issuer_tag
+from collectors.ca_database.sql import cfssl as cfssl_tables
 from tests.support.ca_rounds import Rounds
 from tests.support.databases import READER, DatabaseServer, mariadb, postgresql
 from tests.support.inventories import Tried, opened
@@ -476,7 +477,7 @@ async def test_what_cfssl_writes_is_read(
 
 
 async def test_a_certdb_of_the_second_migration_tells_what_is_new_only(
-    server: DatabaseServer, tried: Tried
+    server: DatabaseServer, tried: Tried, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kind = server.url().partition(":")[0]
     more = "timestamptz" if kind == "postgresql" else "timestamp NULL"
@@ -521,7 +522,16 @@ async def test_a_certdb_of_the_second_migration_tells_what_is_new_only(
     assert at(1) in rounds.told
     assert tried.served(at(1)).facts["revocation_reason"] == "keyCompromise"
     assert rounds.live() == [at(1), at(2), at(3)]
-    server.run("DELETE FROM certificates WHERE serial_number = '3'")
+    # More than a page of new ones.
+    monkeypatch.setattr(cfssl_tables, "PAGE", 2)
+    several = range(11, 16)
+    for number in several:
+        add(number, EPOCH + timedelta(minutes=50))
+    await rounds.round()
+    assert {at(number) for number in several} <= set(rounds.told)
+    assert at(2) not in rounds.told
+    assert rounds.live() == sorted([at(1), at(2), at(3), *(at(number) for number in several)])
+    server.run("DELETE FROM certificates WHERE serial_number <> '1' AND serial_number <> '2'")
     await rounds.round()
     assert rounds.live() == [at(1), at(2)]
     assert "ca_went_back_at" in rounds.database.facts
