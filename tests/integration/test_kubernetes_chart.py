@@ -41,6 +41,8 @@ EVERYTHING = (
     "serviceMonitor.endpoint.scheme=https",
 )
 
+SEVERAL = ("replicas=3", "inventory.existingSecret=db")
+
 
 def render(
     *settings: str, namespace: str = "certwatch", values: Any = None, folder: Path | None = None
@@ -68,6 +70,7 @@ PLURALS = {
     "ServiceMonitor": "servicemonitors",
     "PrometheusRule": "prometheusrules",
     "Namespace": "namespaces",
+    "PodDisruptionBudget": "poddisruptionbudgets",
 }
 
 
@@ -94,7 +97,12 @@ def home(server: APIServer) -> str:
 
 @pytest.mark.parametrize(
     "settings",
-    [(), EVERYTHING, ("persistence.enabled=false", "networkPolicy.enabled=false", "web.insecure=true")],
+    [
+        (),
+        EVERYTHING,
+        SEVERAL,
+        ("persistence.enabled=false", "networkPolicy.enabled=false", "web.insecure=true"),
+    ],
 )
 def test_every_document_is_taken_by_the_api_server(
     server: APIServer, home: str, settings: tuple[str, ...]
@@ -113,7 +121,7 @@ def test_every_document_is_taken_by_the_api_server(
     }
     assert kinds(documents) >= expected
     if settings is EVERYTHING:
-        assert kinds(documents) == set(PLURALS) - {"Namespace"}
+        assert kinds(documents) == set(PLURALS) - {"Namespace", "PodDisruptionBudget"}
 
 
 def test_the_pod_is_restricted_and_that_of_the_nodes_is_as_little_as_it_can_be(
@@ -163,6 +171,34 @@ def test_the_configs_are_good_ones(tmp_path: Path) -> None:
     assert [each.kind for each in main.exporters] == ["prometheus", "kubernetes-events", "alertmanager"]
     assert main.external_url == "https://certwatch.example.com"
     assert nodes.collectors[0].labels == {"cluster": "cluster", "node": "one"}
+
+
+def test_several_daemons_stand_apart_on_one_inventory_and_one_stays(tmp_path: Path) -> None:
+    documents = {each["kind"]: each for each in render(*SEVERAL)}
+    assert "PersistentVolumeClaim" not in documents
+    deployment = documents["Deployment"]["spec"]
+    assert (deployment["replicas"], deployment["strategy"]["type"]) == (3, "RollingUpdate")
+    pod = deployment["template"]
+    (near,) = pod["spec"]["affinity"]["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+    labels = pod["metadata"]["labels"].items()
+    assert near["podAffinityTerm"]["labelSelector"]["matchLabels"].items() <= labels
+    budget = documents["PodDisruptionBudget"]["spec"]
+    assert budget["minAvailable"] == 1 and budget["selector"]["matchLabels"].items() <= labels
+    (address,) = [each for each in pod["spec"]["volumes"] if each["name"] == "inventory"]
+    assert address["secret"] == {"secretName": "db", "items": [{"key": "url", "path": "url"}]}
+    (mount,) = [each for each in pod["spec"]["containers"][0]["volumeMounts"] if each["name"] == "inventory"]
+    # As the pod would read it, from another folder.
+    (tmp_path / "url").write_text("postgresql://certwatch:secret@db/certwatch\n")
+    text = documents["ConfigMap"]["data"]["certwatch.yaml"].replace(mount["mountPath"], str(tmp_path))
+    assert read_config(text, env={"HOME": "/"}).inventory == "postgresql://certwatch:secret@db/certwatch"
+
+
+def test_several_daemons_without_postgresql_are_refused_by_helm() -> None:
+    import subprocess
+
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        render("replicas=2")
+    assert "more than one daemon needs a PostgreSQL inventory" in refused.value.stderr
 
 
 def test_the_job_is_called_as_alerts_and_dashboards_have_it_whatever_the_release_is_called() -> None:

@@ -6,6 +6,16 @@
 {{- if .Values.serviceAccount.create }}{{ .Values.serviceAccount.name | default (include "certwatch.name" .) }}{{ else }}{{ .Values.serviceAccount.name | default "default" }}{{ end }}
 {{- end }}
 
+{{- define "certwatch.replicas" -}}
+{{- if and (gt (int .Values.replicas) 1) (not .Values.inventory.existingSecret) }}{{ fail "replicas: more than one daemon needs a PostgreSQL inventory: name its Secret in inventory.existingSecret" }}{{ end }}
+{{- int .Values.replicas }}
+{{- end }}
+
+{{- /* Whether /data is a claim. Empty: no. */}}
+{{- define "certwatch.claims" -}}
+{{- if and .Values.persistence.enabled (not .Values.inventory.existingSecret) }}yes{{ end }}
+{{- end }}
+
 {{- define "certwatch.image" -}}
 {{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
 {{- end }}
@@ -36,7 +46,12 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if .Values.events.enabled }}
 {{- $exporters = append $exporters (merge (dict "kind" "kubernetes-events") .Values.events.config (dict "cluster" (.Values.cluster.cluster | default .Values.cluster.name))) }}
 {{- end }}
-{{- $config := dict "inventory" "sqlite:///data/inventory.db" "collectors" (concat $collectors .Values.collectors) "exporters" (concat $exporters .Values.exporters) }}
+{{- $config := dict "collectors" (concat $collectors .Values.collectors) "exporters" (concat $exporters .Values.exporters) }}
+{{- if .Values.inventory.existingSecret }}
+{{- $_ := set $config "inventory_file" "/etc/certwatch-inventory/url" }}
+{{- else }}
+{{- $_ := set $config "inventory" "sqlite:///data/inventory.db" }}
+{{- end }}
 {{- toYaml (merge (deepCopy .Values.config) $config) }}
 {{- end }}
 
