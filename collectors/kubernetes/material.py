@@ -15,6 +15,7 @@ from collectors.file.contents import Contents, failed, one_line
 
 #: Keys with these endings hold certificates by their name: that one cannot be read is told, not passed over.
 CERTIFICATE_ENDINGS = (".crt", ".cer", ".cert")
+_MOST_KEPT = 8 << 10
 STORE_ENDINGS = (".p12", ".pfx", ".jks", ".jceks")
 
 #: Gives the private key that belongs to the certificates, as far as there is one beside them.
@@ -120,9 +121,13 @@ def _plain(where: str, data: bytes, beside: _Keys) -> Contents | None:
     return Contents(chain=tuple(chain), facts=facts, error=error)
 
 
-@lru_cache(maxsize=256)
 def _above(data: bytes) -> Certificate:
-    """Of those that issued: the same in thousands of Secrets."""
+    """Of those that issued: the same in thousands of Secrets. What is larger than any is not kept in memory for that."""
+    return _issuer(data) if len(data) <= _MOST_KEPT else der.read(data)
+
+
+@lru_cache(maxsize=256)
+def _issuer(data: bytes) -> Certificate:
     return der.read(data)
 
 

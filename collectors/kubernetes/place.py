@@ -17,6 +17,8 @@ class Place:
     chain: tuple[bytes, ...] = ()
     facts: Mapping[str, Fact] = field(default_factory=dict)
     error: LookError | None = None
+    #: Certificates that it alone holds: bytes of them.
+    own_bytes: int = 0
 
 
 def location(

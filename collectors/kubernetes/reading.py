@@ -19,6 +19,7 @@ MAX_BYTES = 4 << 20
 MAX_PLACES = 5000
 MAX_FAILED = 100
 MAX_SHARED = 2000
+MAX_SHARED_BYTES = 8 << 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,16 +74,19 @@ class Reading:
         return [self.place(kind, meta, key, each) for each in found]
 
     def place(self, kind: str, meta: Meta, key: str, part: Contents) -> Place:
+        leaf = part.chain[:1] if part.facts.get("arrangement") == "chain" else ()
+        others = [(self._share(each), each) for each in part.chain[len(leaf) :]]
         return Place(
             location=location(self.cluster, meta.namespace, kind, meta.name, key=key, entry=part.entry),
-            chain=part.chain[:1] + tuple(self._share(each) for each in part.chain[1:])
-            if part.facts.get("arrangement") == "chain"
-            else tuple(self._share(each) for each in part.chain),
+            chain=(*leaf, *(kept for kept, _ in others)),
             facts=part.facts,
             error=part.error,
+            own_bytes=sum(map(len, leaf)) + sum(len(kept) for kept, given in others if kept is given),
         )
 
     def _share(self, der: bytes) -> bytes:
+        if len(der) > MAX_SHARED_BYTES:
+            return der
         if len(self.shared) >= MAX_SHARED:
             self.shared.clear()
         return self.shared.setdefault(der, der)

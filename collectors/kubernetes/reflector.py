@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import ParamSpec, TypeVar
@@ -34,6 +34,10 @@ from collectors.kubernetes.resources import Resource
 
 log = get_logger(__name__)
 
+#: Of certificates that are held, and of one object that is held however much there is. What is over is read anew by each scan:
+#: whoever may write Secrets of a mebibyte must not decide how much memory is taken.
+MAX_HELD_BYTES = 128 << 20
+SMALL_BYTES = 16 << 10
 #: A list whose token expired under way is begun again so often, then left for later.
 _LISTS = 3
 
@@ -59,7 +63,9 @@ class Held:
     version: str
     uid: str
     namespace: str
+    #: Without their certificates, if `is_light`.
     places: tuple[Place, ...]
+    is_light: bool
     owner: str
     labels: dict[str, str]
     outcome: str
@@ -87,6 +93,7 @@ class Reflector:
         reading: Reading,
         clock: Clock,
         *,
+        max_held_bytes: int = MAX_HELD_BYTES,
         namespace_owner: Callable[[str], str] = lambda namespace: "",
     ) -> None:
         self.resource = resource
@@ -100,6 +107,7 @@ class Reflector:
         self._reading = reading
         self._clock = clock
         self._namespace_owner = namespace_owner
+        self._max_held_bytes = max_held_bytes
         self._held: dict[str, Held] = {}
         self._version = ""
         self._api = ""
@@ -110,6 +118,7 @@ class Reflector:
         self._counted: dict[str, tuple[str, str]] = {}
         #: Of which not all was looked at.
         self._postponed: set[str] = set()
+        self._held_bytes = 0
 
     @property
     def scope(self) -> str:
@@ -133,7 +142,7 @@ class Reflector:
         return [
             self._observed(held, place, now)
             for held in self._held.values()
-            if wanted is None or held.namespace in wanted
+            if not held.is_light and (wanted is None or held.namespace in wanted)
             for place in held.places
         ]
 
@@ -170,7 +179,7 @@ class Reflector:
             yield batch
         now = self._clock()
         left = [id for id in self._held if id not in seen]
-        gone = [self._gone(place, now) for id in left for place in self._held.pop(id).places]
+        gone = [self._gone(place, now) for id in left for place in self._drop(id)]
         self._counted = {id: counted for id, counted in self._counted.items() if id in seen}
         self._postponed &= seen
         self._version, self.synced, self._why = version, True, "scan"
@@ -184,6 +193,7 @@ class Reflector:
         now = self._clock()
         gone = tuple(self._gone(place, now) for held in self._held.values() for place in held.places)
         self._held.clear()
+        self._held_bytes = 0
         self._postponed.clear()
         self._epoch += 1
         self.synced, self._why = False, "first"
@@ -223,13 +233,18 @@ class Reflector:
                 continue
             known = self._held.get(meta.id)
             seen.add(meta.id)
-            if known is not None and (known.version, known.uid) == (meta.resource_version, meta.uid):
+            same_version = known is not None and (known.version, known.uid) == (
+                meta.resource_version,
+                meta.uid,
+            )
+            if known is not None and same_version and not known.is_light:
                 same += [self._observed(known, place, now) for place in known.places]
                 continue
             changes = self._take(item, meta, now, unreadable)
             if changes is None:
                 # It is there, and cannot be read: what was known of it stays.
-                same += [self._observed(known, place, now) for place in known.places] if known else []
+                if known is not None and not known.is_light:
+                    same += [self._observed(known, place, now) for place in known.places]
                 continue
             for change in changes:
                 if isinstance(change, Observation):
@@ -272,32 +287,44 @@ class Reflector:
 
     def _hold(self, read: Read, now: datetime) -> list[Change]:
         meta = read.meta
-        former = self._held.pop(meta.id, None)
+        before = self._drop(meta.id)
+        size = sum(place.own_bytes for place in read.places)
+        is_light = size > SMALL_BYTES and self._held_bytes + size > self._max_held_bytes
+        is_postponed = read.is_postponed or is_light
         held = Held(
             # Looked at again by the next list, though nothing has changed.
-            version="" if read.is_postponed else meta.resource_version,
+            version="" if is_postponed else meta.resource_version,
             uid=meta.uid,
             namespace=meta.namespace,
-            places=read.places,
+            places=tuple(map(_light, read.places)) if is_light else read.places,
+            is_light=is_light,
             owner=self._reading.owner(meta),
             labels=self._reading.object_labels(meta),
             outcome=read.outcome,
         )
-        if read.is_postponed:
+        if is_postponed:
             self._postponed.add(meta.id)
         else:
             self._postponed.discard(meta.id)
         if read.places or (self.resource.source is None and held.owner):
             self._held[meta.id] = held
+            self._held_bytes += 0 if is_light else size
         if read.outcome and self._counted.get(meta.id) != (meta.uid, read.outcome):
             # What was over before we came is history, and would be counted anew by each start.
             if self._epoch:
                 KUBERNETES_CERTIFICATE_REQUESTS.labels(self._reading.cluster, read.outcome).inc()
             self._counted[meta.id] = (meta.uid, read.outcome)
         now_here = {place.location for place in read.places}
-        before = former.places if former is not None else ()
         gone = [self._gone(place, now) for place in before if place.location not in now_here]
         return [*(self._observed(held, place, now) for place in read.places), *gone]
+
+    def _drop(self, id: str) -> tuple[Place, ...]:
+        """It is held no more. Gives where it was."""
+        held = self._held.pop(id, None)
+        if held is None:
+            return ()
+        self._held_bytes -= sum(place.own_bytes for place in held.places)
+        return held.places
 
     def _observed(self, held: Held, place: Place, now: datetime) -> Observation:
         labels = {**held.labels, "cluster": self._reading.cluster}
@@ -373,8 +400,7 @@ class Reflector:
         if event.type == "DELETED":
             self._counted.pop(meta.id, None)
             self._postponed.discard(meta.id)
-            held = self._held.pop(meta.id, None)
-            return [] if held is None else [self._gone(place, now) for place in held.places]
+            return [self._gone(place, now) for place in self._drop(meta.id)]
         if event.type not in ("ADDED", "MODIFIED") or not self._wants(meta):
             return []
         return self._take(event.object, meta, now, unreadable) or []
@@ -405,6 +431,10 @@ class Reflector:
     def _measure(self) -> None:
         count = sum(len(held.places) for held in self._held.values())
         KUBERNETES_PLACES.labels(*self._labels).set(count)
+
+
+def _light(place: Place) -> Place:
+    return replace(place, chain=(), own_bytes=0)
 
 
 def _version_of(data: msgspec.Raw) -> str:

@@ -356,7 +356,7 @@ async def test_readers_that_wait_for_a_passphrase_keep_no_thread_that_its_reques
             # A name, so that it has to be resolved; each connection here serves one request.
             named = RawServer(port=server.port, host="localhost")
             it = Following(settings(named, tmp_path, passphrases=passphrases))
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(25):
                 assert await it.scan()
         assert [each for each in asked if "/opener" in each]
 

@@ -44,14 +44,16 @@ async def raw_http(give: Answer) -> AsyncIterator[RawServer]:
         assert task is not None
         tasks.add(task)
         try:
-            with suppress(OSError, asyncio.IncompleteReadError):
+            # Cancelled at the end: asyncio's own callback of such a task would complain. RuntimeError: uvloop's word for a client that has
+            # gone.
+            with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError, RuntimeError):
                 head = await reader.readuntil(b"\r\n\r\n")
                 server.requests.append(head)
                 await give(head, writer)
         finally:
             tasks.discard(task)
-            writer.close()
-            with suppress(OSError):
+            with suppress(OSError, RuntimeError):
+                writer.close()
                 await writer.wait_closed()
 
     listening = await asyncio.start_server(handle, "127.0.0.1", 0)
