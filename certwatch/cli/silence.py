@@ -2,6 +2,7 @@
 
 import getpass
 import os
+import shlex
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from certwatch.cli.options import config_option, current_clock, json_option, rea
 from certwatch.cli.shapes import silence_json, write_json, write_json_list
 from certwatch.cli.table import write_table
 from certwatch.cli.text import shown
-from certwatch.inventory.store import Reader
+from certwatch.cli.where import findings_filter
+from certwatch.inventory.store import FindingQuery, Reader
 from certwatch.model.finding import FindingID
 from certwatch.model.instants import parse_instant
 from certwatch.model.silence import MAX_TEXT, Matter, Silence, SilenceID
@@ -65,11 +67,12 @@ def add(
             reason=text_of("--why", why),
             created_at=now,
         )
+        covered = _covered(reader, where, now) if where is not None and not as_json else None
     added = store_of(config).silence(new)
     if as_json:
         write_json(silence_json(added))
     else:
-        click.echo(f"silence {added.id}, until {minute(added.until)}")
+        click.echo(f"silence {added.id}, until {minute(added.until)}" + (f": {covered}" if covered else ""))
     return OK
 
 
@@ -132,6 +135,17 @@ def _condition(text: str) -> str:
     except ExpressionError as error:
         raise Failed(USAGE, f"--where: {error.message}") from error
     return text
+
+
+def _covered(reader: Reader, where: str, now: datetime) -> str:
+    """One that covers nothing is misspelt, and one that covers everything is soon forgotten: said while it can be taken back."""
+    found = [each.severity for each in reader.findings(FindingQuery(where=findings_filter(where, now)))]
+    if not found:
+        return (
+            f"nothing that is open now. Is it what you mean? certwatch findings --where {shlex.quote(where)}"
+        )
+    pages = found.count("page")
+    return f"{len(found)} of what is open now" + (f", {pages} of it pages" if pages else "")
 
 
 def _until(text: str, now: datetime) -> datetime:

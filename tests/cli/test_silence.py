@@ -57,6 +57,26 @@ def test_many_are_silenced_by_a_condition_and_listed(config: Path) -> None:
     assert "2026-12-24 00:00Z" in ran.out
 
 
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        ('finding.rule == "expiry"', "1 of what is open now, 1 of it pages"),
+        ("true", "3 of what is open now, 1 of it pages"),
+        ('finding.rule == "weak-key"', "1 of what is open now"),
+        (
+            'location.labels.team == "nobody"',
+            "nothing that is open now. Is it what you mean? certwatch findings --where",
+        ),
+    ],
+)
+def test_it_says_what_a_condition_covers_now(config: Path, where: str, said: str) -> None:
+    """One slip of the pen silences everything, or nothing."""
+    words = ["silence", "add", "--where", where, "--until", "7d", "--why", "x", "--by", "ada"]
+    ran = run(*words, "-c", config, clock=later())
+    assert ran.status == 0, ran.err
+    assert f": {said}" in ran.out
+
+
 def test_one_that_was_ended_is_listed_with_all_only(config: Path) -> None:
     id = str(added(config, "1", "--until", "7d")["id"])
     assert run("silence", "end", id, "-c", config, clock=later()).out.startswith(f"silence {id} ended")
