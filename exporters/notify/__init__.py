@@ -92,8 +92,8 @@ class NotifyExporter:
             self._open.pop(finding.id, None)
         else:
             self._ways[finding.id] = way
-            if finding.id not in self._open:
-                self._open[finding.id] = item(finding, self._context.external_url)
+            # Also where it was known: `start` may have read it just before it was altered.
+            self._open[finding.id] = item(finding, self._context.external_url)
         return way != before
 
     def _drop(self, finding: Finding) -> None:

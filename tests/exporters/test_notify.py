@@ -378,3 +378,11 @@ async def test_a_finding_goes_by_its_route_and_turns_with_its_place(tmp_path: Pa
     await exporter.publish(News(resolved=(finding(1), finding(3))))
     assert (told(""), told("lab")) == ([2], [])
     assert list(exporter._at) == [finding(2).location]
+
+
+async def test_what_is_told_of_a_finding_is_its_newest_word(tmp_path: Path) -> None:
+    """`start` reads what is open while rounds go on: the news after it may be of a finding that it has read."""
+    clock, view = FakeClock(), View(finding(1, summary="of before"))
+    async with receivers(view, clock, tmp_path, urls=["webhook+http://127.0.0.1:9/"]) as (exporter, _):
+        await exporter.publish(News(opened=(finding(1, summary="of now"),)))
+        assert [each.summary for each in exporter._open.values()] == ["of now"]
