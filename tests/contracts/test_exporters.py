@@ -258,7 +258,10 @@ async def far_side(way: str, folder: Path) -> AsyncIterator[FarSide]:
     if way == "http":
 
         async def handle(request: Request) -> tuple[int, bytes]:
-            return 200, b'{"errors":false,"metadata":{},"items":[{"metadata":{"uid":"1"}}]}'
+            # Whoever asked: _bulk, or the list of objects of an API server.
+            return 200, (
+                b'{"errors":false,"kind":"List","metadata":{"resourceVersion":"1"},"items":[{"metadata":{"uid":"1"}}]}'
+            )
 
         async with web_server(handle) as web:
             yield FarSide(web_port(web), lambda: _bodies(web), web.until)
