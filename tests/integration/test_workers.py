@@ -10,6 +10,7 @@ import pytest
 from certwatch.plugins.testing import make_certificate
 from tests.support import postgresql_inventories
 from tests.support.nginx import Nginx, NginxServer, nginx
+from tests.support.pgbouncer import PoolMode, pgbouncer
 from tests.support.zones import Stage, stage
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
@@ -24,6 +25,15 @@ def staged(tmp_path: Path) -> Iterator[Stage]:
 
 
 @pytest.fixture
+def bouncers(staged: Stage) -> Iterator[dict[PoolMode, str]]:
+    """Addresses of the inventory, through a PgBouncer of each mode."""
+    port, database = postgresql_inventories.server().port, staged.url.rpartition("/")[2]
+    with pgbouncer(port, "session") as session, pgbouncer(port, "transaction") as transaction:
+        address = "postgresql://admin@127.0.0.1:{}/" + database
+        yield {"session": address.format(session), "transaction": address.format(transaction)}
+
+
+@pytest.fixture
 def endpoints(tmp_path: Path) -> Iterator[Nginx]:
     """All of 127.0.0.0/8 answers on its port."""
     leaf = make_certificate(names=[f"dns:{NAME}"])
@@ -34,9 +44,12 @@ def endpoints(tmp_path: Path) -> Iterator[Nginx]:
         yield running
 
 
-def test_workers_share_a_scan_and_the_daemon_ends_it(staged: Stage, endpoints: Nginx) -> None:
-    staged.worker("one")
-    staged.worker("two")
+def test_workers_share_a_scan_and_the_daemon_ends_it(
+    staged: Stage, bouncers: dict[PoolMode, str], endpoints: Nginx
+) -> None:
+    # A worker holds no lock between two transactions: either mode will do.
+    staged.worker("one", url=bouncers["session"])
+    staged.worker("two", url=bouncers["transaction"])
     daemon = staged.daemon(
         f" [{{kind: tls, name: edge, zone: dmz, every: 1h, targets: ['127.1.0.0/24:{endpoints.port}', '127.2.0.1:{endpoints.port}'],"
         f" server_name: {NAME}, labels: {{environment: prod}}}}]",
