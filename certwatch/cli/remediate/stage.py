@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from certwatch.cli.failure import FAILED, USAGE, Failed
 from certwatch.cli.options import current_clock
 from certwatch.cli.text import shown
@@ -49,16 +51,22 @@ def stage_of(config: Path | None) -> Iterator[Stage]:
     from certwatch.config.load import load
     from certwatch.remediation.book import Book
     from certwatch.remediation.opening import folder_of, made_policies
+    from certwatch.telemetry import logs
 
     checked = load(config, env=os.environ)
+    logs.set_up(level="warning", style=checked.log.style)
     if checked.remediation is None or not checked.remediation.policies:
         raise Failed(
             USAGE, "remediation: the config has no policy, so nothing may be done. See docs/remediation.md"
         )
     opening = Opening(config=config, directory=None, pkcs11=None, key_file=None)
 
+    context = click.get_current_context()
+
     def ask(act: str, values: Mapping[str, Any]) -> dict[str, Any]:
-        return opening.ask(act, dict(values))
+        # Called from threads, which have no context of their own.
+        with context.scope(cleanup=False):
+            return opening.ask(act, dict(values))
 
     ask_ca = ask if checked.ca is not None else None
     book = Book(folder_of(checked, os.environ))
