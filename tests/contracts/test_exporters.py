@@ -277,7 +277,7 @@ async def far_side(way: str, folder: Path) -> AsyncIterator[FarSide]:
             came: list[bytes] = []
 
             async def until_datagrams(enough: Callable[[], bool]) -> None:
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(60):
                     while not enough():
                         came.append(await asyncio.get_running_loop().sock_recv(taking, 65536))
 
@@ -306,7 +306,7 @@ def _bodies(web: WebServer) -> list[str]:
 
 def _until(held: Receiver) -> Callable[[Callable[[], bool]], Any]:
     async def until(enough: Callable[[], bool]) -> None:
-        async with asyncio.timeout(10), held.heard:
+        async with asyncio.timeout(60), held.heard:
             await held.heard.wait_for(enough)
 
     return until

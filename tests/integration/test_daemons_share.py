@@ -63,7 +63,7 @@ def test_another_takes_over_when_the_one_that_works_ends(tmp_path: Path, how: si
         assert works(first)
         assert "is writing it already" in second.log
         first.signal(how)
-        wait_until(lambda: works(second), what="the second one", seconds=30)
+        wait_until(lambda: works(second), what="the second one", seconds=60)
 
 
 def test_one_that_stands_by_ends_when_it_is_told_to(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_two_on_one_port_take_turns(tmp_path: Path) -> None:
         second.wait_for_log("stands_by_unasked")
         first.signal(signal.SIGTERM)
         first.end()
-        wait_until(lambda: works(second), what="the second one", seconds=30)
+        wait_until(lambda: works(second), what="the second one", seconds=60)
 
 
 def test_nobody_is_told_twice_when_the_one_that_works_is_killed(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_nobody_is_told_twice_when_the_one_that_works_is_killed(tmp_path: Path) 
                 first.signal(signal.SIGKILL)
                 first.end()
                 before = seen()
-                wait_until(lambda: works(second), what="the second one", seconds=30)
+                wait_until(lambda: works(second), what="the second one", seconds=60)
                 wait_until(lambda: seen() > before, what="the second one at Alertmanager", seconds=30)
                 assert told == firing
                 (tmp_path / "leaf.pem").write_bytes(

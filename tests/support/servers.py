@@ -43,7 +43,7 @@ def accepts(port: int, host: str = "127.0.0.1") -> bool:
         return False
 
 
-def wait_until(ready: Callable[[], bool], *, what: str, seconds: float = 15) -> None:
+def wait_until(ready: Callable[[], bool], *, what: str, seconds: float = 60) -> None:
     """The one place where tests wait for another process: polled, bounded."""
     deadline = time.monotonic() + seconds
     while not ready():
