@@ -31,7 +31,7 @@ from collectors.ct.clocks import Clocks
 from collectors.ct.config import CTConfig
 from collectors.ct.follow import Follower
 from collectors.ct.issuers import Issuers
-from collectors.ct.lists import Watched, item_digest, read_logs, read_watched, tls_context
+from collectors.ct.lists import Watched, file_marks, item_digest, read_logs, read_watched, tls_context
 from collectors.ct.own_keys import own_keys
 from collectors.ct.pace import Pace
 from collectors.ct.requests import Requests
@@ -190,6 +190,7 @@ class _Scan:
         self._fetcher = fetcher
         self._told = told
         self._deadline = time.monotonic() + config.longest.total_seconds()
+        self._files = file_marks(config)
         self._room = Room(asyncio.Semaphore(HELD), asyncio.Semaphore(1), config.parallel)
         # Logs that have not yet been read up to their heads.
         self._pending: set[str] = set()
@@ -243,6 +244,10 @@ class _Scan:
                 "unreachable", f"{self._name}: no log could be read. {next(iter(self._failed.values()))}"
             )
         return [each for each, _ in followers]
+
+    def _is_over(self) -> bool:
+        """Its time is; or what is watched, or the logs, are others now: the next scan goes on with those."""
+        return time.monotonic() > self._deadline or file_marks(self._config) != self._files
 
     def _watched(self) -> Watched:
         view = self._context.view
@@ -299,7 +304,7 @@ class _Scan:
             clocks=self._clocks,
             tell=self._told.put,
             room=self._room,
-            is_over=lambda: time.monotonic() > self._deadline,
+            is_over=self._is_over,
             rescan_sieve=Sieve.make(_watch_of(rescan.items)) if rescan is not None else None,
             allowance=self._allowance,
         )
@@ -356,7 +361,7 @@ class _Scan:
             self._pending.discard(name)
             if not self._pending:
                 self._all_read.set()
-            if time.monotonic() > self._deadline:
+            if self._is_over():
                 return
             with suppress(TimeoutError):
                 async with asyncio.timeout(config.poll.total_seconds()):

@@ -3,6 +3,7 @@
 import base64
 import binascii
 import hashlib
+import os
 import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -76,6 +77,18 @@ async def _get(source: str, fetcher: Fetcher, user_agent: str) -> bytes:
     if len(data) > MAX_LIST:
         raise Malformed(f"{len(data)} bytes")
     return data
+
+
+def file_marks(config: CTConfig) -> tuple[tuple[int, int, int] | None, ...]:
+    """Another one: a file that the config names was changed. None: it is a URL, or not there."""
+    found: list[tuple[int, int, int] | None] = []
+    for each in (config.domains_file, config.log_list):
+        try:
+            said = os.stat(each) if each is not None else None
+        except (OSError, ValueError):
+            said = None
+        found.append((said.st_mtime_ns, said.st_size, said.st_ino) if said is not None else None)
+    return tuple(found)
 
 
 def extra_log(extra: ExtraLog) -> Log:

@@ -142,6 +142,53 @@ async def test_names_that_are_added_are_looked_up_in_what_was_read(
     assert not any("entries" in each or "data" in each for each in log.requests)
 
 
+async def test_a_log_that_is_new_to_the_list_begins_where_watching_began(tmp_path: Path) -> None:
+    began = round(EPOCH.timestamp() * 1000)
+    known, new = TestLog(name="known"), TestLog(name="new", number=51)
+    for log in (known, new):
+        log.speaks = {"rfc6962"}
+        for index in range(300):
+            log.add(ours(index) if index == 100 else ordinary(index), at=began - 10 * 86_400_000)
+        log.publish(at=began)
+    with serving(known, new):
+        reading = Reading(tmp_path, known)
+        await reading.once(start="end")
+        assert reading.found() == {}
+        reading.clock.advance(days=5)
+        # Meanwhile the other one takes a certificate, and is listed only afterwards.
+        new.add(ours(300), at=began + 86_400_000)
+        for log in (known, new):
+            log.publish(at=began + 5 * 86_400_000)
+        reading.logs = (known, new)
+        await reading.once(start="end")
+        assert [each.split("/")[-2:] for each in reading.found()] == [["new", "300"]]
+
+
+async def test_a_watch_list_that_changes_while_it_is_read_ends_the_scan_and_the_next_looks_back(
+    reading: Reading, log: TestLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A scan may take an hour."""
+    monkeypatch.setattr("collectors.ct.follow.STRETCH", 256)
+    for index in range(2000):
+        log.add(ours(index, "www.later.org") if index in (5, 1900) else ordinary(index))
+    log.publish()
+    names = tmp_path / "names"
+    names.write_text(".example.com\n")
+
+    def change(path: str, query: Mapping[str, str], answer: Answer) -> Answer:
+        if path == "tile/data/002" or query.get("start") == "512":
+            names.write_text(".example.com\n.later.org\n")
+        return answer
+
+    log.tamper = change
+    await reading.once(domains=[], domains_file=str(names))
+    assert 0 < reading.state(log)["ct_size"] < 2000
+    log.tamper = None
+    await reading.once(domains=[], domains_file=str(names))
+    assert reading.state(log)["ct_size"] == 2000
+    assert sorted(int(each.rpartition("/")[2]) for each in reading.found()) == [5, 1900]
+
+
 async def test_the_log_is_told_who_asks(reading: Reading, log: TestLog) -> None:
     log.add(ordinary(1))
     log.publish()

@@ -9,7 +9,7 @@ from certwatch.ct.malformed import Malformed
 from certwatch.ct.names import match
 from certwatch.ct.notes import parse_checkpoint, parse_note
 from certwatch.ct.prefilter import Prefilter
-from certwatch.ct.scts import parse_sct_list, read_embedded
+from certwatch.ct.scts import list_in_ocsp, parse_sct_list, read_embedded
 from certwatch.ct.watch import WatchList, parse_item
 from tests.ct.odd_names import WATCHED, tricks
 
@@ -34,6 +34,7 @@ def TestOneInput(data: bytes) -> None:
         parse_log_list,
         parse_sct_list,
         read_embedded,
+        list_in_ocsp,
         lambda each: parse_checkpoint(parse_note(each)),
         lambda each: parse_log_checkpoint(each, "log.example/1", LOG_ID),
         lambda each: parse_extra_data(each, is_precertificate=True),
