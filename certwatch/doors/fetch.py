@@ -102,6 +102,8 @@ class Fetcher:
         self._policy = policy
         self._cache = cache
         self._resolver = resolver or Resolver(timeout=policy.timeout_seconds)
+        # The pool goes over all that wait with each one that comes or goes: of a thousand that takes minutes. They wait here.
+        self._turns = asyncio.Semaphore(connections)
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=tls or ssl.create_default_context(),
             max_connections=connections,
@@ -141,6 +143,12 @@ class Fetcher:
         return await self._within_time("POST", url, headers or {}, content, max_bytes)
 
     async def _within_time(
+        self, method: str, url: str, headers: Mapping[str, str], content: bytes | None, max_bytes: int | None
+    ) -> Fetched:
+        async with self._turns:
+            return await self._in_turn(method, url, headers, content, max_bytes)
+
+    async def _in_turn(
         self, method: str, url: str, headers: Mapping[str, str], content: bytes | None, max_bytes: int | None
     ) -> Fetched:
         limit = self._policy.timeout_seconds

@@ -35,10 +35,10 @@ class Requests:
         self.url = url
         self._headers = {"User-Agent": user_agent, "Accept-Encoding": "gzip, identity"}
 
-    async def get(self, path: str, *, max_bytes: int, tries: int = TRIES) -> bytes:
-        """Raises LogError, MissingError."""
+    async def get(self, path: str, *, max_bytes: int, tries: int | None = None) -> bytes:
+        """`tries`: None: as many as usual. Raises LogError, MissingError."""
         pause = FIRST_PAUSE
-        for left in range(tries - 1, -1, -1):
+        for left in range((tries or TRIES) - 1, -1, -1):
             try:
                 async with self.pace.turn():
                     found = await self._fetcher.get(

@@ -18,7 +18,7 @@ from certwatch.model.location import LocationURI
 from certwatch.plugins.testing import EPOCH
 from collectors.ct.heads import judge_head
 from tests.collectors.ct_stage import Reading, ordinary, ours, prove
-from tests.support.ct_log import BEGIN_MS, Answer, TestLog, serving
+from tests.support.ct_log import BEGIN_MS, Answer, TestLog, log_list, serving
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 
@@ -148,7 +148,7 @@ async def test_whatever_a_log_answers_only_what_is_proven_is_told(
         folder.mkdir()
         with serving(liar, honest):
             reading = Reading(folder, liar, honest, static=static)
-            for each in [each for each in STEPS if each.startswith("ct/") is not static] * 2:
+            for each in [each for each in STEPS if each.startswith("ct/") is not static]:
                 step = each
                 # Its last state is forgotten half of the time, so that each step is taken.
                 for log in (liar, honest):
@@ -312,3 +312,53 @@ async def test_an_empty_watch_list_is_an_error(reading: Reading, tmp_path: Path)
     await reading.once(domains=[], domains_file=str(names))
     assert "nothing to watch" in reading.failed
     assert str(names) in reading.failed
+
+
+ODD_URLS = (
+    "http://127.0.0.1:1/log",
+    "http://127.0.0.1:99999/log",
+    "http://[::1]:1/log/",
+    "http://[::1/log",
+    "http://127.0.0.1:1/a/../../b//",
+    "http://127.0.0.1:1/%2e%2e/%00",
+    "http://xn--a.invalid/log",
+    "http://b\u00fccher.invalid/log",
+    "http://user:password@127.0.0.1:1/log",
+    "http://169.254.169.254/latest",
+    "ftp://127.0.0.1/log",
+    "file:///etc/passwd",
+    "http://",
+    "",
+    "http://" + "a" * 250 + ".invalid/",
+    "http://127.0.0.1:1/" + "x" * 500,
+    17,
+)
+
+
+async def test_a_list_of_many_logs_with_odd_urls_hides_no_good_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("collectors.ct.requests.FIRST_PAUSE", 0.001)
+    monkeypatch.setattr("collectors.ct.requests.TRIES", 1)
+    good = TestLog(name="good")
+    good.speaks = {"rfc6962"}
+    good.add(ours(1))
+    good.publish()
+    with serving(good):
+        reading = Reading(tmp_path, good)
+        said = json.loads(log_list(good.list_entry()))
+        (entry,) = said["operators"][0]["logs"]
+        odd = [{**entry, "url": each} for each in ODD_URLS]
+        odd += [{**entry, "url": f"http://127.0.0.1:1/log{each}"} for each in range(150)]
+        said["operators"][0]["logs"] = [*odd, entry]
+        path = tmp_path / "odd.json"
+        path.write_text(json.dumps(said))
+        await reading.once(log_list=str(path))
+        assert reading.failed == ""
+        assert len(reading.found()) == 1
+        assert not any("password" in each for each in (*reading.memory.kept, *reading.memory.errors))
+        # Beyond that it is no list of logs.
+        said["operators"][0]["logs"] = odd * 7
+        path.write_text(json.dumps(said))
+        await reading.once(log_list=str(path))
+        assert "more than 1000 logs" in reading.failed
