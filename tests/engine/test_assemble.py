@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -12,6 +13,7 @@ from certwatch.plugins import registry
 from certwatch.plugins.rule import Until, World
 from certwatch.plugins.testing import EPOCH, FakeClock, make_ca, make_certificate
 from certwatch.telemetry.metrics import PLUGIN_FAILURES
+from tests.exporters.test_alertmanager import finding
 from tests.support.serving import INTERMEDIATE, ROOT, served
 
 VIEW: Any = None
@@ -127,3 +129,19 @@ def test_a_rule_of_the_users_own_can_ask_which_stores_accept_a_chain(tmp_path: P
     assert Until(instant=end) in said(EPOCH)
     assert [type(each) for each in said(leaf.not_after)][-1] is Problem
     assert not any(isinstance(each, Problem) for each in said(end))
+
+
+def test_routes_reach_every_exporter_and_a_changed_one_begins_it_anew(tmp_path: Path) -> None:
+    def jobs(when: str) -> Any:
+        text = (
+            "exporters:\n  - {kind: alertmanager, urls: ['http://127.0.0.1:9'], min_severity: info}\n"
+            f"routes:\n  - {{to: security, when: '{when}'}}\n"
+        )
+        config = read(text, env={"HOME": str(tmp_path)})
+        return assemble(replace(config, trust={}), VIEW, FakeClock()).exporters[0]
+
+    first = jobs('finding.rule == "compromised"')
+    assert first.settings == jobs('finding.rule == "compromised"').settings
+    assert first.settings != jobs('finding.rule == "expiry"').settings
+    route_of = first.build()._route_of
+    assert [route_of(finding(1, rule=each), None) for each in ("compromised", "expiry")] == ["security", ""]
