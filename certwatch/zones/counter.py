@@ -252,7 +252,8 @@ class Counter:
 
     async def release(self, request: Request, visitor: Visitor) -> Response:
         given = await self._given(request, visitor)
-        await self._zones.call(lambda zones: zones.release(given))
+        failed = request.query_params.get("failed") == "1"
+        await self._zones.call(lambda zones: zones.release(given.shard, given.claim, failed=failed))
         return Response(status_code=204)
 
     async def _worker(self, request: Request, visitor: Visitor) -> tuple[int, str]:

@@ -38,8 +38,8 @@ class DatabaseDesk:
         text = await asyncio.to_thread(encode, outcome)
         await self._again(partial(_finish, given, text, outcome.kept))
 
-    async def release(self, given: Claimed) -> None:
-        await self._zones.call(lambda zones: zones.release(given))
+    async def release(self, given: Claimed, *, failed: bool = False) -> None:
+        await self._zones.call(lambda zones: zones.release(given.shard, given.claim, failed=failed))
 
     async def _again(self, step: Callable[[Zones], T]) -> T:
         """Until it is kept: what is said twice is done once."""

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from traceback import format_exception
 from typing import Protocol
 
 from certwatch.config.mistakes import ConfigError
@@ -44,8 +45,9 @@ class Desk(Protocol):
         """Raises SupersededError, MissingBatchError, InventoryError."""
         ...
 
-    async def release(self, given: Claimed) -> None:
-        """It was not brought to its end. Raises InventoryError."""
+    async def release(self, given: Claimed, *, failed: bool = False) -> None:
+        """It was not brought to its end. `failed`: it counts as lost, so that it is not tried for ever. Raises
+        InventoryError."""
         ...
 
 
@@ -109,6 +111,13 @@ async def perform(given: Claimed, desk: Desk, place: Workplace, lost: asyncio.Ev
             await desk.finish(given, failure(why))
     except InventoryError as error:
         log.error("shard_not_recorded", error=error.message, **where)
+        with suppress(InventoryError):
+            await desk.release(given, failed=True)
+    except Exception as error:
+        # A fault of ours: the part must not stand as this worker's for ever.
+        log.error("shard_crashed", error=repr(error), frames="".join(format_exception(error)), **where)
+        with suppress(InventoryError):
+            await desk.release(given, failed=True)
 
 
 async def _look(
@@ -184,6 +193,8 @@ class Lost:
         self._monotonic = monotonic
         self._lease = lease_seconds
         self._events: dict[tuple[int, int], asyncio.Event] = {}
+        #: What was this worker's by the database's last word, and not by its own.
+        self._strange: frozenset[tuple[int, int]] = frozenset()
         self._kept_at = monotonic()
 
     def hold(self, given: Claimed) -> asyncio.Event:
@@ -207,6 +218,15 @@ class Lost:
     def lose(self, shard: int, claim: int) -> None:
         if (shard, claim) in self._events:
             self._events[shard, claim].set()
+
+    def orphans(
+        self, still: frozenset[tuple[int, int]], pending: frozenset[tuple[int, int]] = frozenset()
+    ) -> frozenset[tuple[int, int]]:
+        """What the database took for this worker's twice in a row, and it knows nothing of: the answer to its claim was lost.
+        `pending`: what it has still to hand in."""
+        strange = still - self.held() - pending
+        orphans, self._strange = strange & self._strange, strange
+        return orphans
 
     def held(self) -> frozenset[tuple[int, int]]:
         return frozenset(self._events)

@@ -153,6 +153,13 @@ class SpoolDesk:
         #: Everything was sent.
         self.empty = asyncio.Event()
 
+    async def pending(self) -> frozenset[tuple[int, int]]:
+        """Claims of which something is still to be sent."""
+        async with self._using:
+            return await asyncio.to_thread(
+                lambda: frozenset((it.shard, it.claim) for it in self._spool.all())
+            )
+
     @property
     def has_room(self) -> bool:
         return not self._spool.is_full
@@ -190,8 +197,8 @@ class SpoolDesk:
         text = await asyncio.to_thread(encode, msgspec.structs.replace(outcome, batches=sent))
         await self._end("end", given, text.encode())
 
-    async def release(self, given: Claimed) -> None:
-        await self._end("release", given, b"")
+    async def release(self, given: Claimed, *, failed: bool = False) -> None:
+        await self._end("release", given, b"failed" if failed else b"")
 
     async def _end(self, kind: Literal["end", "release"], given: Claimed, body: bytes) -> None:
         self._numbers.pop((given.shard, given.claim), None)
@@ -260,7 +267,10 @@ class SpoolDesk:
         if why is not None:
             await self._line.post(f"{job}/release")
             return
-        path = f"{job}/batches/{message.number}" if message.kind == "batch" else f"{job}/{message.kind}"
+        if message.kind == "release":
+            await self._line.post(f"{job}/release" + ("?failed=1" if message.body else ""))
+            return
+        path = f"{job}/batches/{message.number}" if message.kind == "batch" else f"{job}/end"
         await self._line.post(path, message.body)
 
 
@@ -436,7 +446,16 @@ class Pusher:
                 is_heard = False
             else:
                 is_heard = True
-                self._lost.kept(since, frozenset(answer.held), held)
+                still = frozenset(answer.held)
+                self._lost.kept(since, still, held)
+                if still - held:
+                    await self._give_back(self._lost.orphans(still, await self._desk.pending()))
+
+    async def _give_back(self, orphans: frozenset[tuple[int, int]]) -> None:
+        for shard, claim in orphans:
+            log.warning("shard_orphaned", shard=shard)
+            with suppress(_Unreachable, _Gone):
+                await self._line.post(f"/v1/jobs/{shard}/{claim}/release")
 
     async def _expire(self) -> None:
         while True:

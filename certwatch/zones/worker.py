@@ -4,6 +4,7 @@ import asyncio
 import signal
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 
 import procrastinate
 import psycopg
@@ -13,6 +14,7 @@ from procrastinate.exceptions import ConnectorException
 import certwatch
 from certwatch.engine.view import StoreView
 from certwatch.inventory import open_inventory
+from certwatch.inventory.postgresql.zones import Zones
 from certwatch.inventory.store import InventoryError
 from certwatch.model.clock import Clock
 from certwatch.telemetry.logs import get_logger
@@ -175,6 +177,9 @@ class Worker:
                     log.warning("worker_forgotten", zone=self._zone, worker=worker)
                     await self._enrol(zones)
                 self._lost.kept(since, still or frozenset(), held)
+                for shard, claim in self._lost.orphans(still or frozenset()):
+                    log.warning("shard_orphaned", shard=shard)
+                    await zones.call(partial(_release, shard, claim))
             except InventoryError as error:
                 log.warning("worker_not_heard", zone=self._zone, error=error.message)
 
@@ -183,3 +188,7 @@ class Worker:
             await asyncio.sleep(self._lease / (4 * KEEPS_A_LEASE))
             if self._lost.expire():
                 log.warning("worker_lost_lease", zone=self._zone)
+
+
+def _release(shard: int, claim: int, zones: Zones) -> None:
+    zones.release(shard, claim)

@@ -327,13 +327,17 @@ class Zones:
             ).fetchone()
             return None if row is None else str(row[0])
 
-    def release(self, given: Claimed) -> None:
-        """Not brought to its end: it waits for others. What was recorded is kept."""
+    def release(self, shard: int, claim: int, *, failed: bool = False) -> None:
+        """Not brought to its end: it waits for others. What was recorded is kept. `failed`: it counts as lost."""
+        lost = int(failed)
         with self._beside() as session:
             session.execute(
-                "UPDATE shards SET state = 'waiting', ticket = NULL, waiting_since = now()"
-                " WHERE id = ? AND claim = ? AND state = 'running'",
-                (given.shard, given.claim),
+                f"""
+                UPDATE shards SET ticket = NULL, waiting_since = now(), lost = lost + ?,
+                    state = CASE WHEN lost + ? < {MOST_LOST} THEN 'waiting' ELSE 'done' END
+                WHERE id = ? AND claim = ? AND state = 'running'
+                """,
+                (lost, lost, shard, claim),
             )
 
     @staticmethod

@@ -132,7 +132,7 @@ def test_a_silent_workers_shard_goes_to_another_and_its_late_word_is_refused(
         zones.record(given, 2, [look(9)], {})
     with pytest.raises(SupersededError):
         zones.finish(given, "{}", batches=None)
-    zones.release(given)
+    zones.release(given.shard, given.claim)
     assert zones.record(again, 1, [look(2)], {}) is not None
     zones.finish(again, "{}", batches=1)
     with pytest.raises(SupersededError):
@@ -168,13 +168,27 @@ def test_what_a_worker_gives_back_or_leaves_waits_for_others(writer: Writer, zon
     scan, (first, second) = begun(writer, zones)
     one, two = enrolled(zones), enrolled(zones, "two")
     given = claimed(zones, first, one)
-    zones.release(given)
+    zones.release(given.shard, given.claim)
     assert claimed(zones, first, two).claim == given.claim + 1
     claimed(zones, second, one)
     zones.leave(one)
     assert zones.keep(one) is None
     assert zones.advance(scan, per_slot=2, least=4).taken_over == 1
     assert zones.claim(second, two) is not None
+
+
+def test_a_shard_that_no_worker_can_do_is_given_up(writer: Writer, zones: Zones) -> None:
+    scan, (first, second) = begun(writer, zones)
+    worker = enrolled(zones)
+    for _ in range(MOST_LOST):
+        given = claimed(zones, first, worker)
+        zones.release(given.shard, given.claim, failed=True)
+        # What is given back for other reasons is no fault of its own.
+        given = claimed(zones, second, worker)
+        zones.release(given.shard, given.claim)
+    assert zones.claim(first, worker) is None
+    assert [(each.part, each.outcome) for each in zones.ended(scan)] == [(0, None)]
+    assert zones.claim(second, worker) is not None
 
 
 def test_nothing_is_taken_for_a_scan_that_is_over(writer: Writer, zones: Zones) -> None:
