@@ -17,6 +17,8 @@ from tools.cloud_policies import files
 
 pytestmark = [pytest.mark.integration, pytest.mark.anyio, pytest.mark.timeout(120)]
 
+OTHER = "222222222222"
+
 
 @pytest.fixture
 def anyio_backend() -> tuple[str, dict[str, bool]]:
@@ -45,6 +47,30 @@ def test_the_role_has_the_policy_that_the_file_has() -> None:
     made = yaml.safe_load(path.read_text())["Resources"]["Role"]["Properties"]
     assert made["Policies"][0]["PolicyDocument"] == policy.policies()["policy.json"]
     assert made["AssumeRolePolicyDocument"]["Statement"][0]["Condition"]
+
+
+async def test_the_stack_makes_the_role_that_is_taken_on(aws: AWS) -> None:
+    (path,) = [each for each in files() if each.parts[-2:] == ("aws", "role.yaml")]
+    given = {"Principal": f"arn:aws:iam::{OWN}:user/certwatch", "ExternalId": "ours"}
+    aws.client("cloudformation", account=OTHER).create_stack(
+        StackName="certwatch",
+        TemplateBody=path.read_text(),
+        Capabilities=["CAPABILITY_NAMED_IAM"],
+        Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in given.items()],
+    )
+    iam = aws.client("iam", account=OTHER)
+    (trusted,) = iam.get_role(RoleName="certwatch")["Role"]["AssumeRolePolicyDocument"]["Statement"]
+    assert trusted["Principal"] == {"AWS": given["Principal"]}
+    assert trusted["Condition"] == {"StringEquals": {"sts:ExternalId": "ours"}}
+    held = iam.get_role_policy(RoleName="certwatch", PolicyName="certwatch")["PolicyDocument"]
+    # moto gives it as Python would print it.
+    assert yaml.safe_load(str(held)) == policy.policies()["policy.json"]
+    imported(aws.client("acm", "us-east-1", OTHER), make_certificate(key_number=21))
+    said = await collect(
+        AWSCollector, aws.settings(services=["acm"], roles=[{"role": role(OTHER), "external_id": "ours"}])
+    )
+    assert [each.labels["account"] for each in said if isinstance(each, Observation)] == [OTHER]
+    assert not [each for each in said if isinstance(each, Incomplete)]
 
 
 def test_nothing_is_permitted_that_writes() -> None:
