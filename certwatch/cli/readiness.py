@@ -82,9 +82,31 @@ def _ca(config: "Config", path: Path | None) -> Iterator[Proof]:
             "ledger", f"{audited.entries} entries and {audited.checkpoints} checkpoints, recomputed"
         )
     try:
+        yield _shipped(config, settings.directory)
         yield from _keys(settings.directory, secrets)
     except CAError as error:
         yield _not_proven("CA keys", error.message)
+
+
+def _shipped(config: "Config", directory: Path) -> Proof:
+    """A ledger that lies on this host alone is gone with it. Raises CAError."""
+    from certwatch.ca import database
+
+    what = "ledger is shipped"
+    if not any(each.kind == "events" for each in config.exporters):
+        return _not_proven(what, "no exporter takes its entries. Configure one of kind events")
+    connection = database.open_existing(directory, write=False)
+    try:
+        [(entries,)] = connection.execute("SELECT count(*) FROM ledger").fetchall()
+        told = connection.execute("SELECT value FROM meta WHERE key = 'told'").fetchone()
+    finally:
+        connection.close()
+    behind = entries - (int(told[0]) if told is not None else 0)
+    if behind > 0:
+        return _not_proven(
+            what, f"{behind} of {entries} entries were not taken by the exporters yet. Is the daemon running?"
+        )
+    return _proven(what, f"the exporters have taken all {entries} entries")
 
 
 def _keys(directory: Path, secrets: object) -> Iterator[Proof]:

@@ -25,7 +25,7 @@ from certwatch.remediation.targets import former_of, targets_of
 from certwatch.remediation.verify import until_shown, with_stores
 from certwatch.remediation.world import Look, World
 from certwatch.telemetry.logs import get_logger
-from certwatch.telemetry.metrics import REMEDIATION_PLANS, REMEDIATION_STEP_SECONDS
+from certwatch.telemetry.metrics import REMEDIATION_LAG_SECONDS, REMEDIATION_PLANS, REMEDIATION_STEP_SECONDS
 from certwatch.x509.der import read
 
 log = get_logger(__name__)
@@ -214,13 +214,17 @@ async def _verify(world: World, plan: Plan, policy: Policy, step: Step, targets:
         await until_shown(look, [step.target], chain, within * CANARY_SHARE)
     else:
         await _turn(world, plan, "verifying")
-        await until_shown(look, (*plan.served, *targets), chain, within)
+        await until_shown(look, (*plan.served, *targets), chain, within, first_seen=_lagged)
         if policy.keys.verify.health:
             try:
                 await run_command(policy.keys.verify.health, HEALTH_SECONDS)
             except CommandFailed as error:
                 raise StepFailed(f"health check: {error}") from error
     return f"seen after {(world.clock() - began).total_seconds():.1f} s"
+
+
+def _lagged(uri: str, seconds: float) -> None:
+    REMEDIATION_LAG_SECONDS.labels(uri.partition(":")[0]).observe(seconds)
 
 
 def _unless_turned_away(world: World, plan: Plan, look: Look) -> Look:

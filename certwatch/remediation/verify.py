@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from urllib.parse import unquote, urlsplit
 
@@ -92,14 +92,23 @@ def shows(seen: Observation | None, chain: Sequence[bytes]) -> str | None:
 
 
 async def until_shown(
-    look: Look, uris: Sequence[str], chain: Sequence[bytes], within: timedelta, *, enough: int | None = None
+    look: Look,
+    uris: Sequence[str],
+    chain: Sequence[bytes],
+    within: timedelta,
+    *,
+    enough: int | None = None,
+    first_seen: Callable[[str, float], None] = lambda uri, seconds: None,
 ) -> None:
     """`chain`: DER, leaf first. Until all of `uris`, or `enough` of them, show it, and go on showing it: for a while after
-    a reload, former workers still answer some clients, and behind one address there may be many servers. Raises StepFailed naming those that do not."""
+    a reload, former workers still answer some clients, and behind one address there may be many servers. `first_seen`: told of each
+    place when it first shows it, after so many seconds. Raises StepFailed naming those that do not."""
     waiting = dict.fromkeys(uris, "was not looked at")
     total = len(waiting)
     wanted = total if enough is None else min(enough, total)
-    deadline = time.monotonic() + within.total_seconds()
+    began = time.monotonic()
+    deadline = began + within.total_seconds()
+    new = set(waiting)
     pause, settle = FIRST_PAUSE, min(LONGEST_SETTLE, within.total_seconds() / 10)
     steady = 0
     while True:
@@ -109,6 +118,9 @@ async def until_shown(
             why = shows(seen.get(uri), chain)
             if why is None:
                 waiting.pop(uri, None)
+                if uri in new:
+                    new.remove(uri)
+                    first_seen(uri, time.monotonic() - began)
             else:
                 waiting[uri] = why
         shown = total - len(waiting)

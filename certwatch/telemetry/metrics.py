@@ -406,6 +406,13 @@ REMEDIATION_STEP_SECONDS = Histogram(
     buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600),
     registry=REGISTRY,
 )
+REMEDIATION_LAG_SECONDS = Histogram(
+    "certwatch_remediation_lag_seconds",
+    "From the last deployment of a roll-out until each place was first seen to serve the new certificate, by kind of place.",
+    ["kind"],
+    buckets=(0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600),
+    registry=REGISTRY,
+)
 REMEDIATION_UNPLANNABLE = Gauge(
     "certwatch_remediation_unplannable",
     "Certificates that a policy would renew and cannot: see certwatch remediate plan.",

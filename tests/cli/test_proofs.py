@@ -8,6 +8,7 @@ import pytest
 
 from certwatch.plugins.testing import EPOCH, FakeClock
 from tests.cli.stage import Ran, fill, run, write_config
+from tests.support.cas import authority
 
 
 def verdict(ran: Ran, what: str) -> tuple[str, str]:
@@ -78,3 +79,22 @@ def test_without_an_alertmanager_no_page_can_be_tried(tmp_path: Path, config: Pa
     assert (ran.status, "no exporter of kind alertmanager" in ran.err) == (2, True)
     found, said = verdict(run("doctor", "--readiness", "--json", "-c", config), "pages arrive")
     assert (found, "pages nobody by itself" in said) == ("not proven", True)
+
+
+def test_a_ledger_that_nobody_takes_is_not_shipped(tmp_path: Path) -> None:
+    fill(tmp_path)
+    keys = f"ca: {{directory: {tmp_path}/ca, key_file: {tmp_path}/ca.key, key_passphrase: a secret of a test, lint: false}}\n"
+    config = write_config(tmp_path, keys)
+    with authority(tmp_path) as ca:
+        entries = ca.ledger.size
+    what = "ledger is shipped"
+
+    def asked() -> tuple[str, str]:
+        return verdict(run("doctor", "--readiness", "--json", "-c", config), what)
+
+    assert asked() == ("not proven", "no exporter takes its entries. Configure one of kind events")
+    write_config(tmp_path, f"{keys}exporters: [{{kind: events, path: {tmp_path}/events}}]\n")
+    assert asked()[1].startswith(f"{entries} of {entries} entries were not taken")
+    with authority(tmp_path) as ca, ca.act() as act:
+        act.connection.execute("INSERT INTO meta VALUES ('told', ?)", (entries,))
+    assert asked() == ("proven", f"the exporters have taken all {entries} entries")

@@ -58,3 +58,16 @@ async def test_the_new_certificate_without_what_is_above_it_does_not_count() -> 
 async def test_more_than_was_issued_is_fine() -> None:
     """Some stores put the root below."""
     await until_shown(Places((NEW.der, CA.der, FORMER.der)), [PLACE], NEW_CHAIN, WITHIN)
+
+
+async def test_the_lag_of_each_place_is_told_once() -> None:
+    told: list[str] = []
+    places = Places((FORMER.der,), NEW_CHAIN, (FORMER.der,), NEW_CHAIN)
+    await until_shown(
+        places,
+        [PLACE],
+        NEW_CHAIN,
+        timedelta(seconds=60),
+        first_seen=lambda uri, seconds: told.append(f"{uri} {seconds > 0}"),
+    )
+    assert told == [f"{PLACE} True"]

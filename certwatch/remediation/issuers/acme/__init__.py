@@ -17,7 +17,7 @@ from josepy.json_util import field
 
 from certwatch.model.certificate import Certificate
 from certwatch.plugins.issuer import CertificateRequest, IssueFailed, IssuerConfig, IssuerContext
-from certwatch.remediation.issuers.acme.account import Account, AccountFailed
+from certwatch.remediation.issuers.acme.account import Account, AccountFailed, TooMany
 from certwatch.remediation.issuers.acme.challenges import (
     ChallengeFailed,
     Hook,
@@ -83,6 +83,13 @@ class AcmeIssuer:
             return act(*values)
         except (AccountFailed, ChallengeFailed) as error:
             raise IssueFailed("other", str(error), again=True) from error
+        except TooMany as error:
+            raise IssueFailed(
+                "limit",
+                f"{where}: rateLimited: {error}"[:500],
+                again=True,
+                retry_after=error.retry_after if error.retry_after is not None else LIMIT_SECONDS,
+            ) from error
         except messages.Error as error:
             raise _problem(where, error) from error
         except errors.ValidationError as error:
@@ -141,7 +148,7 @@ class AcmeIssuer:
                 return self._new_order(opened, request, replaces)
             except messages.Error as error:
                 # Not of this CA, or replaced already: it may still give another.
-                if error.code == "accountDoesNotExist" or error.code == "rateLimited":
+                if error.code == "accountDoesNotExist":
                     raise
         return self._new_order(opened, request, None)
 
@@ -306,8 +313,6 @@ def _text(data: bytes) -> str:
 
 def _problem(where: str, error: messages.Error) -> IssueFailed:
     message = f"{where}: {error.code or 'problem'}: {error.detail or ''}"[:500]
-    if error.code == "rateLimited":
-        return IssueFailed("limit", message, again=True, retry_after=LIMIT_SECONDS)
     if error.code in REFUSED:
         return IssueFailed("refused", message)
     return IssueFailed("unavailable", message, again=True)

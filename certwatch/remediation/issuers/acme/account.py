@@ -3,22 +3,66 @@
 import json
 import os
 from base64 import urlsafe_b64decode
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import requests
 from acme import client, errors, messages
 from cryptography.hazmat.primitives.asymmetric import ec
 from josepy.jwa import ES256
 from josepy.jwk import JWK, JWKEC
 
+from certwatch.model.clock import system_clock
 from certwatch.remediation.issuers.acme.config import AcmeConfig
 
 HTTP_SECONDS = 30
+#: Seconds; who says more is asked again then all the same.
+LONGEST_WAIT = 7 * 86400.0
 
 
 class AccountFailed(Exception):
     """What cannot be read or written here, and why."""
+
+
+class TooMany(Exception):
+    """The CA has a limit, and it is reached. `retry_after`: seconds, by its own word; None: it said none."""
+
+    def __init__(self, problem: messages.Error, retry_after: float | None) -> None:
+        super().__init__(str(problem.detail or problem.code))
+        self.retry_after = retry_after
+
+
+class Network(client.ClientNetwork):
+    """The library's, which forgets until when a CA wants to be left alone (RFC 8555, 6.6)."""
+
+    @classmethod
+    def _check_response(
+        cls, response: requests.Response, content_type: str | None = None
+    ) -> requests.Response:
+        try:
+            return super()._check_response(response, content_type)
+        except messages.Error as problem:
+            if problem.code != "rateLimited":
+                raise
+            raise TooMany(problem, _seconds(response.headers.get("Retry-After"))) from problem
+
+
+def _seconds(said: str | None) -> float | None:
+    """Of a Retry-After (RFC 9110, 10.2.3): seconds, or a date."""
+    if not said:
+        return None
+    if said.strip().isascii() and said.strip().isdigit():
+        return min(float(said), LONGEST_WAIT)
+    try:
+        at = parsedate_to_datetime(said)
+    except ValueError:
+        return None
+    if at.tzinfo is None:
+        at = at.replace(tzinfo=UTC)
+    return min(max(0.0, (at - system_clock()).total_seconds()), LONGEST_WAIT)
 
 
 class Account:
@@ -33,9 +77,7 @@ class Account:
         key = JWK.from_json(held["key"])
         if not isinstance(key, JWKEC):
             raise AccountFailed(f"{self.path}: has no key on a curve")
-        net = client.ClientNetwork(
-            key, alg=ES256, user_agent="certwatch", timeout=HTTP_SECONDS, verify_ssl=True
-        )
+        net = Network(key, alg=ES256, user_agent="certwatch", timeout=HTTP_SECONDS, verify_ssl=True)
         if self._config.trust_file is not None:
             # The library hands this on to requests, which takes a path as well.
             net.verify_ssl = self._config.trust_file  # type: ignore[assignment]
