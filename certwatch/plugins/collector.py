@@ -48,9 +48,13 @@ class Part:
     index: int
     count: int
 
+    @staticmethod
+    def holding(name: str, count: int) -> int:
+        """Index of the part that what is called so belongs to; the same on every machine."""
+        return crc32(name.encode("utf-8", "surrogatepass")) % count
+
     def has(self, name: str) -> bool:
-        """Whether what is called so belongs to this part; the same on every machine."""
-        return crc32(name.encode("utf-8", "surrogatepass")) % self.count == self.index
+        return self.holding(name, self.count) == self.index
 
     def of(self, size: int) -> range:
         """Which of the numbers below `size` belong to this part: of all that lies together, each part has some."""

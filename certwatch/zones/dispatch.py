@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -162,7 +162,7 @@ class Dispatcher:
         now = self._clock()
         urgent = await self._zones.call(lambda zones: zones.urgent(job.name, now, now + NEAR))
         scan = await writer.call(lambda it: it.begin_scan(job.name, self._clock()))
-        priorities = [_priority(Part(index=index, count=count), urgent) for index in range(count)]
+        priorities = priorities_of(count, urgent)
         await self._zones.call(lambda zones: zones.open_scan(scan, zone, spec, priorities))
         log.info("scan_divided", collector=job.name, scan=scan, zone=zone, shards=count)
         return scan
@@ -292,10 +292,10 @@ def _divided(collector: Collector, size: int) -> int:
     return 1 if parts is None else max(1, min(int(parts(size)), MOST_SHARDS))
 
 
-def _priority(part: Part, urgent: frozenset[str]) -> int:
-    if not urgent:
-        return 0
-    return MOST_URGENT if any(part.has(each) for each in urgent) else URGENT
+def priorities_of(count: int, urgent: Collection[str]) -> list[int]:
+    """Of each part, given the scopes with a near expiry. Those of networks are in several parts: which, nobody knows here."""
+    most = {Part.holding(scope, count) for scope in urgent}
+    return [MOST_URGENT if index in most else URGENT if urgent else 0 for index in range(count)]
 
 
 def _measure(zone: Zone) -> None:

@@ -1,0 +1,17 @@
+"""Which parts of a scan go first."""
+
+from certwatch.plugins.collector import Part
+from certwatch.zones.dispatch import MOST_URGENT, URGENT, priorities_of
+
+
+def test_parts_with_a_near_expiry_go_before_the_others_of_their_scan_and_those_before_other_scans() -> None:
+    assert priorities_of(4, ()) == [0, 0, 0, 0]
+    scopes = ["www.example.com", "pay.example.com:8443"]
+    found = priorities_of(40, scopes)
+    urgent = {index for index, priority in enumerate(found) if priority == MOST_URGENT}
+    assert urgent == {
+        index for index in range(40) if any(Part(index=index, count=40).has(each) for each in scopes)
+    }
+    assert len(urgent) == 2
+    assert set(found) == {URGENT, MOST_URGENT}
+    assert 0 < URGENT < MOST_URGENT
