@@ -246,6 +246,21 @@ async def test_dogtag_is_read_by_pages_and_then_by_what_was_issued_and_revoked(
         assert "cadb://corp/30" not in rounds.live()
 
 
+@pytest.mark.parametrize("preset", ["dogtag", "ejbca-rest"])
+async def test_an_answer_without_the_list_is_no_empty_list(tried: Tried, preset: str) -> None:
+    """All that the database had would be taken for gone."""
+
+    def no_list(asked: Asked) -> Answer:
+        return 200, {"hello": "sign in"}
+
+    with json_server(no_list) as server:
+        scan = await Rounds(tried, preset=preset, url=server.url).round()
+    assert scan.status in ("failed", "partial")
+    error = scan.error or tried.served("ca-database://corp").error
+    assert error is not None
+    assert error.kind == "malformed"
+
+
 async def test_pages_without_end_are_given_up(tried: Tried, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (dogtag, ejbca):
         monkeypatch.setattr(module, "MOST_PAGES", 3)

@@ -118,6 +118,12 @@ class DogtagReading:
                     self._client.where,
                 )
                 entries = page.entries or []
+                if self.whole and start == 0 and page.entries is None and page.total is None:
+                    # No list is no empty list, which would take all there was for gone.
+                    raise RequestFailed(
+                        "malformed",
+                        f"{self._client.where}: the answer has no list of certificates. See the URL",
+                    )
                 for each in entries:
                     fields = {name.lower(): value for name, value in each.items()}
                     id = str(fields.get("id", ""))

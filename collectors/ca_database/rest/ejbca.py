@@ -157,7 +157,13 @@ class EJBCARestReading:
                 "criteria": [self._criterion],
             },
         )
-        return decoded_as(answer, _Page, self._client.where)
+        page = decoded_as(answer, _Page, self._client.where)
+        if page.summary is None and not page.certificates and b'"certificates"' not in answer:
+            # No list is no empty list, which would take all there was for gone.
+            raise RequestFailed(
+                "malformed", f"{self._client.where}: the answer has no list of certificates. See the URL"
+            )
+        return page
 
     def _record(self, found: _Certificate) -> Record:
         serial = serial_of_hex(found.serial)
