@@ -30,7 +30,8 @@ ASK_SECONDS = 3.0
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
     what: str
-    result: Literal["ok", "warn", "fail"]
+    #: "off": an extra that is not installed. A config that names it fails.
+    result: Literal["ok", "off", "warn", "fail"]
     #: What was found, and what to do.
     said: str
 
@@ -118,6 +119,8 @@ def _plugins() -> Iterator[Check]:
         group = next(group for group in registry.GROUPS if group == each.group)
         try:
             registry.load(group, each.name)
+        except registry.ExtraMissing as error:
+            yield Check(what=what, result="off", said=str(error))
         except registry.PluginError as error:
             yield _fail(what, str(error))
         else:

@@ -26,6 +26,10 @@ class PluginError(Exception):
     """A plug-in cannot be had. The message says which, why, and what to do."""
 
 
+class ExtraMissing(PluginError):
+    """Its library is not installed: it is one of the extras of its distribution, and nobody asked for that one."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PluginInfo:
     group: str
@@ -59,8 +63,8 @@ def names(group: Group) -> list[str]:
 def load(group: Group, kind: str) -> Any:
     """The plug-in object of that kind.
 
-    Raises PluginError: unknown (with the nearest known name), claimed twice, its library missing (with the
-    extra to install), broken on import, or without a member that its group needs.
+    Raises PluginError: unknown (with the nearest known name), claimed twice, its library missing (ExtraMissing: with
+    the extra to install), broken on import, or without a member that its group needs.
     """
     known = _entry_points(group)
     claims = known.get(kind)
@@ -77,7 +81,7 @@ def load(group: Group, kind: str) -> Any:
     try:
         plugin = point.load()
     except ModuleNotFoundError as error:
-        raise PluginError(_missing(point, what, error)) from error
+        raise _missing(point, what, error) from error
     except Exception as error:
         # A stranger's module may raise anything on import; it must not take the program with it.
         raise PluginError(
@@ -91,12 +95,13 @@ def load(group: Group, kind: str) -> Any:
     return plugin
 
 
-def _missing(point: EntryPoint, what: str, error: ModuleNotFoundError) -> str:
+def _missing(point: EntryPoint, what: str, error: ModuleNotFoundError) -> PluginError:
     needed = error.name or str(error)
     extras = (point.dist.metadata.get_all("Provides-Extra") or []) if point.dist is not None else []
     if point.name in extras:
-        return f'{what} needs {needed}. Install it with: pip install "{_owner(point)}[{point.name}]"'
-    return f"{what} ({point.value} of {_owner(point)}) needs {needed}, which is not installed"
+        how = f'pip install "{_owner(point)}[{point.name}]"'
+        return ExtraMissing(f"{what} needs {needed}. Install it with: {how}")
+    return PluginError(f"{what} ({point.value} of {_owner(point)}) needs {needed}, which is not installed")
 
 
 def installed() -> list[PluginInfo]:

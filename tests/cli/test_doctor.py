@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from certwatch.cli.doctor import _answering
+from certwatch.plugins import registry
 from certwatch.plugins.testing import FakeClock, make_ca
 from tests.cli.stage import fill, later, run, write_config
 from tests.support.servers import free_port
@@ -39,6 +40,22 @@ def test_a_sound_installation_fails_nowhere(tmp_path: Path) -> None:
     assert found["trust corp"] == ("ok", "1 anchors")
     assert found[f"port 127.0.0.1:{port}"] == ("ok", "free: no daemon runs")
     assert found["collector tls"][0] == "ok"
+
+
+def test_an_extra_that_nobody_asked_for_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = registry.load
+
+    def without_aws(group: registry.Group, kind: str) -> object:
+        if kind == "aws":
+            raise registry.ExtraMissing("it needs botocore")
+        return load(group, kind)
+
+    monkeypatch.setattr(registry, "load", without_aws)
+    status, found = checks(healthy(tmp_path, port=free_port()))
+    assert status == 0
+    assert found["collector aws"] == ("off", "it needs botocore")
 
 
 def test_a_missing_inventory_is_no_failure(tmp_path: Path) -> None:
