@@ -1,5 +1,6 @@
 """A run of the program in this process: with an inventory, a config and a clock of its own."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,13 +25,20 @@ class Ran:
 
 def run(*args: str | Path, clock: Clock | None = None, **env: str) -> Ran:
     """Never by a config or an inventory of this machine."""
-    result = CliRunner().invoke(
-        app,
-        [str(each) for each in args],
-        obj=Session(clock=clock or FakeClock()),
-        env={"CERTWATCH_CONFIG": None, "COLUMNS": "200", **env},
-        catch_exceptions=False,
-    )
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        result = CliRunner().invoke(
+            app,
+            [str(each) for each in args],
+            obj=Session(clock=clock or FakeClock()),
+            env={"CERTWATCH_CONFIG": None, "COLUMNS": "200", **env},
+            catch_exceptions=False,
+        )
+    finally:
+        # A verb sets up logs for a process of its own.
+        root.handlers[:] = handlers
+        root.setLevel(level)
     return Ran(result.exit_code, result.stdout, result.stderr)
 
 
