@@ -69,6 +69,11 @@ class VaultCollector:
                     else ""
                 )
                 raise ReadFailed(failed.kind, f"{failed.message}{what}") from failed
+            if not paths:
+                # So another namespace looks as well; all that there was would be taken for gone.
+                raise ReadFailed(
+                    "not-found", f"{vault.where}: has no PKI mount. See `namespace`, or name the mounts"
+                )
             left_out = {each.strip("/") for each in config.exclude_mounts}
             for path in dict.fromkeys(each.strip("/") for each in paths):
                 if path not in left_out:

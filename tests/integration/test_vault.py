@@ -210,6 +210,22 @@ async def test_a_mount_that_is_gone_is_said_if_it_is_named(
     assert set(rounds.failed()) == {"elsewhere", "issued:elsewhere"}
 
 
+async def test_a_vault_without_any_mount_retires_nothing(
+    vault: tuple[FakeVault, JSONServer], tried: Tried
+) -> None:
+    """So another namespace looks."""
+    rounds = VaultRounds(tried, vault[0])
+    await rounds.round()
+    before = rounds.live()
+    assert before
+    vault[0].mounts = {"secret/": "kv"}
+    scan = await rounds.round()
+    assert scan.status == "failed"
+    assert scan.error is not None
+    assert "has no PKI mount" in scan.error.message
+    assert rounds.live() == before
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [

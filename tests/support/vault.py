@@ -65,6 +65,8 @@ class FakeVault:
     #: OpenBao has pages, Vault has not.
     pages: bool = False
     tokens: set[str] = field(default_factory=set)
+    #: Secrets engines, by path.
+    mounts: dict[str, str] = field(default_factory=lambda: {"pki/": "pki", "secret/": "kv"})
 
     def issue(self, name: str) -> str:
         # Without a leading zero byte, which Vault does not write.
@@ -96,7 +98,7 @@ class FakeVault:
         if asked.headers.get("x-vault-token") not in {self.root, *self.tokens}:
             return 403, {"errors": ["permission denied"]}
         if path == "sys/mounts":
-            return 200, {"data": {"pki/": {"type": "pki"}, "secret/": {"type": "kv"}}}
+            return 200, {"data": {path: {"type": type} for path, type in self.mounts.items()}}
         if not path.startswith("pki/"):
             return 404, {"errors": [f'no handler for route "{path}". route entry not found.']}
         return self._pki(path.removeprefix("pki/"), asked)
