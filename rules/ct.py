@@ -316,7 +316,7 @@ FAULTS = Rule(
     why="A log signs its whole history. One that shows two histories, forgets entries, signs a root that its entries do not make, "
     "or does not renew its head can hide a certificate from you.",
     fix="Keep the evidence (`certwatch ct evidence`), and report it to the operator and to ct-policy@chromium.org. A fork, a "
-    "rollback and growth beyond the end are proven by the log's own signature, and stay; the others resolve themselves when the "
+    "rollback, growth beyond the end and an entry of another index are proven by the log's own signature, and stay; the others resolve themselves when the "
     "log says what is right.",
     severity="page",
     source="RFC 6962, 5.4 and 7.3",

@@ -79,7 +79,9 @@ class Asked:
 def in_use(view: InventoryView) -> Iterator[Stamped]:
     """Each certificate once that is served somewhere and has timestamps. Blocking."""
     found: dict[bytes, Stamped] = {}
-    seen: dict[bytes, LocationURI] = {}
+    # By certificate: the first place that was asked for some and sends none.
+    without: dict[bytes, LocationURI] = {}
+    seen: set[bytes] = set()
     for served in view.live():
         leaf = served.leaf
         if served.location.standing != "served" or leaf is None or leaf.is_ca:
@@ -87,22 +89,27 @@ def in_use(view: InventoryView) -> Iterator[Stamped]:
         print = leaf.fingerprint_sha256
         if print not in seen and len(seen) >= MOST:
             break
-        known = found.get(print)
-        if known is None and print in seen and not any(each in served.facts for each in _SENT):
+        sends = any(each in served.facts for each in _SENT)
+        if not sends and _was_asked(served):
+            without.setdefault(print, served.location.uri)
+        if print in seen and not sends:
             continue  # what stands in it is known
-        made = _stamped(served, leaf)
-        before = seen.setdefault(print, served.location.uri)
-        if made is None:
-            if known is not None and not any(each.way == "certificate" for each in known.promises):
-                found[print] = replace(known, place_without=known.place_without or served.location.uri)
-            continue
-        if known is not None:
-            found[print] = replace(
-                known, promises=tuple(dict.fromkeys((*known.promises, *made.promises)))[:MAX_SCTS]
-            )
-        else:
-            found[print] = made if before == made.place else replace(made, place_without=before)
-    yield from found.values()
+        seen.add(print)
+        made, known = _stamped(served, leaf), found.get(print)
+        if made is not None and known is not None:
+            promises = tuple(dict.fromkeys((*known.promises, *made.promises)))[:MAX_SCTS]
+            found[print] = replace(known, promises=promises)
+        elif made is not None:
+            found[print] = made
+    for each in found.values():
+        is_inside = any(promise.way == "certificate" for promise in each.promises)
+        place = without.get(each.certificate.fingerprint_sha256)
+        yield each if is_inside else replace(each, place_without=place)
+
+
+def _was_asked(served: Served) -> bool:
+    """A sweep goes no further than the certificate, and does not ask; nor is anything said where the last look failed."""
+    return served.location.kind == "tls" and "swept" not in served.facts and served.failing_since is None
 
 
 def _stamped(served: Served, leaf: Certificate) -> Stamped | None:

@@ -201,6 +201,14 @@ async def test_timestamps_that_are_sent_beside_the_certificate_count(
         assert facts["sct_from"] == ("TLS" if fact == "tls_timestamps" else "OCSP")
         assert "sct_fault" not in facts
         assert facts["sct_unlogged"] == "B b"
+        # A sweep has not asked for them.
+        serve(reading, bare, place="tls://192.0.2.0:443/", facts={"swept": "true"})
+        await reading.once()
+        assert "sct_fault" not in reading.memory.kept[said].facts
+        # A sweep has not asked for them.
+        serve(reading, bare, place="tls://192.0.2.0:443/", facts={"swept": "true"})
+        await reading.once()
+        assert "sct_fault" not in reading.memory.kept[said].facts
         # Another place has the same certificate and sends none.
         serve(reading, bare, place="tls://192.0.2.2:443/")
         await reading.once()
