@@ -11,7 +11,7 @@ from tests.support.daemon import Certwatch, certwatch
 from tests.support.nginx import Nginx, nginx, presented
 from tests.support.remediation import Renewing, Visitor, config, dying, found_ca, server
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 NAME = "www.example.com"
 
 

@@ -11,7 +11,7 @@ from tests.support.prometheus import alertmanager, alerts
 from tests.support.remediation import Receiver
 from tests.support.servers import free_port, wait_until
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 ROUTES = """
 route:
   receiver: rest

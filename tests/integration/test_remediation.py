@@ -10,7 +10,7 @@ from tests.support.nginx import nginx, presented
 from tests.support.remediation import Visitor, config, dying, found_ca, host, server
 from tests.support.servers import free_port
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 NAME = "www.example.com"
 
 

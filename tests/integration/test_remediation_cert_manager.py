@@ -24,7 +24,7 @@ pytestmark = [
     pytest.mark.integration,
     pytest.mark.kubernetes,
     pytest.mark.anyio,
-    pytest.mark.timeout(180),
+    pytest.mark.timeout(300),
     pytest.mark.usefixtures("extensions"),
 ]
 CA = make_ca("cert-manager CA", key_number=560)

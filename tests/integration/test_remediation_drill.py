@@ -11,7 +11,7 @@ from cryptography import x509
 from tests.support.nginx import presented
 from tests.support.remediation import OLD_CA, fleet, fleet_names
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 COUNT = 12
 CA = hashlib.sha256(OLD_CA.der).hexdigest()
 

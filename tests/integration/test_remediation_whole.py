@@ -21,7 +21,7 @@ from tests.support.remediation import (
     server,
 )
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 NAME = "www.example.com"
 
 
