@@ -4,6 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
 from urllib.parse import quote
 
 from certwatch.doors.kubernetes import Client, RequestFailed
@@ -153,12 +154,13 @@ class Cluster:
                     reflector.say(None)
                     await asyncio.sleep(ABSENT_PAUSE)
                     continue
-                async for changes in reflector.watch():
-                    accepted = accepted or time.monotonic()
-                    self._followed.add(reflector)
-                    reflector.say(None)
-                    await emit(changes)
-                    await self._owners_changed(reflector, emit)
+                async with aclosing(reflector.watch()) as watch:
+                    async for changes in watch:
+                        accepted = accepted or time.monotonic()
+                        self._followed.add(reflector)
+                        reflector.say(None)
+                        await emit(changes)
+                        await self._owners_changed(reflector, emit)
                 failed = False
             except Expired:
                 log.info("kubernetes_watch_expired", scope=reflector.scope)

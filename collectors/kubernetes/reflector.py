@@ -5,8 +5,9 @@ event that it came with.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from contextvars import copy_context
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -346,23 +347,25 @@ class Reflector:
     def _gone(self, place: Place, now: datetime) -> Gone:
         return Gone(location=place.location, observed_at=now)
 
-    async def watch(self) -> AsyncIterator[list[Change]]:
+    async def watch(self) -> AsyncGenerator[list[Change], None]:
         """Changes since the list, or since the last event; first an empty batch when the server has accepted it. Ends
         when the server ends it, or a list comes between. Raises RequestFailed, Expired."""
         epoch = self._epoch
         path = self.resource.path(self._api or self.resource.versions[0], self.namespace)
         selectors = self.resource.selectors(self._reading.config)
+        watch = self._client.watch(path, selectors, self._version, metadata_only=self.resource.metadata_only)
         try:
-            async for lines in self._client.watch(
-                path, selectors, self._version, metadata_only=self.resource.metadata_only
-            ):
-                async with self.lock:
-                    if self._epoch != epoch:
-                        return
-                    changes = await _in_reader(self._take_events, lines) if lines else []
-                    self._measure()
-                # Not with the lock: who takes the changes may wait for a scan, which waits for the lock.
-                yield changes
+            # Closed here, whatever ends it: it holds a connection.
+            async with aclosing(watch):
+                async for lines in watch:
+                    async with self.lock:
+                        if self._epoch != epoch:
+                            return
+                        changes = await _in_reader(self._take_events, lines) if lines else []
+                        if changes:
+                            self._measure()
+                    # Not with the lock: who takes the changes may wait for a scan, which waits for the lock.
+                    yield changes
         except RequestFailed as failed:
             if failed.status == 410:
                 self._expire()

@@ -224,9 +224,11 @@ async def test_a_right_that_is_taken_away_while_it_watches_is_a_gap_until_it_is_
         nothing = asyncio.create_task(it.next(seconds=60))
 
         # An open watch goes on (the server asks once, when it begins); the next is refused.
+        await until(lambda: _is_forbidden(server, namespace), what="forbidden")
+        proxy.cut_all()
+
         async def is_refused() -> bool:
-            proxy.cut_all()
-            return followed._value.get() == 0 and await _is_forbidden(server, namespace)
+            return bool(followed._value.get() == 0)
 
         await until(is_refused, what="refused")
         (gap,) = missing(await it.scan())

@@ -4,7 +4,7 @@ looked into here but for the envelope."""
 import asyncio
 import random
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -330,7 +330,7 @@ class Client:
 
     async def watch(
         self, path: str, params: Mapping[str, str], resource_version: str, *, metadata_only: bool = False
-    ) -> AsyncIterator[list[bytes]]:
+    ) -> AsyncGenerator[list[bytes], None]:
         """Events since `resource_version`, as lines of JSON, those that came together at once; first an empty batch,
         when the server has accepted it. Ends when the server ends it. Raises RequestFailed."""
         accept = f"{_METADATA},application/json" if metadata_only else "application/json"
