@@ -1,24 +1,23 @@
 """The daemon: it opens everything, answers signals, takes the config anew, and closes everything."""
 
 import asyncio
-import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import certwatch
 from certwatch.ca.failure import CAError
-from certwatch.config import defaults
 from certwatch.config.load import load
 from certwatch.config.mistakes import ConfigError
 from certwatch.config.settings import Config
+from certwatch.daemon.front import Front, host_names
+from certwatch.daemon.issuing import Issuing
 from certwatch.daemon.process import FAILED, OK, USAGE, end_at_once, hanging, program_name, refuse
-from certwatch.daemon.standby import Standby, listens
+from certwatch.daemon.standby import Standby
 from certwatch.doors.trust_files import TrustError
 from certwatch.engine.assemble import assemble
 from certwatch.engine.engine import Engine
@@ -35,12 +34,11 @@ from certwatch.telemetry.metrics import RELOAD_OK, RELOAD_TIME
 from certwatch.telemetry.notify import keep_alive, notify
 from certwatch.web.app import make_app
 from certwatch.web.exporter_routes import guarded
-from certwatch.web.port import Loaded, Port, web_config_of
-from certwatch.web.server import HTTPServer, PortError, bind, is_loopback
+from certwatch.web.port import web_config_of
+from certwatch.web.server import PortError
 from certwatch.web.site import Site
 
 if TYPE_CHECKING:
-    from certwatch.ca.running import RunningCA
     from certwatch.daemon.pushing import PushPort
     from certwatch.remediation.opening import RunningRemediation
     from certwatch.zones.dispatch import Dispatcher
@@ -52,14 +50,10 @@ STOP_SECONDS = 12.0
 #: For what blocks: name look-ups, files, pages of the inventory.
 THREADS = 16
 _THREAD = "certwatch-io"
-#: Of the CA's listeners: many clients ask it at once, and each briefly.
-CA_CONNECTIONS = 2048
 #: Between two looks whether another daemon has left the shared inventory.
 TURN_SECONDS = 2.0
 #: For what exporters read when it is this one's turn: until then it answers what it knew when it stood by.
 TAKE_OVER_SECONDS = 60.0
-#: For what remediation asks of the CA: a token may be slow.
-CA_SECONDS = 120.0
 
 
 class Daemon:
@@ -78,7 +72,6 @@ class Daemon:
         self._path = path
         self._env = env
         self._clock = clock
-        self._insecure = insecure_listen
         self._stopping = asyncio.Event()
         # One reload at a time; also guards what a reload replaces.
         self._reloading = asyncio.Lock()
@@ -86,12 +79,9 @@ class Daemon:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix=_THREAD)
         self._view: StoreView | None = None
         self._engine: Engine | None = None
-        self._port: Port | None = None
-        # Takes what changes in the port's web config.
-        self._following: asyncio.Task[None] | None = None
-        self._ca: RunningCA | None = None
-        #: The CA's listeners.
-        self._ca_servers: list[HTTPServer] = []
+        self._front = Front(insecure=insecure_listen, keep=self._keep)
+        # The embedded CA. None: it listens nowhere.
+        self._issuing: Issuing | None = None
         self._remediation: RunningRemediation | None = None
         # Of an inventory that several daemons share: one of them works, the others stand by.
         self._store: Store | None = None
@@ -146,20 +136,23 @@ class Daemon:
         config = self._config
         work = await asyncio.to_thread(assemble, config, view, self._clock)
         rules, _ = await asyncio.to_thread(known_rules, config)
-        self._listen(config, await asyncio.to_thread(web_config_of, config))
-        await self._open_ca(config)
+        self._front.listen(config, await asyncio.to_thread(web_config_of, config))
+        self._issuing = await Issuing.open(config, self._env, self._clock)
         await self._open_remediation(config)
         if self._dispatcher is not None and config.workers.listen is not None:
             from certwatch.daemon.pushing import PushPort
 
-            self._pushing = await PushPort.open(config, self._ca, self._dispatcher, self._clock)
+            self._pushing = await PushPort.open(
+                config, self._issuing.ca if self._issuing is not None else None, self._dispatcher, self._clock
+            )
         for remark in config.remarks:
             log.warning("config_remark", remark=remark)
-        for server in self._servers():
-            server.start()
+        self._front.start()
+        if self._issuing is not None:
+            self._issuing.start()
         await engine.start(work)
-        if self._ca is not None:
-            self._ca.ship(self._tell_entries)
+        if self._issuing is not None:
+            self._issuing.ca.ship(self._tell_entries)
         if self._remediation is not None:
             self._keep(asyncio.create_task(self._remediation.run()))
         standby, self._standby = self._standby, None
@@ -227,14 +220,14 @@ class Daemon:
         assert self._view is not None  # noqa: S101
         work = await asyncio.to_thread(assemble, config, self._view, self._clock)
         rules, _ = await asyncio.to_thread(known_rules, config)
-        former = self._port
-        self._listen(config, await asyncio.to_thread(web_config_of, config))
+        former = self._front.port
+        self._front.listen(config, await asyncio.to_thread(web_config_of, config))
         await standby.use(config, work)
-        port = self._port
+        port = self._front.port
         if port is not None:
-            site = standby.site(rules, self.reload, _host_names(config, port.address))
+            site = standby.site(rules, self.reload, host_names(config, port.address))
             port.answer(make_app(site, standby.routes()))
-        self._replaced(former)
+        self._front.replaced(former)
 
     async def _watch_turn(self) -> None:
         """Another daemon took over while this one could not reach the server: whoever restarts this one makes it stand by."""
@@ -249,31 +242,6 @@ class Daemon:
                 self._stopping.set()
                 return
             await asyncio.sleep(TURN_SECONDS)
-
-    async def _open_ca(self, config: Config) -> None:
-        """If it is to listen somewhere. Raises CAError, ConfigError, PortError."""
-        keys = config.ca
-        if keys is None or (keys.listen is None and keys.listen_tls is None):
-            return
-        # Most daemons have no CA.
-        from certwatch.ca.configured import configured
-        from certwatch.ca.running import RunningCA
-
-        folder = Path(keys.directory or defaults.ca_folder(self._env, uid=os.getuid()))
-        settings, secrets = await asyncio.to_thread(
-            lambda: configured(
-                keys, folder, env=self._env, say=lambda message: log.warning("ca_remark", remark=message)
-            )
-        )
-        self._ca = ca = await RunningCA.open(settings, secrets, self._clock)
-        for address, app, tls in (
-            (settings.listen, ca.public, None),
-            (settings.listen_tls, ca.tls_app, ca.tls),
-        ):
-            if address is not None:
-                server = HTTPServer(bind(address), app, tls=tls, connections=CA_CONNECTIONS)
-                self._ca_servers.append(server)
-                log.info("ca_listens", url=server.url)
 
     async def _tell_entries(self, entries: tuple[LedgerEntry, ...]) -> None:
         assert self._engine is not None  # noqa: S101
@@ -307,21 +275,10 @@ class Daemon:
                 self._clock,
                 reading=self._reading,
                 mark=store.mark,
-                ask_ca=self._ask_ca(loop) if self._ca is not None else None,
+                ask_ca=self._issuing.asking(loop) if self._issuing is not None else None,
                 look_again=again,
             )
         )
-
-    def _ask_ca(self, loop: asyncio.AbstractEventLoop) -> Callable[[str, Mapping[str, Any]], dict[str, Any]]:
-        """For threads: the CA that this process has."""
-        from certwatch.ca.acts import perform
-
-        def ask(act: str, values: Mapping[str, Any]) -> dict[str, Any]:
-            assert self._ca is not None  # noqa: S101
-            doing = self._ca.service.act(lambda authority: perform(authority, act, values))
-            return asyncio.run_coroutine_threadsafe(doing, loop).result(CA_SECONDS)
-
-        return ask
 
     def _reading(self) -> AbstractContextManager[Reader]:
         assert self._view is not None  # noqa: S101
@@ -393,51 +350,21 @@ class Daemon:
         work = await asyncio.to_thread(assemble, config, self._view, self._clock)
         rules, _ = await asyncio.to_thread(known_rules, config)
         web_config = await asyncio.to_thread(web_config_of, config)
-        former = self._port
-        self._listen(config, web_config)
+        former = self._front.port
+        self._front.listen(config, web_config)
         logs.set_up(level=config.log.level, style=config.log.style)
         await self._engine.use(work)
         self._answer(config, rules)
-        self._replaced(former)
-
-    def _replaced(self, former: Port | None) -> None:
-        """The port, perhaps: the new one answers, the former one ends."""
-        if self._port is not former:
-            if self._port is not None:
-                self._port.server.start()
-            if former is not None:
-                # Beside: it may be answering this very reload.
-                self._keep(asyncio.create_task(former.server.stop()))
+        self._front.replaced(former)
 
     def _taken(self, config: Config) -> None:
         self._config = config
         RELOAD_OK.set(1)
         RELOAD_TIME.set(self._clock().timestamp())
 
-    def _servers(self) -> list[HTTPServer]:
-        return [*([self._port.server] if self._port is not None else []), *self._ca_servers]
-
-    def _listen(self, config: Config, loaded: Loaded | None) -> None:
-        """Bind the configured port, unless it is bound already and goes on with that web config. Raises PortError."""
-        address, port = _address(config), self._port
-        if address is None:
-            self._port = None
-        elif port is not None and port.fits(address, loaded):
-            port.take(loaded)
-            return
-        else:
-            self._port = Port(address, loaded, insecure=self._insecure, former=port)
-            self._port.take(loaded)
-        if self._following is not None:
-            self._following.cancel()
-            self._following = None
-        if self._port is not None and loaded is not None:
-            self._following = asyncio.create_task(self._port.follow())
-            self._keep(self._following)
-
     def _answer(self, config: Config, rules: Sequence[KnownRule]) -> None:
         """From now on by this config and the exporters that there are now."""
-        engine, view, port = self._engine, self._view, self._port
+        engine, view, port = self._engine, self._view, self._front.port
         if port is None or engine is None or view is None:
             return
         site = Site(
@@ -449,13 +376,13 @@ class Daemon:
             rules=rules,
             reading=view.reading,
             reload=self.reload,
-            host_names=_host_names(config, port.address),
+            host_names=host_names(config, port.address),
         )
         port.answer(make_app(site, guarded(engine.publisher.routes())))
 
     def _say_where(self) -> None:
         config = self._config
-        url = self._port.server.url if self._port is not None else ""
+        url = self._front.port.server.url if self._front.port is not None else ""
         inventory = (
             config.inventory.removeprefix("sqlite://") if config.inventory.startswith("sqlite:") else "…"
         )
@@ -484,12 +411,9 @@ class Daemon:
                     await self._pushing.close()
                 if self._dispatcher is not None:
                     await self._dispatcher.close()
-                if self._following is not None:
-                    self._following.cancel()
-                for server in self._servers():
-                    await server.stop()
-                if self._ca is not None:
-                    await self._ca.close()
+                await self._front.stop()
+                if self._issuing is not None:
+                    await self._issuing.stop()
         except TimeoutError:
             log.error("stop_took_too_long", seconds=STOP_SECONDS)
             end_at_once(FAILED)
@@ -505,19 +429,3 @@ def _same_remediation(one: Config, other: Config) -> bool:
     if one.remediation is None or other.remediation is None:
         return one.remediation is other.remediation
     return one.remediation.keys == other.remediation.keys
-
-
-def _address(config: Config) -> str | None:
-    """Where to listen: what the first exporter says that has a `listen`. None: none has."""
-    for each in config.exporters:
-        if listens(each.config):
-            return str(getattr(each.config, "listen"))  # noqa: B009
-    return None
-
-
-def _host_names(config: Config, address: str) -> frozenset[str] | None:
-    """See `Site.host_names`."""
-    if not is_loopback(address):
-        return None
-    name = urlsplit(config.external_url).hostname
-    return frozenset([name] if name else [])
