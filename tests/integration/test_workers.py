@@ -44,20 +44,23 @@ def endpoints(tmp_path: Path) -> Iterator[Nginx]:
         yield running
 
 
-def test_workers_share_a_scan_and_the_daemon_ends_it(
+def test_workers_do_the_scans_of_their_zones_and_the_daemon_ends_them(
     staged: Stage, bouncers: dict[PoolMode, str], endpoints: Nginx
 ) -> None:
     # A worker holds no lock between two transactions: either mode will do.
     staged.worker("one", url=bouncers["session"])
-    staged.worker("two", url=bouncers["transaction"])
+    staged.worker("two", zone="lan", url=bouncers["transaction"])
     daemon = staged.daemon(
         f" [{{kind: tls, name: edge, zone: dmz, every: 1h, targets: ['127.1.0.0/24:{endpoints.port}', '127.2.0.1:{endpoints.port}'],"
-        f" server_name: {NAME}, labels: {{environment: prod}}}}]",
+        f" server_name: {NAME}, labels: {{environment: prod}}}}, {{kind: tls, name: office, zone: lan, every: 1h,"
+        f" targets: ['127.3.0.1:{endpoints.port}'], server_name: {NAME}, labels: {{environment: prod}}}}]",
         part_looks=20,
     )
+    other = staged.scanned("office")
+    assert (other.status, other.observations, other.errors) == ("complete", 1, 0), staged.logs
     scan = staged.scanned("edge")
     assert (scan.status, scan.observations, scan.errors) == ("complete", 257, 0), staged.logs
-    assert len(staged.locations()) == 257
+    assert len(staged.locations()) == 258
     for worker in staged.workers.values():
         assert "shard_finished" in worker.log
     # The daemon tells what its workers saw, as if it had looked itself.
@@ -66,10 +69,15 @@ def test_workers_share_a_scan_and_the_daemon_ends_it(
     assert daemon.metric("certwatch_targets", collector="edge", source="targets") == 1
     assert daemon.metric("certwatch_targets_seen", collector="edge", source="targets") == 1
     assert daemon.metric("certwatch_zone_shards_ended_total", zone="dmz", outcome="complete") == 13
-    daemon.wait(lambda: daemon.metric("certwatch_zone_workers", zone="dmz") == 2, "two workers")
+    for name in ("dmz", "lan"):
+        daemon.wait(
+            lambda name=name: daemon.metric("certwatch_zone_workers", zone=name) == 1, "a worker of each"
+        )
     listed = json.loads(staged.workers["one"].command("worker", "--list", "--json").stdout)
-    (zone,) = listed["zones"]
-    assert (zone["zone"], len(zone["workers"]), zone["waiting"]) == ("dmz", 2, 0)
+    assert [(zone["zone"], len(zone["workers"]), zone["waiting"]) for zone in listed["zones"]] == [
+        ("dmz", 1, 0),
+        ("lan", 1, 0),
+    ]
     for worker in staged.workers.values():
         worker.signal(signal.SIGTERM)
         assert worker.end(30) == 0

@@ -30,25 +30,38 @@ class FrozenProxy:
         self._thread.join(10)
 
     def _carry(self) -> None:
-        with selectors.DefaultSelector() as selector, suppress(OSError):
+        with selectors.DefaultSelector() as selector:
             selector.register(self._listener, selectors.EVENT_READ)
-            while not self._ended.is_set():
-                self._carries.wait()
-                for key, _ in selector.select(0.05):
-                    if not self._carries.is_set():
-                        break
-                    if key.fileobj is self._listener:
-                        near, _ = self._listener.accept()
-                        far = socket.create_connection(("127.0.0.1", self._target))
-                        selector.register(near, selectors.EVENT_READ, far)
-                        selector.register(far, selectors.EVENT_READ, near)
-                    else:
-                        self._pass_on(selector, key.fileobj, key.data)  # type: ignore[arg-type]
-            for key in list(selector.get_map().values()):
-                key.fileobj.close()  # type: ignore[union-attr]
+            try:
+                while not self._ended.is_set():
+                    self._carries.wait()
+                    for key, _ in selector.select(0.05):
+                        if not self._carries.is_set():
+                            break
+                        if key.fileobj is self._listener:
+                            with suppress(OSError):
+                                self._connect(selector)
+                        else:
+                            self._pass_on(selector, key.fileobj, key.data)  # type: ignore[arg-type]
+            finally:
+                for key in list(selector.get_map().values()):
+                    key.fileobj.close()  # type: ignore[union-attr]
+
+    def _connect(self, selector: selectors.BaseSelector) -> None:
+        near, _ = self._listener.accept()
+        try:
+            far = socket.create_connection(("127.0.0.1", self._target))
+        except OSError:
+            near.close()
+            raise
+        selector.register(near, selectors.EVENT_READ, far)
+        selector.register(far, selectors.EVENT_READ, near)
 
     @staticmethod
     def _pass_on(selector: selectors.BaseSelector, source: socket.socket, sink: socket.socket) -> None:
+        if source.fileno() < 0:
+            # Closed a moment ago, with its other side.
+            return
         data = b""
         with suppress(OSError):
             data = source.recv(1 << 16)
