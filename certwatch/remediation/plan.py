@@ -129,10 +129,11 @@ def begins(draft: Draft, spread: timedelta, now: datetime) -> datetime | None:
 
 
 def placed(affected: Affected, deployers: Sequence[Deployer]) -> tuple[list[tuple[str, int]], list[str]]:
-    """Stored places with the first deployer that takes each, in order; and those that none takes."""
+    """Stored places with the first deployer that takes each, in order, a store behind those that use what it holds: one of them
+    can be the canary, and not all of them at once; and those that none takes."""
     found: list[tuple[str, int]] = []
     left_out: list[str] = []
-    for served in affected.stored:
+    for served in sorted(affected.stored, key=lambda each: bool(each.facts.get("in_use_by"))):
         target = Target(served=served, former=affected.certificate)
         number = next((n for n, each in enumerate(deployers) if each.takes(target)), None)
         if number is None:

@@ -42,6 +42,18 @@ def test_a_certificate_that_lies_nowhere_is_told_and_not_planned(tmp_path: Path)
         assert "no place is known where it lies" in found.why
 
 
+def test_a_store_goes_behind_those_that_use_what_it_holds(tmp_path: Path) -> None:
+    with stage(tmp_path, servers=2) as it:
+        first, second = (f"file://{it.folder}/{each}.pem" for each in (0, 1))
+        assert [each.target for each in drafted(it).steps if each.kind == "deploy"] == [first, second]
+        used = it.tried.look(first, it.former, CA, facts={"in_use_by": second})
+        it.tried.record(used, it.tried.look(second, it.former, CA))
+        steps = drafted(it).steps
+        assert [each.target for each in steps if each.kind == "deploy"] == [second, first]
+        # The canary.
+        assert next(each.target for each in steps if each.kind == "verify") == second
+
+
 def test_findings_lead_to_one_plan_for_a_certificate(tmp_path: Path) -> None:
     with stage(tmp_path, servers=3, rules=["expiry"]) as it:
         it.tried.settle(problem("expiry", certificate=it.former), problem("weak-key", certificate=it.former))
