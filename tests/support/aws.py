@@ -135,10 +135,14 @@ class AWS:
     ) -> None:
         self.rule(service, operation, {"raw": answer, "type": type, "status": status})
 
-    def rule(self, service: str, operation: str, answer: dict[str, Any]) -> None:
-        """`answer`: as the front takes it: "code", "raw" or "answer", and "status"."""
+    def rule(
+        self, service: str, operation: str, answer: dict[str, Any], *, asked: dict[str, Any] | None = None
+    ) -> None:
+        """`answer`: as the front takes it: "code", "raw" or "answer", and "status". `asked`: as of `answer`."""
         match = {"service": service, "operation": operation}
-        self._ask("POST", "/-/rules", {"match": match, "times": -1, **answer})
+        self._ask(
+            "POST", "/-/rules", {"match": match, "times": -1, **answer, **({"asked": asked} if asked else {})}
+        )
 
     def settings(self, **more: Any) -> dict[str, Any]:
         """Of a collector that looks here."""
