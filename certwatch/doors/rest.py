@@ -130,8 +130,20 @@ class Client:
         """`body` is sent as JSON. Raises RequestFailed for all but 2xx."""
         return self._asked("POST", path, params, json.dumps(body).encode(), max_bytes)
 
+    def patch(self, path: str, body: object, *, max_bytes: int = MAX_BYTES) -> bytes:
+        """`body` is sent as a JSON merge patch (RFC 7396). Raises RequestFailed for all but 2xx."""
+        data = json.dumps(body).encode()
+        return self._asked("PATCH", path, None, data, max_bytes, content="application/merge-patch+json")
+
     def _asked(
-        self, method: str, path: str, params: Mapping[str, str] | None, body: bytes | None, max_bytes: int
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, str] | None,
+        body: bytes | None,
+        max_bytes: int,
+        *,
+        content: str = "application/json",
     ) -> bytes:
         for attempt in range(1, _ATTEMPTS + 1):
             with self._translated():
@@ -142,7 +154,7 @@ class Client:
                     content=body,
                     headers={
                         **self._headers(),
-                        **({"content-type": "application/json"} if body is not None else {}),
+                        **({"content-type": content} if body is not None else {}),
                     },
                 )
                 response = self._http.send(request, stream=True)

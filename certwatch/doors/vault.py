@@ -22,6 +22,8 @@ T = TypeVar("T")
 PAGE = 10_000
 #: A list of five million serial numbers.
 MAX_LIST_BYTES = 512 << 20
+#: A folder of secrets.
+MAX_NAMES_BYTES = 32 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,6 +231,20 @@ class Vault:
             )
             self._token = decoded_as(said, _Login, self.where).auth.client_token
 
+    def data(
+        self, path: str, kind: type[T], params: Mapping[str, str] | None = None, *, max_bytes: int = 16 << 20
+    ) -> T:
+        """What an answer has below "data", for other secrets engines."""
+        return _in_data(self._get(path, params, max_bytes=max_bytes), kind, self.where)
+
+    def names(self, path: str) -> list[str]:
+        """What a list has; folders end in a slash."""
+        return self._listed(path, max_bytes=MAX_NAMES_BYTES).keys or []
+
+    def patch(self, path: str, body: Mapping[str, object]) -> None:
+        """A JSON merge patch."""
+        self._with_token(lambda: self._client.patch(path, body))
+
     def pki_mounts(self) -> list[str]:
         """Needs read on sys/mounts."""
         data = self._data("/sys/mounts", dict[str, _Mount])
@@ -334,18 +350,24 @@ class Vault:
             finished_at=status.time_finished or "",
         )
 
-    def _listed(self, path: str, params: Mapping[str, str] | None = None) -> _Keys:
+    def _listed(
+        self, path: str, params: Mapping[str, str] | None = None, *, max_bytes: int = MAX_LIST_BYTES
+    ) -> _Keys:
         try:
-            data = self._get(path, {**(params or {}), "list": "true"}, max_bytes=MAX_LIST_BYTES)
+            data = self._get(path, {**(params or {}), "list": "true"}, max_bytes=max_bytes)
         except RequestFailed as failed:
             # So it says that there is nothing: without an error. A path that leads nowhere has one.
-            if failed.status == 404 and b'"errors":[]' in failed.body.replace(b" ", b""):
+            if says_nothing_is_there(failed):
                 return _Keys()
             raise
         return _in_data(data, _Keys, self.where)
 
     def _data(self, path: str, kind: type[T]) -> T:
-        return _in_data(self._get(path), kind, self.where)
+        return self.data(path, kind)
+
+
+def says_nothing_is_there(failed: RequestFailed) -> bool:
+    return failed.status == 404 and b'"errors":[]' in failed.body.replace(b" ", b"")
 
 
 def _path(mount: str) -> str:

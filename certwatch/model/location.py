@@ -1,7 +1,7 @@
 """Where certificates are seen: one URI a place, stable across scans."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import ip_address
@@ -148,3 +148,35 @@ def parse_file_location(uri: LocationURI) -> str:
 def parse_file_entry(uri: LocationURI) -> str:
     """The part of the container. Empty: the file itself."""
     return unquote(uri.partition("#")[2])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VaultSecret:
+    """A key of a secret in a KV mount of Vault, as its URI says it."""
+
+    #: Name of the collector that sees it.
+    collector: str
+    #: Without slashes around it; nor has the path.
+    mount: str
+    path: str
+    #: Whose value the certificate is.
+    key: str
+
+
+def vault_secret_location(secret: VaultSecret) -> LocationURI:
+    where = f"{quote(secret.collector, safe='')}/{quote(secret.mount)}/secret/{quote(secret.path)}"
+    return LocationURI(f"vault://{where}?key={quote(secret.key, safe='')}")
+
+
+def parse_vault_secret_location(uri: str, mounts: Iterable[str]) -> VaultSecret | None:
+    """`mounts`: those it may be of, for their paths may have slashes. None: it is of none of these."""
+    parts = urlsplit(uri)
+    key = parse_qs(parts.query, keep_blank_values=True).get("key", [""])[0]
+    if parts.scheme != "vault" or parts.fragment or not key:
+        return None
+    for mount in sorted((each.strip("/") for each in mounts), key=len, reverse=True):
+        begins = f"/{quote(mount)}/secret/"
+        if parts.path.startswith(begins) and len(parts.path) > len(begins):
+            path = unquote(parts.path.removeprefix(begins))
+            return VaultSecret(collector=unquote(parts.netloc), mount=mount, path=path, key=key)
+    return None

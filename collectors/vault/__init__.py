@@ -1,7 +1,8 @@
-"""HashiCorp Vault and OpenBao: the PKI mounts of a namespace, with their issuers, their set-up and what they issued."""
+"""HashiCorp Vault and OpenBao: the PKI mounts of a namespace, with their issuers, their set-up and what they issued; and
+certificates in secrets of KV mounts."""
 
 import asyncio
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Generator, Iterator
 from typing import ClassVar
 
 from certwatch.doors.rest import RequestFailed, client_tls
@@ -11,7 +12,8 @@ from certwatch.plugins.collector import CollectError, CollectorConfig, Collector
 from collectors.ca_database.batches import Batches
 from collectors.ca_database.record import ReadFailed
 from collectors.ca_database.rest.fetching import AT_ONCE
-from collectors.vault.config import VaultConfig
+from collectors.vault.config import KVMount, VaultConfig
+from collectors.vault.kv import KVLook
 from collectors.vault.mount import Mount, issued_scope, setup_scope
 
 __all__ = ["VaultCollector", "VaultConfig"]
@@ -21,7 +23,7 @@ Said = Observation | Incomplete
 
 class VaultCollector:
     """Locations: `vault://NAME/MOUNT` is a mount, `vault://NAME/MOUNT/issuer/ID` an issuer, `cadb://NAME/SERIAL?ca=MOUNT` a
-    certificate that it issued."""
+    certificate that it issued; `vault://NAME/MOUNT/secret/PATH?key=KEY` one in a KV secret."""
 
     Config: ClassVar[type[CollectorConfig]] = VaultConfig
 
@@ -59,6 +61,10 @@ class VaultCollector:
         except RequestFailed as failed:
             raise ReadFailed(failed.kind, failed.message) from failed
         with vault:
+            for wanted in config.kv:
+                yield from self._kv(vault, wanted)
+            if config.mounts == ():
+                return
             paths: list[str] | tuple[str, ...]
             try:
                 paths = config.mounts if config.mounts is not None else vault.pki_mounts()
@@ -79,13 +85,25 @@ class VaultCollector:
                 if path not in left_out:
                     yield from self._mount(vault, path)
 
-    def _mount(self, vault: Vault, path: str) -> Generator[Said, None, None]:
+    def _kv(self, vault: Vault, wanted: KVMount) -> Iterator[Said]:
+        return KVLook(
+            vault=vault,
+            wanted=wanted,
+            collector=self._name,
+            labels=self._labels(wanted.mount.strip("/")),
+            clock=self._context.clock,
+        ).looks()
+
+    def _labels(self, mount: str) -> dict[str, str]:
         namespace = self._config.namespace
+        return {"mount": mount, **({"namespace": namespace} if namespace else {})}
+
+    def _mount(self, vault: Vault, path: str) -> Generator[Said, None, None]:
         mount = Mount(
             vault=vault,
             path=path,
             collector=self._name,
-            labels={"mount": path, **({"namespace": namespace} if namespace else {})},
+            labels=self._labels(path),
             clock=self._context.clock,
             view=self._context.view,
             expired=self._config.expired,

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from certwatch.doors.url import parse_web_address
 from certwatch.plugins.collector import CollectorConfig
@@ -20,12 +20,28 @@ def _is_url(text: str) -> str:
 Mount = Annotated[str, Field(pattern=r"^[^/\s?#][^\s?#]{0,499}$")]
 
 
+_Pattern = Annotated[str, Field(min_length=1, max_length=500)]
+
+
+class KVMount(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    #: A KV secrets engine, of version 1 or 2, by the path that it is mounted at.
+    mount: Mount = "secret"
+    #: Secrets that are read; "*" within a folder, "**" over folders. Without either no list is asked for.
+    paths: tuple[_Pattern, ...] = Field(default=("**",), min_length=1, max_length=200)
+    #: Keys of theirs whose values may be certificates; "*" for anything.
+    keys: tuple[_Pattern, ...] = Field(default=("**",), min_length=1, max_length=200)
+
+
 class VaultConfig(CollectorConfig):
     #: Of the server: https://host:8200.
     url: Annotated[str, AfterValidator(_is_url)]
     #: PKI secrets engines, by the paths that they are mounted at. None: all of the namespace.
-    mounts: tuple[Mount, ...] | None = Field(default=None, min_length=1)
+    mounts: tuple[Mount, ...] | None = None
     exclude_mounts: tuple[Mount, ...] = ()
+    #: KV mounts whose secrets are read as well.
+    kv: tuple[KVMount, ...] = ()
     namespace: str | None = Field(default=None, min_length=1, max_length=500)
     #: What each mount issued, too, and not only its issuers.
     issued: bool = True
@@ -47,6 +63,10 @@ class VaultConfig(CollectorConfig):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
+        if self.mounts == () and not self.kv:
+            raise ValueError("mounts: name at least 1, or give kv")
+        if len({each.mount.strip("/") for each in self.kv}) < len(self.kv):
+            raise ValueError("kv: a mount is there twice. Put all its paths into one entry")
         if (self.role_id is None) != (self.secret_id is None):
             raise ValueError("role_id and secret_id belong together")
         if (self.token is None) == (self.role_id is None):

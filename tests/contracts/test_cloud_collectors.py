@@ -15,12 +15,13 @@ from certwatch.inventory import open_inventory
 from certwatch.model.observation import Incomplete, Observation
 from certwatch.plugins import registry
 from certwatch.plugins.collector import CollectError, CollectorContext
-from certwatch.plugins.testing import FakeClock
+from certwatch.plugins.testing import FakeClock, make_certificate
 from tests.cli.stage import run, write_config
 from tests.collectors import test_azure, test_cloudflare, test_fastly, test_gcp, test_json_source
 from tests.support.json_server import json_server
 from tests.support.rest_server import Answer, Asked, Reply, RestServer, rest_server
 from tests.support.vault import FakeVault
+from tests.support.vault_kv import FakeKV
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 
@@ -257,3 +258,22 @@ async def test_any_answer_of_vault_is_borne() -> None:
                     assert error.message.isprintable()
                 else:
                     assert all(isinstance(each, Observation | Incomplete) for each in said)
+
+
+async def test_any_answer_of_vault_about_secrets_is_borne() -> None:
+    fake = FakeKV()
+    fake.put("a", **{"tls.crt": make_certificate().pem.decode()})
+    collector = registry.load("collectors", "vault")
+    with json_server(fake.answer) as server:
+        keys = {"url": server.url, "token": fake.root, "mounts": [], "kv": [{}]}
+        config = collector.Config.model_validate(keys)
+        for path in ("sys/internal/ui/mounts/secret", "secret/metadata", "secret/data/a"):
+            for odd in ODD:
+                fake.instead = {path: (200, {"data": odd} if odd != "text" else odd)}
+                looking = collector("cloud", config, CollectorContext(clock=FakeClock()))
+                said = [each async for each in looking.collect()]
+                assert all(isinstance(each, Observation | Incomplete) for each in said)
+                failed = [each for each in said if isinstance(each, Incomplete)]
+                assert all(each.error.message.isprintable() for each in failed)
+                # Nothing of this kind says that there are no secrets.
+                assert failed or odd not in (None, [], "text")

@@ -64,7 +64,7 @@ def json_server(answer: Callable[[Asked], Answer]) -> Iterator[JSONServer]:
             self.end_headers()
             self.wfile.write(data)
 
-        do_GET = do_POST = _handle
+        do_GET = do_POST = do_PATCH = _handle
 
         def log_message(self, format: str, *args: object) -> None:
             """Not to the tests' output."""
