@@ -206,8 +206,14 @@ class RealVault:
 @contextmanager
 def real_vault(program: Path, log: Path) -> Iterator[RealVault]:
     port = free_port()
-    with running([str(program), f"127.0.0.1:{port}"], ready=lambda: accepts(port), log=log, seconds=60):
-        root = log.read_text().split()[0]
+
+    def ready() -> bool:
+        # It listens before it tells its token.
+        return b"hvs." in log.read_bytes() and accepts(port)
+
+    with running([str(program), f"127.0.0.1:{port}"], ready=ready, log=log, seconds=60):
+        # Not by its place: Vault may complain before.
+        root = next(each for each in log.read_text().split() if each.startswith("hvs."))
         server = RealVault(f"http://127.0.0.1:{port}", root)
         try:
             yield server
