@@ -14,7 +14,7 @@ from certwatch.remediation.issuers.vault import VaultConfig, VaultIssuer
 from certwatch.remediation.material import csr_for, material_of, new_key
 from certwatch.x509.der import read
 from tests.support.servers import free_port
-from tests.support.vault import RealVault, built, real_vault
+from tests.support.vault import RealVault, vault_itself
 
 pytestmark = [pytest.mark.integration, pytest.mark.anyio, pytest.mark.timeout(120)]
 NAMES = ("dns:www.example.com", "dns:example.com", "ip:192.0.2.7")
@@ -30,9 +30,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="module")
 def vault(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealVault]:
-    if not built().exists():
-        pytest.skip(f"{built()} is not there. Build it with tools/vault.sh")
-    with real_vault(built(), tmp_path_factory.mktemp("vault") / "log") as server:
+    with vault_itself(tmp_path_factory.mktemp("vault")) as server:
         yield server
 
 

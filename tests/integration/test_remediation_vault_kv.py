@@ -27,7 +27,7 @@ from tests.support.json_server import json_server
 from tests.support.remediation import Renewing, dying, found_ca, material, rest_of_config
 from tests.support.remediation import target as target_at
 from tests.support.servers import free_port
-from tests.support.vault import built, real_vault
+from tests.support.vault import vault_itself
 from tests.support.vault_kv import FakeKV, KVServer, RealKV
 
 pytestmark = [pytest.mark.integration, pytest.mark.anyio, pytest.mark.timeout(120)]
@@ -55,9 +55,7 @@ def fake() -> Iterator[FakeKV]:
 
 @pytest.fixture(scope="module")
 def itself(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealKV]:
-    if not built().exists():
-        pytest.skip(f"{built()} is not there. Build it with tools/vault.sh")
-    with real_vault(built(), tmp_path_factory.mktemp("vault") / "log") as server:
+    with vault_itself(tmp_path_factory.mktemp("vault")) as server:
         yield RealKV(server)
 
 

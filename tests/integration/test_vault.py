@@ -15,7 +15,7 @@ from collectors.vault import VaultCollector, VaultConfig
 from tests.support.ca_rounds import Rounds
 from tests.support.inventories import Tried, opened
 from tests.support.json_server import Answer, Asked, JSONServer, json_server
-from tests.support.vault import ISSUER_INFO, FakeVault, RealVault, VaultServer, built, fake_vault, real_vault
+from tests.support.vault import ISSUER_INFO, FakeVault, RealVault, VaultServer, fake_vault, vault_itself
 
 pytestmark = [pytest.mark.integration, pytest.mark.anyio, pytest.mark.timeout(90)]
 
@@ -53,10 +53,7 @@ def vault() -> Iterator[tuple[FakeVault, JSONServer]]:
 
 @pytest.fixture(scope="module")
 def itself(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealVault]:
-    if not built().exists():
-        # To build it takes longer than all tests: the API as documented stands in for it.
-        pytest.skip(f"{built()} is not there. Build it with tools/vault.sh")
-    with real_vault(built(), tmp_path_factory.mktemp("vault") / "log") as server:
+    with vault_itself(tmp_path_factory.mktemp("vault")) as server:
         yield server
 
 

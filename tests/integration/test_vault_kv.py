@@ -15,7 +15,7 @@ from collectors.vault import VaultCollector, VaultConfig, kv
 from tests.support.ca_rounds import Rounds
 from tests.support.inventories import Tried, opened
 from tests.support.json_server import json_server
-from tests.support.vault import built, real_vault
+from tests.support.vault import vault_itself
 from tests.support.vault_kv import FakeKV, KVServer, RealKV
 
 pytestmark = [pytest.mark.integration, pytest.mark.anyio, pytest.mark.timeout(90)]
@@ -61,9 +61,7 @@ def fake() -> Iterator[FakeKV]:
 
 @pytest.fixture(scope="module")
 def itself(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealKV]:
-    if not built().exists():
-        pytest.skip(f"{built()} is not there. Build it with tools/vault.sh")
-    with real_vault(built(), tmp_path_factory.mktemp("vault") / "log") as server:
+    with vault_itself(tmp_path_factory.mktemp("vault")) as server:
         yield RealKV(server)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import httpx
+import pytest
 
 from certwatch.plugins.testing import EPOCH, Issued, make_ca, make_certificate
 from tests.support.json_server import Answer, Asked, JSONServer, json_server
@@ -219,3 +220,12 @@ def real_vault(program: Path, log: Path) -> Iterator[RealVault]:
             yield server
         finally:
             server.close()
+
+
+@contextmanager
+def vault_itself(folder: Path) -> Iterator[RealVault]:
+    """Leaves the test out where it was not built: that takes longer than all tests, and the API as documented stands in."""
+    if not built().exists():
+        pytest.skip(f"{built()} is not there. Build it with tools/vault.sh")
+    with real_vault(built(), folder / "log") as server:
+        yield server
