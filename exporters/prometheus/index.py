@@ -2,26 +2,26 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from itertools import count
+from datetime import datetime
 
-from certwatch.model.certificate import Certificate, Fingerprint
+from certwatch.model.certificate import Certificate
 from certwatch.model.clock import Clock, system_clock
 from certwatch.model.finding import Finding, FindingID
 from certwatch.model.observation import Scan
 from certwatch.model.sighting import Served
 from certwatch.telemetry.metrics import COMPROMISE_RECOVERY, RENEWALS
 from exporters.prometheus import families
+from exporters.prometheus.certificates import Certificates
 from exporters.prometheus.compatible.ssl import SSLMetrics
 from exporters.prometheus.compatible.x509 import X509Metrics
 from exporters.prometheus.exposition import Buckets, Piece, head, line
 from exporters.prometheus.families import FAMILIES, Family
+from exporters.prometheus.instants import Instants
+from exporters.prometheus.numbered import Numbered
+from exporters.prometheus.places import Counted, Places
 
 #: So many locations, or certificates, share a bucket: neighbours in order of arrival, which change together.
 A_BUCKET = 64
-#: As the expiry rule has it.
-PAGE_LEAD = timedelta(hours=48)
 #: Rules whose findings end when a compromised key is no longer in use (M10).
 COMPROMISE = frozenset({"compromised", "key-broken"})
 #: Names shown of one certificate.
@@ -30,18 +30,6 @@ MAX_NAMES = 10
 WITHOUT_SERIES = frozenset({"cadb", "ct", "ct-search"})
 
 Group = tuple[str, str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class _Counted:
-    """What one location adds to the sums, so that it can be taken away again."""
-
-    group: Group
-    failing: bool
-    fingerprints: tuple[Fingerprint, ...]
-    expiry: tuple[tuple[str, str, str], float] | None
-    #: From when on a renewal of the leaf is late, seconds since 1970.
-    late_from: float = 0.0
 
 
 class Index:
@@ -59,15 +47,14 @@ class Index:
         #: Of other exporters' names.
         self._compatible = tuple(compatible)
         self._buckets: dict[str, Buckets] = {family.name: Buckets() for family in FAMILIES}
-        self._counted: dict[int, _Counted] = {}
-        self._references: Counter[Fingerprint] = Counter()
-        #: Certificates numbered as they come.
-        self._numbers: dict[Fingerprint, int] = {}
-        self._arrivals = count()
+        self._places = Places()
+        self._groups: Numbered[Group] = Numbered()
+        self._certificates = Certificates()
+        #: Chains without their leaf: the numbers of their certificates.
+        self._rests: Numbered[tuple[int, ...]] = Numbered()
         self._locations: Counter[Group] = Counter()
         self._failing: Counter[Group] = Counter()
-        self._certificates: dict[Group, Counter[Fingerprint]] = {}
-        self._expiries: dict[tuple[str, str, str], dict[int, float]] = {}
+        self._expiries: dict[tuple[str, str, str], Instants] = {}
         #: Groups whose minimum must be computed before the next page.
         self._stale_expiries: set[tuple[str, str, str]] = set()
         self._findings: dict[FindingID, tuple[Family, tuple[str, str, str]]] = {}
@@ -82,75 +69,97 @@ class Index:
         if served.location.kind in WITHOUT_SERIES:
             return
         # The new is added before the old is taken away: what both have keeps its samples.
-        before = self._counted.pop(served.id, None)
-        if served.retired_at is None:
-            self._add(served)
+        before = self._places.get(served.id)
+        now = self._add(served) if served.retired_at is None else None
         if before is not None:
-            _count_renewal(before, self._counted.get(served.id), served)
-            self._subtract(served.id, before)
+            if now is not None:
+                self._count_renewal(before, now, served)
+            self._subtract(before)
+        if now is not None:
+            self._places.put(served.id, now)
+        elif before is not None:
+            self._places.remove(served.id)
         if self._per_certificate:
             self._show(served)
-        now = self._clock().timestamp()
+        instant = self._clock().timestamp()
         for each in self._compatible:
-            each.put(served, now)
+            each.put(served, instant)
 
-    def _add(self, served: Served) -> None:
-        labels = served.location.labels
-        environment = labels.get("environment", "")
-        group = (served.owner, environment, served.collectors[0] if served.collectors else "")
-        certificates = {each.fingerprint_sha256: each for each in served.chain}
-        leaf, expiry = served.leaf, None
+    def _add(self, served: Served) -> Counted:
+        labels: Group = (
+            served.owner,
+            served.location.labels.get("environment", ""),
+            served.collectors[0] if served.collectors else "",
+        )
+        group = self._groups.take(labels)
+        numbers = []
+        for certificate in {each.fingerprint_sha256: each for each in served.chain}.values():
+            number, is_new = self._certificates.take(certificate, group)
+            numbers.append(number)
+            if is_new and self._per_certificate:
+                self._show_certificate(number, certificate)
+        leaf = numbers[0] if numbers else 0
         standing = served.location.standing
-        if (
-            leaf is not None
-            and leaf.not_after is not None
+        counts = (
+            leaf
+            and self._certificates.ends(leaf) is not None
             and standing != "recorded"
             and served.facts.get("arrangement") != "bundle"
-        ):
-            expiry = ((served.owner, environment, standing), leaf.not_after.timestamp())
-        counted = _Counted(
-            group, served.error is not None, tuple(certificates), expiry, _late_from(leaf) if leaf else 0.0
         )
-        self._counted[served.id] = counted
-        self._locations[group] += 1
-        self._failing[group] += counted.failing
-        here = self._certificates.setdefault(group, Counter())
-        for fingerprint, certificate in certificates.items():
-            here[fingerprint] += 1
-            self._references[fingerprint] += 1
-            if self._per_certificate and self._references[fingerprint] == 1:
-                self._show_certificate(certificate)
-        if expiry is not None:
-            self._expiries.setdefault(expiry[0], {})[served.id] = expiry[1]
-        self._sum(group, expiry[0] if expiry else None)
+        counted = Counted(
+            group=group,
+            leaf=leaf,
+            rest=self._rests.take(tuple(numbers[1:])),
+            failing=served.error is not None,
+            standing=standing if counts else None,
+        )
+        self._locations[labels] += 1
+        self._failing[labels] += counted.failing
+        self._expire(counted, labels, 1)
+        self._sum(labels, group)
+        return counted
 
-    def _subtract(self, location: int, counted: _Counted) -> None:
-        self._locations[counted.group] -= 1
-        self._failing[counted.group] -= counted.failing
-        here = self._certificates[counted.group]
-        for fingerprint in counted.fingerprints:
-            for counter in (here, self._references):
-                counter[fingerprint] -= 1
-                if not counter[fingerprint]:
-                    del counter[fingerprint]
-            if fingerprint not in self._references and fingerprint in self._numbers:
-                number = self._numbers.pop(fingerprint)
+    def _subtract(self, counted: Counted) -> None:
+        labels = self._groups[counted.group]
+        self._locations[labels] -= 1
+        self._failing[labels] -= counted.failing
+        self._expire(counted, labels, -1)
+        for number in (*([counted.leaf] if counted.leaf else []), *self._rests[counted.rest]):
+            gone = self._certificates.release(number, counted.group)
+            if gone is not None and self._per_certificate:
                 for family in (families.INFO, families.NOT_BEFORE):
-                    self._buckets[family.name].put(number // A_BUCKET, fingerprint, b"")
-        if counted.expiry is not None:
-            now = self._counted.get(location)
-            if now is None or now.expiry is None or now.expiry[0] != counted.expiry[0]:
-                del self._expiries[counted.expiry[0]][location]
-        self._sum(counted.group, counted.expiry[0] if counted.expiry else None)
+                    self._buckets[family.name].put(number // A_BUCKET, gone, b"")
+        self._sum(labels, counted.group)
+        self._rests.release(counted.rest)
+        self._groups.release(counted.group)
 
-    def _sum(self, group: Group, expiry: tuple[str, str, str] | None) -> None:
-        locations = self._locations[group]
-        self._set(families.LOCATIONS, group, locations or None)
-        self._set(families.LOCATIONS_FAILING, group, self._failing[group] if locations else None)
-        self._set(families.CERTIFICATES, group, len(self._certificates[group]) if locations else None)
-        if expiry is not None:
-            # Asked for when it is rendered: a minimum over many is not computed at every change.
-            self._stale_expiries.add(expiry)
+    def _expire(self, counted: Counted, labels: Group, by: int) -> None:
+        """Count the end of its leaf, or count it no more."""
+        if counted.standing is None:
+            return
+        ends = self._certificates.ends(counted.leaf)
+        assert ends is not None  # noqa: S101
+        key = (*labels[:2], counted.standing)
+        instants = self._expiries.setdefault(key, Instants())
+        (instants.add if by > 0 else instants.remove)(ends)
+        # Asked for when it is rendered: the earliest of many is not computed at every change.
+        self._stale_expiries.add(key)
+
+    def _sum(self, labels: Group, group: int) -> None:
+        locations = self._locations[labels]
+        self._set(families.LOCATIONS, labels, locations or None)
+        self._set(families.LOCATIONS_FAILING, labels, self._failing[labels] if locations else None)
+        self._set(families.CERTIFICATES, labels, self._certificates.different(group) if locations else None)
+
+    def _count_renewal(self, before: Counted, now: Counted, served: Served) -> None:
+        if before.standing is None or now.standing is None or served.last_served is None:
+            return
+        ended, ends = self._certificates.ends(before.leaf), self._certificates.ends(now.leaf)
+        if before.leaf == now.leaf or ended is None or ends is None or ends <= ended:
+            return
+        in_time = served.last_served.timestamp() < self._certificates.late_from(before.leaf)
+        owner, environment, _ = self._groups[now.group]
+        RENEWALS.labels(owner, environment, "in-time" if in_time else "late").inc()
 
     def _set(self, family: Family, labels: tuple[str, ...], value: float | int | None) -> None:
         self._buckets[family.name].put(0, labels, b"" if value is None else line(family, labels, value))
@@ -198,7 +207,7 @@ class Index:
         for family, samples in shown:
             self._buckets[family.name].put(bucket, served.id, samples)
 
-    def _show_certificate(self, certificate: Certificate) -> None:
+    def _show_certificate(self, number: int, certificate: Certificate) -> None:
         fingerprint = certificate.fingerprint_sha256
         shown = fingerprint.hex()
         names = ",".join(certificate.names[:MAX_NAMES])
@@ -215,7 +224,6 @@ class Index:
             certificate.signature_algorithm,
             "true" if certificate.is_ca else "false",
         )
-        number = self._numbers[fingerprint] = next(self._arrivals)
         bucket = number // A_BUCKET
         self._buckets[families.INFO.name].put(bucket, fingerprint, line(families.INFO, info, 1))
         if certificate.not_before is not None:
@@ -267,7 +275,7 @@ class Index:
         """Make every byte ready."""
         for labels in self._stale_expiries:
             expiries = self._expiries.get(labels)
-            self._set(families.EARLIEST, labels, min(expiries.values()) if expiries else None)
+            self._set(families.EARLIEST, labels, expiries.earliest() if expiries else None)
         self._stale_expiries.clear()
         for labels in self._stale_oldest:
             opened = self._opened.get(labels)
@@ -288,23 +296,6 @@ class Index:
         for each in self._compatible:
             parts += each.pieces(now, openmetrics=openmetrics)
         return parts
-
-
-def _late_from(leaf: Certificate) -> float:
-    """When somebody would be paged for it: what comes later was not renewed by itself."""
-    if leaf.not_after is None:
-        return 0.0
-    return (leaf.not_after - min(PAGE_LEAD, (leaf.lifetime or PAGE_LEAD) / 12)).timestamp()
-
-
-def _count_renewal(before: _Counted, now: _Counted | None, served: Served) -> None:
-    if now is None or before.expiry is None or now.expiry is None or served.last_served is None:
-        return
-    if before.fingerprints[:1] == now.fingerprints[:1] or now.expiry[1] <= before.expiry[1]:
-        return
-    outcome = "in-time" if served.last_served.timestamp() < before.late_from else "late"
-    owner, environment, _ = now.expiry[0]
-    RENEWALS.labels(owner, environment, outcome).inc()
 
 
 def _next_update(served: Served) -> int | None:
