@@ -98,6 +98,7 @@ def _rows(entries: "Iterator[Entry]", now: datetime) -> Iterator[tuple[str, ...]
         live = [place for place in entry.places if place.ended_at is None] or list(entry.places)
         names = [name.partition(":")[2] for name in certificate.names] or [common_name(certificate.subject)]
         more = f" +{entry.locations - 1}" if entry.locations > 1 else ""
+        more += " or more" if entry.more else ""
         yield (
             minute(certificate.not_after),
             left(certificate.not_after, now),

@@ -153,7 +153,7 @@ def _entry_lines(entry: "Entry", findings: Sequence[Finding], now: datetime) -> 
             ("last seen", minute(entry.last_seen)),
         ]
     )
-    yield f"\nlocations ({entry.locations})"
+    yield f"\nlocations ({entry.locations}{' or more' if entry.more else ''})"
     for place in entry.places[:MAX_PLACES]:
         until = "now" if place.ended_at is None else minute(place.ended_at)
         yield shown(f"  {place.location}")
@@ -168,7 +168,7 @@ def _entry_lines(entry: "Entry", findings: Sequence[Finding], now: datetime) -> 
             indent=4,
         )
     if entry.locations > MAX_PLACES:
-        yield f"  and {entry.locations - MAX_PLACES} more: see --json"
+        yield f"  and {entry.locations - MAX_PLACES}{' or' if entry.more else ''} more: see --json"
     yield from _findings_lines(findings)
 
 

@@ -9,7 +9,7 @@ from certwatch.inventory.instants import from_micros, to_micros
 from certwatch.inventory.scans import look_error
 from certwatch.inventory.served import CertificateCache, in_chunks, load_watchers
 from certwatch.inventory.session import Session
-from certwatch.inventory.store import MAX_PLACES, Entry, Place
+from certwatch.inventory.store import COUNTED, MAX_PLACES, Entry, Place
 from certwatch.model.certificate import Certificate
 from certwatch.model.lifecycle import presence, validity
 from certwatch.model.location import LocationURI, standing_of
@@ -40,6 +40,7 @@ class _Known:
     first_seen: int
     last_seen: int
     locations: int
+    more: bool
 
 
 class Entries:
@@ -73,14 +74,16 @@ class Entries:
         if not ids:
             return {}
         marks = ",".join("?" * len(ids))
+        # Up to what tells few from many: an intermediate may have millions.
         counts: dict[int, int] = dict(
             connection.execute(
-                f"SELECT s.certificate, count(*) FROM sightings s"
-                f" WHERE s.certificate IN ({marks}) AND {self._present} GROUP BY s.certificate",
-                [*ids, *self._instants],
+                "SELECT c.id, (SELECT count(*) FROM (SELECT 1 FROM sightings s"
+                f" WHERE s.certificate = c.id AND {self._present} LIMIT {MAX_PLACES + 1}) known)"
+                f" FROM certificates c WHERE c.id IN ({marks})",
+                [*self._instants, *ids],
             )
         )
-        few = [id for id, count in counts.items() if count <= MAX_PLACES]
+        few = [id for id, count in counts.items() if 0 < count <= MAX_PLACES]
         rows: dict[int, list[_Sighting]] = {id: [] for id in few}
         if few:  # for an empty list SQLite would read the whole table
             for row in connection.execute(
@@ -94,29 +97,35 @@ class Entries:
                 first_seen=min(each.first_seen for each in sightings),
                 last_seen=max(each.last_seen for each in sightings),
                 locations=len({each.location for each in sightings}),
+                more=False,
             )
             for id, sightings in rows.items()
         }
-        return known | {id: self._many(connection, id) for id in counts.keys() - known.keys()}
+        many = [id for id, count in counts.items() if count > MAX_PLACES]
+        return known | {id: self._many(connection, id) for id in many}
 
     def _many(self, connection: Session, id: int) -> _Known:
-        """An intermediate that is everywhere: counted in full, named in part."""
-        parameters = [id, *self._instants]
-        first_seen, last_seen, locations = connection.execute(
-            f"SELECT min(first_seen), max(last_seen), count(DISTINCT location)"
-            f" FROM ({_SIGHTINGS} s.certificate = ? AND {self._present}) known",
-            parameters,
-        ).fetchone()
+        """An intermediate that is everywhere: counted to an end that it need not reach, and named in part."""
         # NULLs come first: the order of index sightings_by_certificate.
-        rows = connection.execute(
-            f"{_SIGHTINGS} s.certificate = ? AND {self._present} ORDER BY s.ended_at NULLS FIRST LIMIT {MAX_PLACES}",
-            parameters,
-        )
+        rows = [
+            _Sighting._make(row)
+            for row in connection.execute(
+                f"{_SIGHTINGS} s.certificate = ? AND {self._present} ORDER BY s.ended_at NULLS FIRST LIMIT ?",
+                [id, *self._instants, MAX_PLACES],
+            )
+        ]
+        first_seen, ended, locations, sightings = connection.execute(
+            "SELECT min(first_seen), max(last_seen), count(DISTINCT location), count(*)"
+            " FROM (SELECT s.first_seen, s.last_seen, s.location FROM sightings s"
+            f" WHERE s.certificate = ? AND {self._present} ORDER BY s.ended_at NULLS FIRST LIMIT ?) known",
+            [id, *self._instants, COUNTED + 1],
+        ).fetchone()
         return _Known(
-            sightings=[_Sighting._make(row) for row in rows],
+            sightings=rows,
             first_seen=first_seen,
-            last_seen=last_seen,
+            last_seen=max([each.last_seen for each in rows] + ([] if ended is None else [ended])),
             locations=locations,
+            more=sightings > COUNTED,
         )
 
     def _entry(self, certificate: Certificate, known: _Known, locations: "dict[int, _Location]") -> Entry:
@@ -140,6 +149,7 @@ class Entries:
             first_seen=from_micros(known.first_seen),
             last_seen=from_micros(known.last_seen),
             locations=known.locations,
+            more=known.more,
             places=_places(known.sightings, locations),
         )
 

@@ -5,7 +5,6 @@ import re
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from ipaddress import ip_address
 from typing import Any
 
@@ -42,55 +41,111 @@ class _Where:
         self.conditions.append(condition)
         self.parameters += parameters
 
+    def __str__(self) -> str:
+        return " AND ".join(self.conditions) or "TRUE"
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """A condition on a certificate `c` that other tables answer, in two ways, with the same parameters."""
+
+    #: SELECT of the ids of all that meet it: good where they are few.
+    ids: str
+    #: SELECT of a row if `c` meets it: good where so many do that one meets them on every walk.
+    one: str
+    parameters: tuple[Any, ...]
+    #: A few of `ids` are found without reading through a table.
+    countable: bool = True
+
+    @property
+    def among(self) -> str:
+        return f"c.id IN ({self.ids})"
+
+    @property
+    def test(self) -> str:
+        # Not EXISTS: PostgreSQL would make a join of it, and read through the other table for that.
+        return f"({self.one} LIMIT 1) = 1"
+
+    def is_few(self, connection: Session) -> bool:
+        (count,) = connection.execute(
+            f"SELECT count(*) FROM (SELECT 1 FROM ({self.ids}) k LIMIT {FEW + 1}) few", self.parameters
+        ).fetchone()
+        return bool(count <= FEW)
+
+
+#: So many certificates are looked up and sorted within some ten milliseconds.
+FEW = 5_000
+#: How many certificates one walk in the order of their ends passes, step by step: of what more than `FEW` of a million meet,
+#: a page is full by then, unless it lies apart.
+STEPS = (500, 1_000, 2_000, 4_000, 8_000)
+#: Longer pages are not walked for.
+LONGEST_WALK = 200
+
 
 def matching(connection: Session, query: Query) -> Sequence[int]:
     """Ids of the certificates that match all but `where`, in order. `limit` is applied if nothing else filters."""
-    where = _Where([], [])
-    present, instants = _present(query.at)
-    if query.text is not None:
-        _text(connection, where, storable(query.text.strip()))
-    if query.at is not None:
-        where.add(f"c.id IN (SELECT s.certificate FROM sightings s WHERE {present})", *instants)
+    plain, ways = _Where([], []), _ways(connection, query)
     for instant in (query.expires_before, query.expired_at):
         if instant is not None:
-            where.add("c.not_after < ?", to_micros(instant))
+            plain.add("c.not_after < ?", to_micros(instant))
     if query.expires_after is not None:
-        where.add("c.not_after >= ?", to_micros(query.expires_after))
-    if query.issuer is not None:
-        where.add(
-            "c.issuer IN (SELECT id FROM issuers WHERE instr(lower(name), ?) > 0)",
-            storable(query.issuer.lower()),
-        )
-    if query.owner is not None:
-        where.add(
-            "c.id IN (SELECT s.certificate FROM judgements j JOIN sightings s ON s.location = j.location"
-            f" WHERE j.owner = ? AND {present})",
-            storable(query.owner),
-            *instants,
-        )
-    if query.collector is not None:
-        where.add(
-            "c.id IN (SELECT s.certificate FROM collectors k JOIN watches w ON w.collector = k.id"
-            f" JOIN sightings s ON s.location = w.location WHERE k.name = ? AND w.stopped_at IS NULL AND {present})",
-            storable(query.collector),
-            *instants,
-        )
-    direction = "DESC" if query.descending else "ASC"
+        plain.add("c.not_after >= ?", to_micros(query.expires_after))
     if query.after is not None:
-        _after(connection, where, query)
-    # Few are left by a text, sort those; do not walk all by date to meet them (SQLite has no statistics here).
-    unindexed = connection.unindexed if query.text is not None else ""
+        _after(connection, plain, query)
+    limit = None if query.where is not None or query.limit is None else min(query.limit, LARGEST)
+    few = None
+    if limit is not None or len(ways) > 1:
+        few = next((way for way in ways if way.countable and way.is_few(connection)), None)
+    if few is None and ways and limit is not None and limit <= LONGEST_WALK and query.sort == "not_after":
+        found = _walk(connection, plain, ways, limit, descending=query.descending)
+        if found is not None:
+            return found
+    for way in ways:
+        plain.add(way.among if few in (None, way) else way.test, *way.parameters)
+    direction = "DESC" if query.descending else "ASC"
+    # Few are left, sort those; do not walk all by date to meet them (SQLite has no statistics here).
+    unindexed = connection.unindexed if few is not None or query.text is not None else ""
     nulls = f" NULLS {'LAST' if query.descending else 'FIRST'}" if query.sort == "first_seen" else ""
     order = f"{unindexed}{_ORDER[query.sort]} {direction}{nulls}, c.id {direction}"
-    unlimited = query.limit is None or query.where is not None
     issuers = "JOIN issuers i ON i.id = c.issuer" if query.sort == "issuer" else ""
     rows = connection.execute(
-        f"SELECT c.id FROM certificates c {issuers}"
-        f" {'WHERE ' + ' AND '.join(where.conditions) if where.conditions else ''} ORDER BY {order}"
-        f"{'' if unlimited else ' LIMIT ?'}",
-        where.parameters if unlimited else [*where.parameters, min(query.limit or 0, LARGEST)],
+        f"SELECT c.id FROM certificates c {issuers} WHERE {plain} ORDER BY {order}"
+        f"{'' if limit is None else ' LIMIT ?'}",
+        plain.parameters if limit is None else [*plain.parameters, limit],
     )
     return array("q", [id for (id,) in rows])
+
+
+def _walk(
+    connection: Session, plain: _Where, ways: Sequence[_Way], limit: int, *, descending: bool
+) -> Sequence[int] | None:
+    """The first that meet everything, by walking the certificates in the order of their ends. None: not all of them were
+    met on the way."""
+    direction, beyond = ("DESC", "<") if descending else ("ASC", ">")
+    tests = _Where([way.test for way in ways], [each for way in ways for each in way.parameters])
+    found = array("q")
+    cursor = _Where([], [])
+    for step in STEPS:
+        rows = connection.execute(
+            f"SELECT c.not_after, c.id FROM certificates c WHERE {plain} AND {cursor}"
+            f" ORDER BY c.not_after {direction}, c.id {direction} LIMIT ?",
+            [*plain.parameters, *cursor.parameters, step],
+        ).fetchall()
+        if not rows:
+            return found
+        ids = [id for _, id in rows]
+        passed = {
+            id
+            for (id,) in connection.execute(
+                f"SELECT c.id FROM certificates c WHERE c.id IN ({','.join(map(str, ids))}) AND {tests}",
+                tests.parameters,
+            )
+        }
+        found.extend([id for id in ids if id in passed])
+        if len(found) >= limit or len(rows) < step:
+            return found[:limit]
+        cursor = _Where([f"(c.not_after, c.id) {beyond} (?, ?)"], list(rows[-1]))
+    return None
 
 
 def _after(connection: Session, where: _Where, query: Query) -> None:
@@ -105,58 +160,121 @@ def _after(connection: Session, where: _Where, query: Query) -> None:
     where.add(f"({_ORDER[query.sort]}, c.id) {'<' if query.descending else '>'} (?, ?)", *row)
 
 
-def _present(at: datetime | None) -> tuple[str, list[int]]:
-    """The sightings `s` that hold now, or held at an instant."""
-    if at is None:
-        return "s.ended_at IS NULL", []
-    instant = to_micros(at)
-    return "s.first_seen <= ? AND (s.ended_at IS NULL OR s.ended_at > ?)", [instant, instant]
+def _ways(connection: Session, query: Query) -> list[_Way]:
+    ways = []
+    present, instants = "s.ended_at IS NULL", tuple[int, ...]()
+    if query.at is not None:
+        instant = to_micros(query.at)
+        present, instants = "s.first_seen <= ? AND (s.ended_at IS NULL OR s.ended_at > ?)", (instant, instant)
+    if query.text is not None:
+        ways.append(_text(connection, storable(query.text.strip())))
+    if query.issuer is not None:
+        issuers = "SELECT id FROM issuers WHERE instr(lower(name), ?) > 0"
+        ways.append(
+            _Way(
+                f"SELECT id FROM certificates WHERE issuer IN ({issuers})",
+                f"SELECT 1 WHERE c.issuer IN ({issuers})",
+                (storable(query.issuer.lower()),),
+            )
+        )
+    if query.owner is not None:
+        ways.append(
+            _Way(
+                "SELECT s.certificate FROM judgements j JOIN sightings s ON s.location = j.location"
+                f" WHERE j.owner = ? AND {present}",
+                "SELECT 1 FROM sightings s CROSS JOIN judgements j ON j.location = s.location"
+                f" WHERE s.certificate = c.id AND j.owner = ? AND {present}",
+                (storable(query.owner), *instants),
+            )
+        )
+    if query.collector is not None:
+        ways.append(
+            _Way(
+                "SELECT s.certificate FROM collectors k JOIN watches w ON w.collector = k.id"
+                f" JOIN sightings s ON s.location = w.location WHERE k.name = ? AND w.stopped_at IS NULL AND {present}",
+                "SELECT 1 FROM sightings s CROSS JOIN watches w ON w.location = s.location"
+                " CROSS JOIN collectors k ON k.id = w.collector"
+                f" WHERE s.certificate = c.id AND k.name = ? AND w.stopped_at IS NULL AND {present}",
+                (storable(query.collector), *instants),
+            )
+        )
+    if query.at is not None:
+        ways.append(
+            _Way(
+                f"SELECT s.certificate FROM sightings s WHERE {present}",
+                f"SELECT 1 FROM sightings s WHERE s.certificate = c.id AND {present}",
+                instants,
+                countable=False,
+            )
+        )
+    return ways
 
 
-def _text(connection: Session, where: _Where, text: str) -> None:
-    exact = _Where([], [])
-    _by_name(exact, text)
+def _text(connection: Session, text: str) -> _Way:
+    name, named = _name(text)
+    ways = [
+        _Way(
+            f"SELECT certificate FROM names WHERE {name}",
+            f"SELECT 1 FROM names n INDEXED BY names_by_certificate WHERE n.certificate = c.id AND ({name})",
+            named,
+        )
+    ]
     digits = re.sub(r"[\s:]", "", text.lower())
     if _HEX.fullmatch(digits):
         serial = digits.lstrip("0") or "0"
-        exact.add("SELECT id FROM certificates WHERE serial = ?", serial.zfill(len(serial) + len(serial) % 2))
+        ways.append(_of_itself("serial = ?", serial.zfill(len(serial) + len(serial) % 2)))
         if 8 <= len(digits) <= 64:
-            exact.add("SELECT id FROM certificates WHERE fingerprint BETWEEN ? AND ?", *_fingerprints(digits))
+            ways.append(_of_itself("fingerprint BETWEEN ? AND ?", *_fingerprints(digits)))
     if "://" in text:
-        exact.add(
-            "SELECT s.certificate FROM locations l JOIN sightings s ON s.location = l.id"
-            f" WHERE {between('l.uri', '?', '?')}",
-            *(text, text + "\U0010ffff") * 2,
+        near = between("l.uri", "?", "?")
+        ways.append(
+            _Way(
+                f"SELECT s.certificate FROM locations l JOIN sightings s ON s.location = l.id WHERE {near}",
+                "SELECT 1 FROM sightings s CROSS JOIN locations l ON l.id = s.location"
+                f" WHERE s.certificate = c.id AND {near}",
+                (text, text + "\U0010ffff") * 2,
+            )
         )
-    found = " UNION ".join(exact.conditions)
-    condition = f"c.id IN ({found})"
+    exact = _either(ways)
     if text.startswith("*.") or (
         (_NAME.fullmatch(text) or _HEX.fullmatch(digits))
-        and connection.execute(f"SELECT EXISTS ({found})", exact.parameters).fetchone()[0]
+        and connection.execute(f"SELECT EXISTS ({exact.ids})", exact.parameters).fetchone()[0]
     ):
-        where.add(condition, *exact.parameters)
-    else:
-        where.add(f"({condition} OR instr(lower(c.subject), ?) > 0)", *exact.parameters, text.lower())
+        return exact
+    return _either([exact, _of_itself("instr(lower(subject), ?) > 0", text.lower())], countable=False)
 
 
-def _by_name(exact: _Where, text: str) -> None:
+def _of_itself(condition: str, *parameters: object) -> _Way:
+    """By a column of its own, whose name no other table has that is asked beside it."""
+    return _Way(
+        f"SELECT id FROM certificates WHERE {condition}",
+        f"SELECT 1 FROM certificates k WHERE k.id = c.id AND {condition}",
+        parameters,
+    )
+
+
+def _either(ways: Sequence[_Way], *, countable: bool = True) -> _Way:
+    return _Way(
+        " UNION ALL ".join(way.ids for way in ways),
+        " UNION ALL ".join(way.one for way in ways),
+        tuple(each for way in ways for each in way.parameters),
+        countable=countable,
+    )
+
+
+def _name(text: str) -> tuple[str, tuple[str, ...]]:
+    """A condition on names, and its parameters."""
     kind, _, value = text.partition(":")
     name = value if kind in ("dns", "ip", "email", "uri") else text
     if name.startswith("*."):
         domain = reverse(name[2:])
         # "/" is what follows "." in ASCII: the range holds everything that ends in ".example.com".
-        exact.add(
-            "SELECT certificate FROM names WHERE reversed = ? OR (reversed >= ? AND reversed < ?)",
-            domain,
-            domain + ".",
-            domain + "/",
-        )
-        return
+        return "reversed = ? OR (reversed >= ? AND reversed < ?)", (domain, domain + ".", domain + "/")
     try:
         name = str(ip_address(name))
     except ValueError:
         pass
-    exact.add("SELECT certificate FROM names WHERE reversed = ?", reverse(name))
+    return "reversed = ?", (reverse(name),)
 
 
 def _fingerprints(prefix: str) -> tuple[bytes, bytes]:

@@ -51,6 +51,11 @@ def authorised(db: Database) -> None:
     run_script(db.conn, "0007_authorised.sql")
 
 
+@migrations(name="0008_walks")
+def walks(db: Database) -> None:
+    run_script(db.conn, "0008_walks.sql")
+
+
 def run_script(connection: sqlite3.Connection, name: str) -> None:
     """Statement by statement, inside the caller's transaction (`executescript` would commit it)."""
     for statement in statements(files(__package__).joinpath("schema", name).read_text()):

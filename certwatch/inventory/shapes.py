@@ -121,7 +121,8 @@ class EntryJSON(CertificateJSON):
     presence: Presence
     first_seen: Instant | None
     last_seen: Instant | None
-    locations: Annotated[int, Told("how many have, or had, it")]
+    locations: Annotated[int, Told("how many have, or had, it: as far as they were counted")]
+    more_locations: Annotated[bool, Told("true: after 10,000 or so it was not counted on")]
     places: Annotated[list[PlaceJSON], Told("live ones first, 1000 at most")]
 
 
@@ -281,6 +282,7 @@ def entry_json(entry: Entry) -> EntryJSON:
         "first_seen": iso(entry.first_seen),
         "last_seen": iso(entry.last_seen),
         "locations": entry.locations,
+        "more_locations": entry.more,
         "places": [place_json(each) for each in entry.places],
     }
 

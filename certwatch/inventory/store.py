@@ -268,6 +268,8 @@ class Place:
 
 #: Places that one entry names.
 MAX_PLACES = 1000
+#: Sightings that are counted for one entry.
+COUNTED = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,10 +279,13 @@ class Entry:
     certificate: Certificate
     validity: Validity
     presence: Presence
+    #: Of the locations that were counted; the last of those that are named or have ended.
     first_seen: datetime
     last_seen: datetime
-    #: How many locations have, or had, it.
+    #: How many locations have, or had, it; there may be more if `more`.
     locations: int
+    #: True: so many have it that not all were counted.
+    more: bool
     #: Live places first; at most `MAX_PLACES` (an intermediate may be at every location there is).
     places: tuple[Place, ...]
 

@@ -4,4 +4,4 @@
 APPLICATION_ID = 0x43576976
 
 #: Number of the last migration, in the header's user_version.
-VERSION = 7
+VERSION = 8

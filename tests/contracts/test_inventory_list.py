@@ -1,13 +1,16 @@
 """Every store: what `list` and `show` find."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
-from certwatch.inventory import store
+from certwatch.inventory import query, store
 from certwatch.inventory.store import Query
+from certwatch.model.certificate import Fingerprint
 from certwatch.plugins.testing import EPOCH, Issued, make_ca, make_certificate
 from tests.support.inventories import STORES, TIMEOUT, Tried, fingerprint, opened
 
@@ -187,6 +190,41 @@ def test_a_certificate_that_is_everywhere_names_some_places_and_counts_all(tried
     assert (entry.locations, len(entry.places)) == (store.MAX_PLACES + 5, store.MAX_PLACES)
     assert {place.ended_at for place in entry.places} == {None}
     assert entry.presence == "served"
+
+
+@pytest.mark.parametrize("few", [0, 1, 5_000])
+@pytest.mark.parametrize("steps", [(1,), (1, 1, 2), (100,)])
+def test_whichever_way_it_is_found_a_page_is_the_beginning_of_the_list(
+    tried: Tried, monkeypatch: pytest.MonkeyPatch, few: int, steps: tuple[int, ...]
+) -> None:
+    """What many certificates meet is found by walking them in order, what few meet is looked up."""
+    monkeypatch.setattr(query, "FEW", few)
+    monkeypatch.setattr(query, "STEPS", steps)
+    for asked in (
+        Query(text="*.example.com"),
+        Query(text="example"),
+        Query(text="tls://"),
+        Query(text="0a1f"),
+        Query(text=fingerprint(WILD.der).hex()[:9]),
+        Query(text="*.com", owner="payments"),
+        Query(owner="payments"),
+        Query(collector="edge"),
+        Query(collector="hosts", issuer="root"),
+        Query(issuer="root"),
+        Query(issuer="no such"),
+        Query(at=EPOCH),
+        Query(at=EPOCH - timedelta(days=1)),
+        Query(at=EPOCH, collector="edge", text="*.com", expires_after=EPOCH),
+        Query(expires_before=EPOCH + timedelta(days=25), collector="hosts"),
+    ):
+        for descending in (False, True):
+            whole = tried.answer(replace(asked, descending=descending))
+            for limit in range(1, 5):
+                page = replace(asked, descending=descending, limit=limit)
+                assert tried.answer(page) == whole[:limit]
+                if len(whole) > limit:
+                    after = Fingerprint(sha256(whole[limit - 1]).digest())
+                    assert tried.answer(replace(page, after=after)) == whole[limit : 2 * limit]
 
 
 def test_many_entries_stream_in_order(tried: Tried) -> None:

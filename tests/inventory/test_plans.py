@@ -41,10 +41,18 @@ def scans_in(connection: sqlite3.Connection, path: Path, call: Callable[[], obje
 
 
 def is_whole(line: str) -> bool:
-    # Walks of an index in its order, and of the few collectors, stop or are short.
+    # Walks of an index in its order, of the few collectors, and of what an inner statement knows and limits, stop or are short.
     return line.startswith("SCAN") and not any(
         harmless in line
-        for harmless in ("USING", "CONSTANT", "json_each", "SUBQUERY", "SCAN c", "sqlite_sequence")
+        for harmless in (
+            "USING",
+            "CONSTANT",
+            "json_each",
+            "SUBQUERY",
+            "SCAN c",
+            "SCAN known",
+            "sqlite_sequence",
+        )
     )
 
 

@@ -85,7 +85,9 @@ class Tried:
         ]
 
     def listed(self, **asked: object) -> list[bytes]:
-        query = Query(**asked)  # type: ignore[arg-type]
+        return self.answer(Query(**asked))  # type: ignore[arg-type]
+
+    def answer(self, query: Query) -> list[bytes]:
         return [entry.certificate.der for entry in self.reader.list(query, self.clock())]
 
     def due(self) -> list[str]:
