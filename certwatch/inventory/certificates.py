@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from certwatch.inventory import totals
 from certwatch.inventory.instants import MICROS, UNREADABLE
 from certwatch.inventory.looks import Look
 from certwatch.inventory.reversed_names import reversed_names
@@ -62,6 +63,7 @@ def _add(connection: Session, unknown: list[tuple[bytes, bytes]]) -> dict[bytes,
     # Sorted: neighbours in the tree are written together.
     names.sort()
     connection.insert("names", names)
+    totals.grow(connection, "certificates", len(rows))
     return ids
 
 

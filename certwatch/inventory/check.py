@@ -150,6 +150,15 @@ _VIOLATIONS = (
         "SELECT id FROM scans WHERE finished_at < started_at",
     ),
     (
+        "is a total that does not hold",
+        (
+            "SELECT 'certificates' WHERE (SELECT count(*) FROM certificates)"
+            " <> coalesce((SELECT value FROM meta WHERE key = 'certificates'), 0)"
+            " UNION ALL SELECT 'locations' WHERE (SELECT count(*) FROM locations)"
+            " <> coalesce((SELECT value FROM meta WHERE key = 'locations'), 0)"
+        ),
+    ),
+    (
         "is a collector with two running scans",
         (
             "SELECT c.name FROM scans s JOIN collectors c ON c.id = s.collector WHERE s.status = 'running'"

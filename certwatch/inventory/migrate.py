@@ -30,7 +30,7 @@ TABLES = (
     ("marks", "id"),
 )
 #: Small ones, in one table or two: see `session.Session.texts`.
-_META = ("clock", "silences", "marks", "linted")
+_META = ("clock", "silences", "marks", "linted", "certificates", "locations")
 _TEXTS = ("rules", "linter")
 
 _BATCH = 2_000

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from itertools import islice
 
-from certwatch.inventory import lints, marks, silences
+from certwatch.inventory import lints, marks, silences, totals
 from certwatch.inventory.books import load_books
 from certwatch.inventory.check import check
 from certwatch.inventory.entries import Entries
@@ -254,15 +254,15 @@ class InventoryReader(ABC):
 
     def counts(self) -> Counts:
         with self._snapshot() as connection:
-            (certificates,) = connection.execute("SELECT count(*) FROM certificates").fetchone()
-            # Each by an index that is short or narrow: reading through the locations takes ten times as long.
-            locations, failing = connection.execute(
+            certificates = totals.read(connection, "certificates")
+            # Each by an index that is short.
+            retired, failing = connection.execute(
                 """
-                SELECT (SELECT count(*) FROM locations)
-                       - (SELECT count(*) FROM locations WHERE retired_at IS NOT NULL),
+                SELECT (SELECT count(*) FROM locations WHERE retired_at IS NOT NULL),
                        (SELECT count(*) FROM locations WHERE failing_since IS NOT NULL AND retired_at IS NULL)
                 """
             ).fetchone()
+            locations = totals.read(connection, "locations") - retired
             open_findings = connection.execute(
                 "SELECT severity, count(*) FROM findings WHERE resolved_at IS NULL AND silence IS NULL GROUP BY severity"
             ).fetchall()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from certwatch.inventory import certificates, clock_faults
+from certwatch.inventory import certificates, clock_faults, totals
 from certwatch.inventory.change import take
 from certwatch.inventory.looks import Look
 from certwatch.inventory.session import Session
@@ -194,3 +194,4 @@ def _add_locations(
         ],
     )
     connection.insert("judgements", [(id, 1, 0, look.at, "") for id, look in numbered])
+    totals.grow(connection, "locations", len(numbered))

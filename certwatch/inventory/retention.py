@@ -1,5 +1,6 @@
 """What is forgotten, and what never is: nothing that is live, open, or the last of its kind."""
 
+from certwatch.inventory import totals
 from certwatch.inventory.session import Session
 from certwatch.inventory.store import Pruned
 
@@ -58,6 +59,8 @@ def prune(connection: Session, before: int) -> Pruned:
         for table in ("ders", "names"):
             connection.execute(f"DELETE FROM {table} WHERE certificate IN (SELECT id FROM forgotten)")
         connection.execute("DELETE FROM certificates WHERE id IN (SELECT id FROM forgotten)")
+    totals.grow(connection, "locations", -locations)
+    totals.grow(connection, "certificates", -certificates)
     return Pruned(
         sightings=sightings, findings=findings, scans=scans, locations=locations, certificates=certificates
     )

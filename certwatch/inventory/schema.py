@@ -51,9 +51,9 @@ def authorised(db: Database) -> None:
     run_script(db.conn, "0007_authorised.sql")
 
 
-@migrations(name="0008_walks")
-def walks(db: Database) -> None:
-    run_script(db.conn, "0008_walks.sql")
+@migrations(name="0008_large")
+def large(db: Database) -> None:
+    run_script(db.conn, "0008_large.sql")
 
 
 def run_script(connection: sqlite3.Connection, name: str) -> None:

@@ -83,6 +83,11 @@ def found(path: Path) -> str:
             "DELETE FROM sightings WHERE ended_at IS NOT NULL; UPDATE locations SET chain = '[2]' WHERE id = 2",
             "is a certificate that nobody ever saw",
         ),
+        (
+            "UPDATE meta SET value = value + 1 WHERE key = 'certificates'",
+            "certificates is a total that does not hold",
+        ),
+        ("DELETE FROM meta WHERE key = 'locations'", "locations is a total that does not hold"),
         ("UPDATE scans SET finished_at = NULL", "is a scan both running and finished, or neither"),
         ("UPDATE scans SET finished_at = started_at - 1", "is a scan that ends before it begins"),
         (

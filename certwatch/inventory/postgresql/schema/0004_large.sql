@@ -1,0 +1,6 @@
+-- What a page of a list is walked for: the certificates of one issuer.
+CREATE INDEX certificates_by_issuer ON certificates (issuer, not_after);
+
+-- How many there are: see totals.py.
+INSERT INTO meta SELECT 'certificates', count(*) FROM certificates;
+INSERT INTO meta SELECT 'locations', count(*) FROM locations;
