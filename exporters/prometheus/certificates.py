@@ -5,6 +5,7 @@ from collections import Counter
 from datetime import timedelta
 
 from certwatch.model.certificate import Certificate, Fingerprint
+from exporters.prometheus.fingerprints import Fingerprints
 
 #: As the expiry rule has it.
 PAGE_LEAD = timedelta(hours=48)
@@ -13,25 +14,14 @@ _UNREADABLE = -(2**63)
 
 
 class Certificates:
-    """Some 180 bytes each, most of them for the fingerprint. Groups are numbers of the caller's."""
+    """Some 75 bytes each. Groups are numbers of the caller's."""
 
-    __slots__ = (
-        "_at_home",
-        "_different",
-        "_elsewhere",
-        "_ends",
-        "_free",
-        "_home",
-        "_late",
-        "_numbers",
-        "_shown",
-        "_uses",
-    )
+    __slots__ = ("_at_home", "_different", "_elsewhere", "_ends", "_fingerprints", "_home", "_late", "_uses")
 
     def __init__(self) -> None:
-        self._numbers: dict[Fingerprint, int] = {}
-        #: By number. 0 is nobody's, so that it can stand for "none".
-        self._shown: list[Fingerprint] = [Fingerprint(b"")]
+        #: Gives the numbers. 0 is nobody's, so that it can stand for "none".
+        self._fingerprints = Fingerprints()
+        #: By number, as all that follows.
         self._uses = array("I", [0])
         self._ends = array("q", [_UNREADABLE])
         self._late = array("d", [0.0])
@@ -40,16 +30,15 @@ class Certificates:
         self._at_home = array("I", [0])
         #: By number and group, what other groups have of it.
         self._elsewhere: Counter[tuple[int, int]] = Counter()
-        self._free = array("I")
         self._different: Counter[int] = Counter()
 
     def take(self, certificate: Certificate, group: int) -> tuple[int, bool]:
         """Its number, and whether nobody had it."""
         fingerprint = certificate.fingerprint_sha256
-        number = self._numbers.get(fingerprint)
-        is_new = number is None
-        if number is None:
-            number = self._numbers[fingerprint] = self._add(certificate)
+        number = self._fingerprints.find(fingerprint)
+        is_new = not number
+        if is_new:
+            number = self._add(certificate)
         self._uses[number] += 1
         if not self._at_home[number] and (number, group) not in self._elsewhere:
             self._home[number] = group
@@ -63,12 +52,8 @@ class Certificates:
         return number, is_new
 
     def _add(self, certificate: Certificate) -> int:
-        if self._free:
-            number = self._free.pop()
-            self._shown[number] = certificate.fingerprint_sha256
-        else:
-            number = len(self._shown)
-            self._shown.append(certificate.fingerprint_sha256)
+        number = self._fingerprints.add(certificate.fingerprint_sha256)
+        if number == len(self._uses):
             for column in (self._uses, self._ends, self._home, self._at_home):
                 column.append(0)
             self._late.append(0.0)
@@ -91,11 +76,7 @@ class Certificates:
         self._uses[number] -= 1
         if self._uses[number]:
             return None
-        gone = self._shown[number]
-        del self._numbers[gone]
-        self._shown[number] = self._shown[0]
-        self._free.append(number)
-        return gone
+        return self._fingerprints.remove(number)
 
     def different(self, group: int) -> int:
         return self._different[group]
