@@ -152,6 +152,9 @@ def queries(fleet: Fleet, reader: Reader) -> dict[str, Callable[[int], object]]:
         "by location": lambda n: listed(text=place(n)),
         "next 50 to expire": lambda n: listed(limit=50),
         "50 of an owner": lambda n: listed(owner=TEAMS[n % 5], limit=50),
+        "50 of a collector": lambda n: listed(collector=COLLECTOR, limit=50),
+        "50 of an issuer": lambda n: listed(issuer="intermediate", limit=50),
+        "50 of a name that all have": lambda n: listed(text="www.example.net", limit=50),
         "50 below a domain": lambda n: listed(text="*.example.com", limit=50),
         "50 of a time": lambda n: listed(at=BORN + timedelta(hours=1), limit=50),
         "findings, 50 of an owner": lambda n: list(
