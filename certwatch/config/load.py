@@ -113,6 +113,7 @@ def _config(
         workers=keys.workers if isinstance(keys.workers, WorkersKeys) else WorkersKeys(),
         log=LogSettings(level=log.level, style=log.style),
         retention=keys.retention,
+        findings_retention=keys.findings_retention,
         external_url=keys.external_url,
         remarks=tuple(reading.remarks),
     )

@@ -169,7 +169,9 @@ class FileKeys(Keys):
     #: Workers in other zones.
     workers: WorkersKeys = WorkersKeys()
     log: LogKeys = LogKeys()
-    #: How long what has ended is kept: sightings, resolved findings, scans.
+    #: How long what has ended is kept: sightings, scans, certificates and places that nobody sees any more.
     retention: Duration = timedelta(days=400)
+    #: How long resolved findings are kept, and the places that they are about. None: for ever.
+    findings_retention: Duration | None = None
     #: Where people reach this certwatch; links are made from it.
     external_url: Annotated[str, AfterValidator(_url)] = ""

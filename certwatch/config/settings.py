@@ -117,6 +117,8 @@ class Config:
     workers: WorkersKeys
     log: LogSettings
     retention: timedelta
+    #: None: for ever.
+    findings_retention: timedelta | None
     #: Without a slash at the end. Empty: not known.
     external_url: str
     #: What is allowed but deserves a word, each "file:line: key: …".

@@ -50,6 +50,7 @@ def assemble(config: Config, view: InventoryView, clock: Clock) -> Work:
         ),
         rules=rule_set(config),
         retention=config.retention,
+        findings_retention=config.findings_retention,
     )
 
 

@@ -49,6 +49,8 @@ class Work:
     rules: RuleSet = field(default_factory=RuleSet)
     #: How long what has ended is kept.
     retention: timedelta = timedelta(days=400)
+    #: Of resolved findings. None: for ever.
+    findings_retention: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +125,7 @@ class Engine:
         self._crashed: dict[str, str] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = False
-        self._retention = Work().retention
+        self._retention, self._findings_retention = Work().retention, Work().findings_retention
 
     async def start(self, work: Work) -> None:
         self.schedule.start()
@@ -155,7 +157,7 @@ class Engine:
             self._linter.wanted.set()
         else:
             self._linter.wanted.clear()
-        self._retention = work.retention
+        self._retention, self._findings_retention = work.retention, work.findings_retention
         former, self._broken = self._collectors, {}
         self._collectors = {}
         for job in work.collectors:
@@ -220,9 +222,12 @@ class Engine:
         while True:
             await asyncio.sleep(wait)
             wait = PRUNE_SECONDS
-            before = self._clock() - self._retention
+            now = self._clock()
+            before = now - self._retention
+            kept = self._findings_retention
+            findings_before = None if kept is None else now - kept
             with suppress(InventoryError):
-                pruned = await self.writer.call(partial(_prune, before))
+                pruned = await self.writer.call(partial(_prune, before, findings_before))
                 log.info("pruned", before=str(before), **{name: getattr(pruned, name) for name in _PRUNED})
 
     def not_ready(self) -> list[str]:
@@ -285,5 +290,5 @@ class Engine:
         log.info("engine_stopped")
 
 
-def _prune(before: datetime, writer: Writer) -> Pruned:
-    return writer.prune(before)
+def _prune(before: datetime, findings_before: datetime | None, writer: Writer) -> Pruned:
+    return writer.prune(before, findings_before=findings_before)

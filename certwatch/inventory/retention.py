@@ -11,7 +11,7 @@ DELETE FROM sightings WHERE ended_at < :before AND NOT EXISTS (
     WHERE l.id = sightings.location AND l.retired_at IS NULL AND c.value = sightings.certificate)
 """
 
-_RESOLVED_FINDINGS = "DELETE FROM findings WHERE resolved_at < :before"
+_RESOLVED_FINDINGS = "DELETE FROM findings WHERE resolved_at < ?"
 
 _SILENCES = """
 DELETE FROM silences WHERE min(until, coalesce(ended_at, until)) < :before
@@ -40,11 +40,13 @@ WHERE NOT EXISTS (SELECT 1 FROM sightings s WHERE s.certificate = c.id)
 """
 
 
-def prune(connection: Session, before: int) -> Pruned:
+def prune(connection: Session, before: int, findings_before: int | None) -> Pruned:
     """See `store.Writer.prune`; within the caller's transaction."""
     limit = {"before": before}
     sightings = connection.execute(_ENDED_SIGHTINGS, limit).rowcount
-    findings = connection.execute(_RESOLVED_FINDINGS, limit).rowcount
+    findings = 0
+    if findings_before is not None:
+        findings = connection.execute(_RESOLVED_FINDINGS, (findings_before,)).rowcount
     connection.execute(_SILENCES, limit)
     scans = connection.execute(_SCANS, limit).rowcount
     connection.scratch("forgotten", "id BIGINT PRIMARY KEY")

@@ -217,9 +217,10 @@ class Writer(Protocol):
         due."""
         ...
 
-    def prune(self, before: datetime) -> Pruned:
-        """Forget what ended before: silences that cover nothing any more, sightings, resolved findings, scans but the last of each collector, retired
-        locations with nothing left, certificates seen nowhere any more. What is live or open stays. Atomic."""
+    def prune(self, before: datetime, *, findings_before: datetime | None = None) -> Pruned:
+        """Forget what ended before: silences that cover nothing any more, sightings, scans but the last of each collector,
+        retired locations of which nothing is left, no finding either, certificates seen nowhere any more; and findings that
+        were resolved before `findings_before` (None: none). What is live or open stays. Atomic."""
         ...
 
     def close(self) -> None: ...

@@ -110,7 +110,8 @@ class InventoryWriter(ABC):
         with self._transaction() as connection:
             lints.record(connection, found, through=through, linter=linter)
 
-    def prune(self, before: datetime) -> Pruned:
+    def prune(self, before: datetime, *, findings_before: datetime | None = None) -> Pruned:
         limit = to_micros(before)
+        findings_limit = None if findings_before is None else to_micros(findings_before)
         with self._transaction("references") as connection:
-            return retention.prune(connection, limit)
+            return retention.prune(connection, limit, findings_limit)

@@ -146,7 +146,7 @@ def test_it_is_forgotten_when_it_covers_nothing_any_more(tried: Tried) -> None:
     tried.record(tried.look(URI, FIRST), tried.look(OTHER, FIRST))
     tried.settle()
     tried.clock.advance(days=1)
-    tried.writer.prune(tried.clock())
+    tried.writer.prune(tried.clock(), findings_before=tried.clock())
     assert list(tried.reader.silences()) == [holding]
 
 

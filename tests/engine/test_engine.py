@@ -172,7 +172,10 @@ async def test_what_ended_long_ago_is_forgotten(tmp_path: Path, monkeypatch: pyt
     async with living(tmp_path) as life:
         await life.engine.start(life.work())
         await life.told("opened expiry x://a/")
-        gone = life.work(source_job(Source(life.clock), name="other"), retention=timedelta(days=30))
+        month = timedelta(days=30)
+        gone = life.work(
+            source_job(Source(life.clock), name="other"), retention=month, findings_retention=month
+        )
         await life.engine.use(gone)
         await life.told("resolved expiry x://a/")
         life.clock.advance(days=31)
