@@ -68,7 +68,7 @@ class _Way:
 
     def is_few(self, connection: Session) -> bool:
         (count,) = connection.execute(
-            f"SELECT count(*) FROM (SELECT 1 FROM ({self.ids}) k LIMIT {FEW + 1}) few", self.parameters
+            f"SELECT count(*) FROM (SELECT 1 FROM ({self.ids}) k LIMIT {FEW + 1}) known", self.parameters
         ).fetchone()
         return bool(count <= FEW)
 
@@ -178,12 +178,14 @@ def _ways(connection: Session, query: Query) -> list[_Way]:
             )
         )
     if query.owner is not None:
+        # Said again, for the index that has the places with an owner: SQLite does not see it from a parameter.
+        owned = "j.owner = ? AND j.owner <> ''" if query.owner else "j.owner = ?"
         ways.append(
             _Way(
                 "SELECT s.certificate FROM judgements j JOIN sightings s ON s.location = j.location"
-                f" WHERE j.owner = ? AND {present}",
+                f" WHERE {owned} AND {present}",
                 "SELECT 1 FROM sightings s CROSS JOIN judgements j ON j.location = s.location"
-                f" WHERE s.certificate = c.id AND j.owner = ? AND {present}",
+                f" WHERE s.certificate = c.id AND {owned} AND {present}",
                 (storable(query.owner), *instants),
             )
         )

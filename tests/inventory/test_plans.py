@@ -41,7 +41,7 @@ def scans_in(connection: sqlite3.Connection, path: Path, call: Callable[[], obje
 
 
 def is_whole(line: str) -> bool:
-    # Walks of an index in its order, of the few collectors, and of what an inner statement knows and limits, stop or are short.
+    # Walks of an index in its order, of the few collectors and issuers, and of what an inner statement knows and limits, stop or are short.
     return line.startswith("SCAN") and not any(
         harmless in line
         for harmless in (
@@ -51,6 +51,7 @@ def is_whole(line: str) -> bool:
             "SUBQUERY",
             "SCAN c",
             "SCAN known",
+            "SCAN issuers",
             "sqlite_sequence",
         )
     )
@@ -64,6 +65,9 @@ READS: dict[str, Callable[[Reader], object]] = {
     "by serial": lambda reader: list(reader.list(Query(text="0a1f0a1f"), EPOCH)),
     "by location": lambda reader: list(reader.list(Query(text=URI), EPOCH)),
     "expiring": lambda reader: list(reader.list(Query(expires_before=EPOCH, limit=10), EPOCH)),
+    "of an owner": lambda reader: list(reader.list(Query(owner="payments", limit=10), EPOCH)),
+    "of a collector": lambda reader: list(reader.list(Query(collector="edge", limit=10), EPOCH)),
+    "of an issuer": lambda reader: list(reader.list(Query(issuer="test", limit=10), EPOCH)),
     "first by date": lambda reader: list(reader.list(Query(limit=10), EPOCH)),
     "by fingerprint": lambda reader: reader.certificate("0a1f", EPOCH),
     "one location": lambda reader: reader.served(LocationURI(URI)),
@@ -91,6 +95,19 @@ def test_reading_finds_by_an_index(filled: Path, read: str) -> None:
         assert isinstance(tried.reader, SQLiteReader)
         call = READS[read]
         assert scans_in(tried.reader._connection, filled / "inventory.db", lambda: call(tried.reader)) == []
+
+
+def test_the_places_of_an_owner_are_found_by_the_owner(filled: Path) -> None:
+    with opened("sqlite", filled) as tried, closing(sqlite3.connect(filled / "inventory.db")) as explain:
+        assert isinstance(tried.reader, SQLiteReader)
+        ran: list[str] = []
+        tried.reader._connection.set_trace_callback(ran.append)
+        list(tried.reader.list(Query(owner="payments", limit=10), EPOCH))
+        asked = [each for each in ran if "j.owner" in each]
+        assert asked
+        for statement in asked:
+            plan = [row[3] for row in explain.execute("EXPLAIN QUERY PLAN " + statement)]
+            assert any("judgements_by_owner" in line for line in plan), plan
 
 
 WRITES: dict[str, Callable[[Tried], object]] = {
