@@ -55,6 +55,11 @@ class Session(Protocol):
         """Write looks that brought nothing new: scan, failed, seen, served of a location by a collector."""
         ...
 
+    def mark_judged(self, rows: Sequence[tuple[int | None, str, int, int]]) -> None:
+        """Write that locations were judged: when they are due again, owner, location, the revision that was judged. One that
+        has changed since stays as it is. No location twice."""
+        ...
+
     def next_ids(self, table: str, count: int) -> Sequence[int]:
         """Ids for as many new rows, never used before."""
         ...

@@ -139,8 +139,7 @@ def _said(former: Finding, said: RuleProblem, owner: str) -> Finding:
 
 def _mark_judged(connection: Session, judgements: Iterable[Judgement]) -> None:
     # Changed since it was read: another revision, and it stays due.
-    connection.executemany(
-        "UPDATE judgements SET judged = revision, due_at = ?, owner = ? WHERE location = ? AND revision = ?",
+    connection.mark_judged(
         [
             (
                 None if judgement.due_at is None else to_micros(judgement.due_at),

@@ -182,6 +182,12 @@ class SQLiteSession(sqlite3.Connection):
             rows,
         )
 
+    def mark_judged(self, rows: Sequence[tuple[int | None, str, int, int]]) -> None:
+        self.executemany(
+            "UPDATE judgements SET judged = revision, due_at = ?, owner = ? WHERE location = ? AND revision = ?",
+            rows,
+        )
+
     def next_ids(self, table: str, count: int) -> Sequence[int]:
         (last,) = self.execute(
             "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = ?", (table,)

@@ -100,6 +100,19 @@ class PostgreSQLSession:
             [_array(column) for column in columns],
         )
 
+    def mark_judged(self, rows: Sequence[tuple[int | None, str, int, int]]) -> None:
+        if not rows:
+            return
+        due_at, owner, location, revision = zip(*rows, strict=True)
+        ClientCursor(self._connection).execute(
+            """
+            UPDATE judgements j SET judged = j.revision, due_at = v.due_at, owner = v.owner
+            FROM unnest(%s::bigint[], %s::text[], %s::bigint[], %s::bigint[]) AS v (due_at, owner, location, revision)
+            WHERE j.location = v.location AND j.revision = v.revision
+            """,
+            [_array(due_at), list(owner), _array(location), _array(revision)],
+        )
+
     def next_ids(self, table: str, count: int) -> Sequence[int]:
         return [
             id
