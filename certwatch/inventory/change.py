@@ -5,11 +5,13 @@ that saw a chain) and how the last look went (error). So looks may be recorded i
 """
 
 import json
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
-from certwatch.inventory import sightings
 from certwatch.inventory.looks import Look
+from certwatch.inventory.served import in_chunks
 from certwatch.inventory.session import Session
+from certwatch.inventory.sightings import Switch, insert_late, switch
 from certwatch.model.observation import ScanID
 
 
@@ -24,52 +26,116 @@ class _Known(NamedTuple):
     retired_at: int | None
 
 
-def take(
-    connection: Session, scan: ScanID, collector: int, location: int, look: Look, chain: list[int]
-) -> bool:
-    """Record it: True if the location changed by it, which also makes it due. `chain`: the certificates' ids."""
-    known = _Known._make(
-        connection.execute(
-            "SELECT chain, facts, shown, error_kind, error_message, failing_since, first_seen, retired_at"
-            " FROM locations WHERE id = ?",
-            (location,),
-        ).fetchone()
-    )
-    last_seen, last_scan = connection.execute(
-        "SELECT seen, scan FROM looks WHERE location = ? ORDER BY seen DESC, scan DESC LIMIT 1", (location,)
-    ).fetchone()
-    (last_served,) = connection.execute(
-        "SELECT max(served) FROM looks WHERE location = ?", (location,)
-    ).fetchone()
-    is_last = (look.at, scan) >= (last_seen, last_scan)
-    now = known._replace(first_seen=min(known.first_seen, look.at), retired_at=None)
-    if look.saw:
-        if last_served is None or look.at > last_served or (is_last and look.at == last_served):
-            now = now._replace(chain=json.dumps(chain), facts=look.facts, shown=look.shown)
-            sightings.switch(connection, location, chain, at=look.at, last_served=last_served)
-        else:
-            sightings.insert_late(connection, location, chain, at=look.at, last_served=last_served)
-    elif last_served is None and is_last:
-        now = now._replace(facts=look.facts, shown=look.shown)
-    if is_last:
-        now = now._replace(error_kind=look.error_kind, error_message=look.error_message)
-    now = now._replace(
-        failing_since=_failing_since(
-            known, look, is_last=is_last, last_seen=last_seen, last_served=last_served
+class Change(NamedTuple):
+    location: int
+    look: Look
+    #: The certificates' ids.
+    chain: list[int]
+
+
+class _Looked(NamedTuple):
+    """What all collectors have seen of a location by their last looks."""
+
+    seen: int
+    scan: int
+    served: int | None
+
+
+def take(connection: Session, scan: ScanID, collector: int, changes: Sequence[Change]) -> int:
+    """Record them, no location twice: how many locations changed by it, which also makes them due.
+
+    All is read before anything is written, by a statement for each table: a database that is far away answers slowly.
+    """
+    if not changes:
+        return 0
+    ids = [each.location for each in changes]
+    before = _known(connection, ids)
+    looked = _looked(connection, ids)
+    watched = _watched(connection, collector, ids)
+    switches: list[Switch] = []
+    altered: list[tuple[Any, ...]] = []
+    due: list[tuple[int, int, int]] = []
+    judgements = {
+        location: (revision, due_at)
+        for location, revision, due_at in in_chunks(
+            connection, "SELECT location, revision, due_at FROM judgements WHERE location IN ({})", ids
         )
-    )
-    if now != known:
-        connection.execute(
-            "UPDATE locations SET chain = ?, facts = ?, shown = ?, error_kind = ?, error_message = ?,"
-            " failing_since = ?, first_seen = ?, retired_at = ? WHERE id = ?",
-            (*now, location),
+    }
+    for location, look, chain in changes:
+        known, (last_seen, last_scan, last_served) = before[location], looked[location]
+        is_last = (look.at, scan) >= (last_seen, last_scan)
+        now = known._replace(first_seen=min(known.first_seen, look.at), retired_at=None)
+        if look.saw:
+            if last_served is None or look.at > last_served or (is_last and look.at == last_served):
+                now = now._replace(chain=json.dumps(chain), facts=look.facts, shown=look.shown)
+                switches.append(Switch(location, chain, look.at, last_served))
+            else:
+                insert_late(connection, location, chain, at=look.at, last_served=last_served)
+        elif last_served is None and is_last:
+            now = now._replace(facts=look.facts, shown=look.shown)
+        if is_last:
+            now = now._replace(error_kind=look.error_kind, error_message=look.error_message)
+        now = now._replace(
+            failing_since=_failing_since(
+                known, look, is_last=is_last, last_seen=last_seen, last_served=last_served
+            )
         )
-    # Scan 0: the last one that saw it stays.
-    watch_changed = _watch(connection, 0 if look.absent else scan, collector, location, look)
-    if watch_changed or now._replace(first_seen=known.first_seen) != known:
-        make_due(connection, location, look.at)
-        return True
-    return False
+        if now != known:
+            altered.append((*now, location))
+        row = watched.get(location)
+        watch_changed = row is None or row[1:] != (look.labels, None)
+        if watch_changed or now._replace(first_seen=known.first_seen) != known:
+            revision, due_at = judgements[location]
+            due.append((revision + 1, look.at if due_at is None else min(due_at, look.at), location))
+    switch(connection, switches)
+    connection.update("locations", _Known._fields, ("id",), altered)
+    _look(connection, scan, collector, changes)
+    _watch(
+        connection, collector, [each for each in changes if watched.get(each.location) != _wanted(each.look)]
+    )
+    connection.update("judgements", ("revision", "due_at"), ("location",), due)
+    return len(due)
+
+
+def _known(connection: Session, ids: Sequence[int]) -> dict[int, _Known]:
+    return {
+        row[0]: _Known._make(row[1:])
+        for row in in_chunks(
+            connection,
+            f"SELECT id, {', '.join(_Known._fields)} FROM locations WHERE id IN ({{}})",
+            ids,
+        )
+    }
+
+
+def _looked(connection: Session, ids: Sequence[int]) -> dict[int, _Looked]:
+    found: dict[int, _Looked] = {}
+    for location, seen, scan, served in in_chunks(
+        connection, "SELECT location, seen, scan, served FROM looks WHERE location IN ({})", ids
+    ):
+        other = found.get(location)
+        if other is None:
+            found[location] = _Looked(seen, scan, served)
+            continue
+        last_seen, last_scan = max((seen, scan), other[:2])
+        served_by_any = [each for each in (served, other.served) if each is not None]
+        found[location] = _Looked(last_seen, last_scan, max(served_by_any, default=None))
+    return found
+
+
+def _watched(
+    connection: Session, collector: int, ids: Sequence[int]
+) -> dict[int, tuple[str, str, int | None]]:
+    """Scope, labels and when it stopped."""
+    return {
+        location: (scope, labels, stopped_at)
+        for location, watcher, scope, labels, stopped_at in in_chunks(
+            connection,
+            "SELECT location, collector, scope, labels, stopped_at FROM watches WHERE location IN ({})",
+            ids,
+        )
+        if watcher == collector
+    }
 
 
 def _failing_since(
@@ -87,42 +153,40 @@ def _failing_since(
     return min(since, look.at) if last_served is None or look.at > last_served else since
 
 
-def _watch(connection: Session, scan: int, collector: int, location: int, look: Look) -> bool:
-    """The collector looked: it watches. True if that, or its labels, is new."""
-    connection.execute(
+def _look(connection: Session, scan: ScanID, collector: int, changes: Sequence[Change]) -> None:
+    connection.insert(
+        "looks",
+        [
+            (
+                location,
+                collector,
+                # Scan 0: the last one that saw it stays.
+                0 if look.absent else scan,
+                int(look.error_kind is not None),
+                look.at,
+                look.at if look.saw else None,
+            )
+            for location, look, _ in changes
+        ],
         """
-        INSERT INTO looks VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (location, collector) DO UPDATE SET
+        ON CONFLICT (location, collector) DO UPDATE SET
             failed = CASE WHEN excluded.seen >= looks.seen OR excluded.scan > looks.scan
                 THEN excluded.failed ELSE looks.failed END,
             scan = max(looks.scan, excluded.scan),
             seen = max(looks.seen, excluded.seen),
             served = max(coalesce(looks.served, excluded.served), coalesce(excluded.served, looks.served))
         """,
-        (
-            location,
-            collector,
-            scan,
-            int(look.error_kind is not None),
-            look.at,
-            look.at if look.saw else None,
-        ),
     )
-    row = connection.execute(
-        "SELECT scope, labels, stopped_at FROM watches WHERE location = ? AND collector = ?",
-        (location, collector),
-    ).fetchone()
-    if row == (look.scope, look.labels, None):
-        return False
-    connection.execute(
-        "INSERT INTO watches VALUES (?, ?, ?, ?, NULL)"
-        " ON CONFLICT (location, collector) DO UPDATE SET scope = excluded.scope, labels = excluded.labels, stopped_at = NULL",
-        (location, collector, look.scope, look.labels),
-    )
-    return row is None or row[1:] != (look.labels, None)
 
 
-def make_due(connection: Session, location: int, at: int) -> None:
-    connection.execute(
-        "UPDATE judgements SET revision = revision + 1, due_at = min(coalesce(due_at, ?), ?) WHERE location = ?",
-        (at, at, location),
+def _wanted(look: Look) -> tuple[str, str, int | None]:
+    return look.scope, look.labels, None
+
+
+def _watch(connection: Session, collector: int, changes: Sequence[Change]) -> None:
+    connection.insert(
+        "watches",
+        [(location, collector, *_wanted(look)) for location, look, _ in changes],
+        "ON CONFLICT (location, collector) DO UPDATE SET"
+        " scope = excluded.scope, labels = excluded.labels, stopped_at = NULL",
     )

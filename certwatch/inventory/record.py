@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 from certwatch.inventory import certificates, clock_faults, totals
-from certwatch.inventory.change import take
+from certwatch.inventory.change import Change, take
 from certwatch.inventory.looks import Look
 from certwatch.inventory.session import Session
 from certwatch.inventory.store import InventoryError, Recorded
@@ -92,15 +92,18 @@ def _record_chunk(
     for uri in [uri for uri, look in new.items() if look.only_known]:
         counts.nothing_there[new.pop(uri).error_kind] += 1
         counts.unchanged += 1
-    connection.touch(touched)
+    connection.update("looks", ("scan", "failed", "seen", "served"), ("location", "collector"), touched)
     counts.unchanged += len(touched)
     ids, added = certificates.keep(connection, [*new.values(), *(look for _, look in changed)])
     counts.new_certificates += added
-    for location, look in changed:
-        if take(connection, scan, collector, location, look, [ids[each] for each in look.fingerprints]):
-            counts.changed += 1
-        else:
-            counts.unchanged += 1
+    altered = take(
+        connection,
+        scan,
+        collector,
+        [Change(location, look, [ids[each] for each in look.fingerprints]) for location, look in changed],
+    )
+    counts.changed += altered
+    counts.unchanged += len(changed) - altered
     if new:
         _add_locations(connection, scan, collector, list(new.values()), ids)
         counts.changed += len(new)

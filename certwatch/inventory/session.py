@@ -51,13 +51,10 @@ class Session(Protocol):
         """Whole rows, many at once. `conflict`: an ON CONFLICT clause."""
         ...
 
-    def touch(self, rows: Sequence[tuple[int, bool, int, int | None, int, int]]) -> None:
-        """Write looks that brought nothing new: scan, failed, seen, served of a location by a collector."""
-        ...
-
-    def mark_judged(self, rows: Sequence[tuple[int | None, str, int, int]]) -> None:
-        """Write that locations were judged: when they are due again, owner, location, the revision that was judged. One that
-        has changed since stays as it is. No location twice."""
+    def update(
+        self, table: str, columns: Sequence[str], keys: Sequence[str], rows: Sequence[Sequence[Any]]
+    ) -> None:
+        """Set `columns` where `keys` are so: `rows` have the values of both, in this order. No row of the table twice."""
         ...
 
     def next_ids(self, table: str, count: int) -> Sequence[int]:

@@ -139,9 +139,13 @@ def _said(former: Finding, said: RuleProblem, owner: str) -> Finding:
 
 def _mark_judged(connection: Session, judgements: Iterable[Judgement]) -> None:
     # Changed since it was read: another revision, and it stays due.
-    connection.mark_judged(
+    connection.update(
+        "judgements",
+        ("judged", "due_at", "owner"),
+        ("location", "revision"),
         [
             (
+                judgement.revision,
                 None if judgement.due_at is None else to_micros(judgement.due_at),
                 storable(judgement.owner),
                 judgement.location_id,
@@ -160,8 +164,10 @@ def _wake(connection: Session, locations: Iterable[int], now: int) -> None:
 
 
 def _write(connection: Session, altered: Iterable[Finding], resolved: Iterable[Finding]) -> None:
-    connection.executemany(
-        "UPDATE findings SET severity = ?, summary = ?, text = ?, runbook = ?, owner = ?, silence = ? WHERE id = ?",
+    connection.update(
+        "findings",
+        ("severity", "summary", "text", "runbook", "owner", "silence"),
+        ("id",),
         [
             (
                 SEVERITIES.index(each.severity),
@@ -175,8 +181,10 @@ def _write(connection: Session, altered: Iterable[Finding], resolved: Iterable[F
             for each in altered
         ],
     )
-    connection.executemany(
-        "UPDATE findings SET resolved_at = ? WHERE id = ?",
+    connection.update(
+        "findings",
+        ("resolved_at",),
+        ("id",),
         [(to_micros(each.resolved_at), each.id) for each in resolved if each.resolved_at is not None],
     )
 

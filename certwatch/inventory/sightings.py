@@ -1,62 +1,79 @@
 """The spans in which locations served certificates, in the tables."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
+from certwatch.inventory.served import in_chunks
 from certwatch.inventory.session import Session
 from certwatch.inventory.spans import Span, with_late_look
 
 
-def switch(
-    connection: Session, location: int, chain: Sequence[int], *, at: int, last_served: int | None
-) -> None:
+class Switch(NamedTuple):
     """The location shows `chain` (certificates' ids) at `at`, its latest look: what it showed before has ended."""
-    rows = connection.execute(
-        "SELECT position, certificate, first_seen FROM sightings WHERE location = ? AND ended_at IS NULL",
-        (location,),
-    ).fetchall()
-    if not rows:
-        rows = _retired_too_early(connection, location, at)
-    stays = set()
-    for position, certificate, first_seen in rows:
-        if position < len(chain) and chain[position] == certificate:
-            stays.add(position)
-            continue
-        _end(connection, location, position, first_seen, certificate, last_served, at)
-    connection.insert(
-        "sightings",
-        [
+
+    location: int
+    chain: Sequence[int]
+    at: int
+    last_served: int | None
+
+
+#: Position, certificate, first seen: with the location, what tells a sighting.
+_Lasting = tuple[int, int, int]
+
+_KEY = ("location", "position", "certificate", "first_seen")
+
+
+def switch(connection: Session, switches: Sequence[Switch]) -> None:
+    """No location twice."""
+    lasting: dict[int, list[_Lasting]] = {}
+    for location, *row in in_chunks(
+        connection,
+        "SELECT location, position, certificate, first_seen FROM sightings"
+        " WHERE ended_at IS NULL AND location IN ({})",
+        [each.location for each in switches],
+    ):
+        lasting.setdefault(location, []).append((row[0], row[1], row[2]))
+    lasting |= _retired_too_early(connection, [each for each in switches if each.location not in lasting])
+    ended: list[tuple[int | None, ...]] = []
+    begun: list[tuple[int | None, ...]] = []
+    for location, chain, at, last_served in switches:
+        stays = set()
+        for position, certificate, first_seen in lasting.get(location, []):
+            if position < len(chain) and chain[position] == certificate:
+                stays.add(position)
+            else:
+                ended.append((last_served, at, location, position, certificate, first_seen))
+        begun += [
             (location, position, at, certificate, None, None)
             for position, certificate in enumerate(chain)
             if position not in stays
-        ],
+        ]
+    connection.update("sightings", ("last_seen", "ended_at"), _KEY, ended)
+    connection.insert(
+        "sightings",
+        begun,
         "ON CONFLICT (location, position, first_seen, certificate) DO UPDATE SET last_seen = NULL, ended_at = NULL",
     )
 
 
-def _retired_too_early(connection: Session, location: int, at: int) -> list[tuple[int, int, int]]:
+def _retired_too_early(connection: Session, switches: Sequence[Switch]) -> dict[int, list[_Lasting]]:
     """Another collector's scan retired the location after this look, before it was recorded: it never was gone."""
-    rows = connection.execute(
-        "UPDATE sightings SET last_seen = NULL, ended_at = NULL WHERE location = ? AND ended_at > ?"
-        " RETURNING position, certificate, first_seen",
-        (location, at),
-    ).fetchall()
-    return [(int(position), int(certificate), int(first_seen)) for position, certificate, first_seen in rows]
-
-
-def _end(
-    connection: Session,
-    location: int,
-    position: int,
-    first_seen: int,
-    certificate: int,
-    last_seen: int | None,
-    ended_at: int,
-) -> None:
-    connection.execute(
-        "UPDATE sightings SET last_seen = ?, ended_at = ?"
-        " WHERE location = ? AND position = ? AND first_seen = ? AND certificate = ?",
-        (last_seen, ended_at, location, position, first_seen, certificate),
+    at = {each.location: each.at for each in switches}
+    found: dict[int, list[_Lasting]] = {}
+    for location, position, certificate, first_seen, ended_at in in_chunks(
+        connection,
+        "SELECT location, position, certificate, first_seen, ended_at FROM sightings WHERE location IN ({})",
+        list(at),
+    ):
+        if ended_at > at[location]:
+            found.setdefault(location, []).append((position, certificate, first_seen))
+    connection.update(
+        "sightings",
+        ("last_seen", "ended_at"),
+        _KEY,
+        [(None, None, location, *row) for location, rows in found.items() for row in rows],
     )
+    return found
 
 
 def insert_late(

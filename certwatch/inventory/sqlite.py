@@ -176,15 +176,12 @@ class SQLiteSession(sqlite3.Connection):
         if rows:
             self.executemany(f"INSERT INTO {table} VALUES ({','.join('?' * len(rows[0]))}) {conflict}", rows)
 
-    def touch(self, rows: Sequence[tuple[int, bool, int, int | None, int, int]]) -> None:
+    def update(
+        self, table: str, columns: Sequence[str], keys: Sequence[str], rows: Sequence[Sequence[Any]]
+    ) -> None:
         self.executemany(
-            "UPDATE looks SET scan = ?, failed = ?, seen = ?, served = ? WHERE location = ? AND collector = ?",
-            rows,
-        )
-
-    def mark_judged(self, rows: Sequence[tuple[int | None, str, int, int]]) -> None:
-        self.executemany(
-            "UPDATE judgements SET judged = revision, due_at = ?, owner = ? WHERE location = ? AND revision = ?",
+            f"UPDATE {table} SET {', '.join(f'{each} = ?' for each in columns)}"
+            f" WHERE {' AND '.join(f'{each} = ?' for each in keys)}",
             rows,
         )
 

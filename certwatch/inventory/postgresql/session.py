@@ -23,6 +23,10 @@ _COPY = 20
 #: Rows of a stream that are in memory at once.
 _FETCH = 5_000
 
+#: Of the columns of tables that were written.
+_TYPES: dict[str, Mapping[str, str]] = {}
+_NUMBERS = ("bigint", "integer", "smallint")
+
 _WORDS = re.compile(r"('(?:[^']|'')*')|\?(\d*)|(?<!:):([a-z_]+)|(%)|(\bINDEXED BY \w+)|(\bCROSS JOIN\b)")
 
 
@@ -86,32 +90,37 @@ class PostgreSQLSession:
             for row in rows:
                 copy.write_row([_plain(value) for value in row])
 
-    def touch(self, rows: Sequence[tuple[int, bool, int, int | None, int, int]]) -> None:
+    def update(
+        self, table: str, columns: Sequence[str], keys: Sequence[str], rows: Sequence[Sequence[Any]]
+    ) -> None:
         if not rows:
             return
-        columns = zip(*rows, strict=True)
+        names = [*columns, *keys]
+        types = self._types(table)
+        # One statement, planned once: many short ones cost the server five times as much.
         ClientCursor(self._connection).execute(
-            """
-            UPDATE looks k SET scan = v.scan, failed = v.failed, seen = v.seen, served = v.served
-            FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[])
-                AS v (scan, failed, seen, served, location, collector)
-            WHERE k.location = v.location AND k.collector = v.collector
-            """,
-            [_array(column) for column in columns],
+            query_of(
+                f"UPDATE {table} t SET {', '.join(f'{each} = v.{each}' for each in columns)}"
+                f" FROM unnest({', '.join(f'%s::{types[each]}[]' for each in names)}) AS v ({', '.join(names)})"
+                f" WHERE {' AND '.join(f't.{each} = v.{each}' for each in keys)}"
+            ),
+            [
+                _array(column) if types[name] in _NUMBERS else [_plain(value) for value in column]
+                for name, column in zip(names, zip(*rows, strict=True), strict=True)
+            ],
         )
 
-    def mark_judged(self, rows: Sequence[tuple[int | None, str, int, int]]) -> None:
-        if not rows:
-            return
-        due_at, owner, location, revision = zip(*rows, strict=True)
-        ClientCursor(self._connection).execute(
-            """
-            UPDATE judgements j SET judged = j.revision, due_at = v.due_at, owner = v.owner
-            FROM unnest(%s::bigint[], %s::text[], %s::bigint[], %s::bigint[]) AS v (due_at, owner, location, revision)
-            WHERE j.location = v.location AND j.revision = v.revision
-            """,
-            [_array(due_at), list(owner), _array(location), _array(revision)],
-        )
+    def _types(self, table: str) -> Mapping[str, str]:
+        """Of the columns. They are the same in every inventory of this version."""
+        if table not in _TYPES:
+            _TYPES[table] = dict(
+                self.execute(
+                    "SELECT attname, format_type(atttypid, NULL) FROM pg_attribute"
+                    " WHERE attrelid = to_regclass(?) AND attnum > 0 AND NOT attisdropped",
+                    (table,),
+                )
+            )
+        return _TYPES[table]
 
     def next_ids(self, table: str, count: int) -> Sequence[int]:
         return [
