@@ -173,6 +173,7 @@ class TLSCollector:
             if part.index == 0:
                 yield Incomplete(scope=LISTENING, error=LookError(kind="other", message=message))
         tally.expect("targets", targets)
+        written = len(targets)
         # After those that were written: an endpoint that is named twice belongs to the first.
         if self._sources:
             found = await self._sources.find()
@@ -191,7 +192,11 @@ class TLSCollector:
             message = f"{self._name}: targets_from: here is no inventory to read them from"
             yield Incomplete(scope="", error=LookError(kind="other", message=message))
         looks = self._look(
-            targets, config.total_timeout, self._context.progress, folder=self._context.state_folder
+            targets,
+            config.total_timeout,
+            self._context.progress,
+            folder=self._context.state_folder,
+            written=written,
         )
         async with aclosing(looks):
             async for result in looks:
@@ -238,8 +243,10 @@ class TLSCollector:
         progress: Callable[[int, int | None], None] = no_progress,
         *,
         folder: Path | None = None,
+        written: int | None = None,
     ) -> AsyncGenerator[Said, None]:
-        """`folder`: where it stands how far the networks have been walked. None: they are walked from the beginning."""
+        """`folder`: where it stands how far the networks have been walked. None: they are walked from the beginning.
+        `written`: so many of the targets, the first, stand in the config itself. None: all."""
         config = self._config
         try:
             # Read by each scan: they are renewed.
@@ -248,7 +255,7 @@ class TLSCollector:
             )
         except LookFailed as failure:
             raise CollectError(failure.kind, f"{self._name}: {failure.message}") from failure
-        plan = Plan(targets, self._exclusions, config.server_name, part=self._context.part)
+        plan = Plan(targets, self._exclusions, config.server_name, part=self._context.part, fixed=written)
         walk = await Walk.begin(plan, folder, self._context.clock) if plan.wide else None
         rate = Rate(config.rate) if config.rate is not None else None
         results: Results[Observation | Incomplete] = Results(_RESULTS)

@@ -96,9 +96,12 @@ class Plan:
         *,
         seed: int | None = None,
         part: Part = WHOLE,
+        fixed: int | None = None,
     ) -> None:
         """`seed`: of the random order; None: a new one. `part`: what of it all is walked; an endpoint that two targets
-        name is in one part alone, but for what names lead to."""
+        name is in one part alone, but for what names lead to. `fixed`: so many of the targets, from the first on, are the same
+        wherever and whenever a part is walked; None: all. What comes after them stands in lists, which may change between
+        two parts: a network of theirs is in one part as a whole, and never decides which endpoints another part has."""
         self._targets = targets
         self._part = part
         self._override = server_name
@@ -120,28 +123,37 @@ class Plan:
                 self._named.setdefault(key, _Networks()).add(target.network, order, ports)
                 claim = _claim(order, target, target.network, ports, wanted=target.is_wide)
                 by_key.setdefault(key, []).append(claim)
-        self._spread = Spread(
-            [
-                piece
-                for each in by_key.values()
-                if any(claim.wanted for claim in each)
-                for piece in segments([*claims, *each])
-            ]
-        )
+        written = len(targets) if fixed is None or part == WHOLE else fixed
+        divided = [
+            piece
+            for each in by_key.values()
+            for piece in segments([*claims, *(claim for claim in each if claim.order < written)])
+        ]
+        listed = {id(target) for target in targets[written:] if part.has(target.text)}
+        whole = [
+            piece
+            for each in by_key.values()
+            if any(id(claim.target) in listed for claim in each)
+            for piece in segments([*claims, *each])
+            if id(piece.target) in listed
+        ]
+        self._spread = Spread([*divided, *whole])
         #: What the random order is made of: the same order for the same two.
         self.seed = secrets.randbits(64) if seed is None else seed
         #: What names led to: (host, port, protocol, SNI).
         self._admitted: set[tuple[str, int, str | None, str | None]] = set()
         #: Endpoints in all, as far as known: a name counts as one until it is resolved.
-        #: Which numbers of the networks' endpoints are walked.
-        self._numbers = part.of(self._spread.size)
-        self.total = len(self._numbers) + sum(
+        #: Which numbers of the networks' endpoints are walked: of those that are divided, and from a number on all.
+        self._divided = Spread(divided).size
+        self._numbers = part.of(self._divided)
+        self._walked = len(self._numbers) + self._spread.size - self._divided
+        self.total = self._walked + sum(
             _count(target.probed_ports) for target in targets if not target.is_wide and part.has(target.text)
         )
         #: Targets before this one have been walked to their end.
         self._position = 0
         #: The networks have been walked to their end.
-        self.is_walked = not self._numbers
+        self.is_walked = not self._walked
 
     @property
     def digest(self) -> str:
@@ -166,7 +178,7 @@ class Plan:
     @property
     def wide(self) -> list[Target]:
         """Networks of which something is walked."""
-        if not self._numbers:
+        if not self._walked:
             return []
         return list({id(piece.target): piece.target for piece in self._spread.segments}.values())
 
@@ -187,8 +199,11 @@ class Plan:
             elif target.name is not None:
                 yield from self._ports_of(target, target.name)
         self._position = len(self._targets)
-        for at, number in Shuffle(len(self._numbers), self.seed).from_step(step):
-            piece, address, port = self._spread.at(self._numbers[number])
+        shared = len(self._numbers)
+        for at, number in Shuffle(self._walked, self.seed).from_step(step):
+            piece, address, port = self._spread.at(
+                self._numbers[number] if number < shared else self._divided + number - shared
+            )
             target = piece.target
             text = _text(piece.version, address)
             host = f"{text}%{target.zone}" if target.zone else text

@@ -42,6 +42,33 @@ def test_all_parts_together_are_the_whole_and_none_looks_at_what_another_does(
     assert all(plan.is_walked and not plan.remaining() for plan in plans)
 
 
+@given(count=st.integers(1, 12), changed_at=st.integers(0, 12))
+def test_a_list_that_changes_between_two_parts_hides_nothing_of_what_stands_in_both(
+    count: int, changed_at: int
+) -> None:
+    # Endpoints were divided by their number among those of all networks. One network more in a list, and the parts that were
+    # walked later began to count elsewhere: what none of them had looked at was retired.
+    written = [parse(text) for text in TARGETS]
+    stays = [parse("10.9.0.0/29:443"), parse("www.example.net")]
+    comes = [parse("10.0.0.0/27:443"), parse("10.5.0.0/30:443"), parse("10.0.0.9:9443")]
+    excluded = [parse("10.0.0.3")]
+    together = Counter(
+        endpoint
+        for index in range(count)
+        for endpoint in walked(
+            Plan(
+                [*written, *(comes if index >= changed_at else []), *stays],
+                excluded,
+                None,
+                part=Part(index=index, count=count),
+                fixed=len(written),
+            )
+        )
+    )
+    whole = Counter(walked(Plan([*written, *stays], excluded, None)))
+    assert {each: together[each] for each in whole} == whole
+
+
 def test_what_a_part_has_not_walked_is_its_own_alone() -> None:
     targets = [parse(text) for text in TARGETS]
     parts = [Plan(targets, [], None, part=Part(index=index, count=3)) for index in range(3)]
