@@ -13,6 +13,8 @@ _INTERRUPTED = LookError(
     kind="other", message="the process that ran it ended before the scan did. What it saw is kept"
 )
 
+_ABANDONED = LookError(kind="other", message="its collector is configured no more. What it saw is kept")
+
 #: How many incomplete scopes a scan's error names.
 _NAMED = 3
 
@@ -120,7 +122,8 @@ def gone(connection: Session, collector: str, places: Iterable[tuple[str, int]],
 
 
 def abandon(connection: Session, keep: Iterable[str], now: int) -> int:
-    """How many locations were retired."""
+    """How many locations were retired. A scan that still runs has failed: what somebody saw for it, and says later, would
+    come to life again, and nobody would ever miss it."""
     kept = {storable(name) for name in keep}
     gone = [
         id
@@ -131,6 +134,10 @@ def abandon(connection: Session, keep: Iterable[str], now: int) -> int:
         return 0
     marks = ",".join("?" * len(gone))
     connection.execute(f"UPDATE collectors SET abandoned = 1 WHERE id IN ({marks})", gone)
+    for scan, collector in connection.execute(
+        f"SELECT id, collector FROM scans WHERE collector IN ({marks}) AND status = 'running'", gone
+    ).fetchall():
+        _close(connection, scan, collector, "failed", _ABANDONED, now)
     return _stop_watching(connection, f"collector IN ({marks})", gone, now)
 
 

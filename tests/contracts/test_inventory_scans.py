@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from certwatch.inventory.store import InventoryError
+from certwatch.model.location import LocationURI
 from certwatch.model.observation import Incomplete, LookError, ScanID
 from certwatch.plugins.testing import EPOCH, FakeClock, make_certificate
 from tests.support.inventories import STORES, TIMEOUT, Tried, fingerprint, opened, problem
@@ -196,6 +197,19 @@ def test_collectors_that_are_configured_no_more_stop_watching(tried: Tried) -> N
     tried.scan(tried.look(OTHER, FIRST), collector="inner")
     assert tried.served(OTHER).retired_at is None
     assert [each.collector for each in tried.reader.last_scans()] == ["edge", "inner"]
+
+
+def test_nothing_more_is_taken_for_a_scan_of_a_collector_that_is_configured_no_more(tried: Tried) -> None:
+    # Workers went on with the scan of a collector that a restart had left out: what they saw came to life again, watched by
+    # nobody and retired by nobody.
+    scan = tried.writer.begin_scan("edge", tried.clock())
+    tried.writer.record(scan, [tried.look(URI, FIRST)], {})
+    assert tried.writer.abandon_collectors(["inner"], tried.clock.advance(seconds=1)) == 1
+    tried.clock.advance(seconds=1)
+    with pytest.raises(InventoryError, match="is failed already"):
+        tried.writer.record(scan, [tried.look(URI, FIRST), tried.look(OTHER, FIRST)], {})
+    assert tried.served(URI).retired_at is not None
+    assert tried.reader.served(LocationURI(OTHER)) is None
 
 
 def test_a_clock_that_goes_back_a_little_lowers_no_instant_and_scans_end(tried: Tried) -> None:
