@@ -1,12 +1,14 @@
 """What only a server can do to an inventory: two writers, a lost connection, a foreign database."""
 
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
-from certwatch.inventory import open_inventory
+from certwatch.inventory import open_inventory, retention
 from certwatch.inventory.postgresql.schema import scripts
 from certwatch.inventory.postgresql.session import translated
+from certwatch.inventory.postgresql.store import Line
 from certwatch.inventory.store import InventoryError, Query, Writer
 from certwatch.model.location import LocationURI
 from certwatch.model.observation import Observation
@@ -132,6 +134,15 @@ def test_a_newer_schema_is_refused(url: str) -> None:
         postgresql_inventories.server().run(
             "DELETE FROM certwatch_migrations WHERE number = 4711", database=database
         )
+
+
+def test_what_is_forgotten_is_looked_for_among_all_chains_at_once(url: str) -> None:
+    # Once for each certificate it took minutes, in which nobody else could write.
+    with closing(Line(url)) as line, line.writing() as session:
+        session.scratch("forgotten", "id BIGINT PRIMARY KEY")
+        for statement in (retention._UNSEEN, retention._NAMED):
+            plan = [str(row[0]) for row in session.execute(f"EXPLAIN {statement}")]
+            assert not [line for line in plan if "SubPlan" in line], plan
 
 
 def test_a_reader_is_told_when_it_takes_too_long(url: str) -> None:
