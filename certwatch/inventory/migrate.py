@@ -79,8 +79,7 @@ def _move(out: Session, into: Session, table: str, key: str) -> Moved:
 
 
 def _move_meta(out: Session, into: Session) -> Moved:
-    moved = 0
-    digest = _Digest()
+    digest, again = _Digest(), _Digest()
     for keys, source, target in ((_META, "meta", "meta"), (_TEXTS, out.texts, into.texts)):
         for key in keys:
             row = out.execute(f"SELECT value FROM {source} WHERE key = ?", (key,)).fetchone()
@@ -89,8 +88,12 @@ def _move_meta(out: Session, into: Session) -> Moved:
                 into.execute(f"DELETE FROM {target} WHERE key = ?", (key,))
                 into.insert(target, [(key, row[0])])
                 digest.add([(key, row[0])])
-                moved += 1
-    return Moved(table="meta", rows=moved, checksum=digest.hex())
+                again.add(
+                    [(key, *into.execute(f"SELECT value FROM {target} WHERE key = ?", (key,)).fetchone())]
+                )
+    if again.hex() != digest.hex():
+        raise InventoryError("other", "table meta: what was written differs. Nothing was moved")
+    return Moved(table="meta", rows=digest.count, checksum=digest.hex())
 
 
 def _kept(value: Any) -> Any:

@@ -131,6 +131,24 @@ def test_a_move_that_ends_half_way_leaves_nothing(
     migrate(store, postgresql)
 
 
+def test_a_database_that_keeps_something_else_is_found_out(tmp_path: Path) -> None:
+    with opened("sqlite", tmp_path) as tried:
+        fill(tried)
+        store = tried.store
+    with postgresql_inventories.empty() as url:
+        run, database = postgresql_inventories.server().run, url.rpartition("/")[2]
+        run(
+            "CREATE FUNCTION other() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.value := NEW.value + 1; RETURN NEW; END'",
+            "CREATE TRIGGER other BEFORE INSERT ON meta FOR EACH ROW EXECUTE FUNCTION other()",
+            database=database,
+        )
+        try:
+            with pytest.raises(InventoryError, match="table meta"):
+                migrate(store, open_inventory(url))
+        finally:
+            run("DROP FUNCTION other CASCADE", database=database)
+
+
 def test_every_table_is_moved(tmp_path: Path, postgresql: Store) -> None:
     moved = {table for table, _ in TABLES} | {"meta"}
     with open_inventory(f"sqlite://{tmp_path}/inventory.db").snapshot() as session:
