@@ -1,8 +1,9 @@
 """Scans in shards: who has which, and what they hand in, in the same database as the inventory.
 
 A shard is taken by a claim. Whoever took it and is silent for longer than its lease may lose it to another claim; what is
-handed in with a claim that is not the last one is refused, in the same transaction that would have recorded it. Instants are
-the server's: the clocks of workers decide nothing.
+handed in with a claim that is not the last one is refused, in the same transaction that would have recorded it. Claims are
+random numbers: a server that crashed, or took over and was behind, may have forgotten one that it gave, and must not give
+it to another worker as well. Instants are the server's: the clocks of workers decide nothing.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -245,7 +246,8 @@ class Zones:
         with self._beside() as session:
             row = session.execute(
                 """
-                UPDATE shards s SET state = 'running', claim = claim + 1, worker = w.id, received = 0
+                UPDATE shards s SET state = 'running', claim = 1 + floor(random() * 2147483646)::integer,
+                    worker = w.id, received = 0
                 FROM zone_scans z, workers w, scans c
                 WHERE s.id = ? AND s.state = 'waiting' AND z.scan = s.scan AND w.id = ? AND w.zone = z.zone
                     AND c.id = s.scan AND c.status = 'running'

@@ -34,7 +34,7 @@ CREATE TABLE shards (
     state text COLLATE "C" NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'running', 'done')),
     -- The job in procrastinate's queue that tells workers of it. NULL: none was made yet.
     ticket bigint,
-    -- Grows each time that a worker takes it: what is handed in with an older one is refused.
+    -- Another one each time that a worker takes it: what is handed in with a former one is refused.
     claim integer NOT NULL DEFAULT 0,
     -- Who took it last.
     worker bigint,
