@@ -5,15 +5,17 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from threading import Event, Thread
 
+import psycopg
 import pytest
 
 from certwatch.inventory import open_inventory
 from certwatch.inventory.migrate import migrate
+from certwatch.inventory.postgresql.store import Line
 from certwatch.inventory.store import InventoryError, Reader, Writer
 from certwatch.model.location import LocationURI
 from certwatch.model.observation import Observation, Scan
@@ -201,3 +203,40 @@ def test_a_move_that_dies_half_way_leaves_nothing_and_goes_through_when_tried_ag
         ):
             assert known(one) == known(other)
             assert other.check() == []
+
+
+def test_who_takes_no_answer_any_more_has_the_turn_no_longer_than_who_says_nothing() -> None:
+    # The server had an answer under way when the network broke: no timeout of a session counts then, and TCP itself takes a
+    # quarter of an hour, in which nobody wrote.
+    server = postgresql_inventories.server()
+    with (
+        postgresql_inventories.empty() as url,
+        frozen_proxy(server.port) as proxy,
+        closing(Line(url.replace(f":{server.port}/", f":{proxy.port}/"))) as cut_off,
+        closing(Line(url)) as other,
+    ):
+
+        def ask() -> None:
+            with suppress(psycopg.Error), cut_off.writing() as session:
+                session.execute(
+                    "SELECT repeat('x', 1000), CASE WHEN n = 1 THEN pg_sleep(2)::text END FROM generate_series(1, 200000) n"
+                )
+
+        asking = Thread(target=ask)
+        asking.start()
+        try:
+            wait_until(lambda: waits_for(url, "PgSleep"), what="the question", seconds=30)
+            proxy.freeze()
+            wait_until(lambda: waits_for(url, "ClientWrite"), what="an answer that nobody takes", seconds=30)
+            # It waits for its turn, a minute at most.
+            with other.writing() as session:
+                assert session.execute("SELECT 1").fetchone() == (1,)
+        finally:
+            proxy.thaw()
+            asking.join(60)
+
+
+def waits_for(url: str, event: str) -> bool:
+    with postgresql_inventories.server().administrator(url.rpartition("/")[2]) as connection:
+        waiting = f"SELECT count(*) FROM pg_stat_activity WHERE wait_event = '{event}'"  # noqa: S608
+        return bool(connection.exec_driver_sql(waiting).scalar_one())

@@ -20,6 +20,7 @@ _KINDS: dict[str, InventoryErrorKind] = {
     "42P01": "not-inventory",
     "53": "unreachable",
     "53100": "full",
+    "55P03": "too-long",
     "57014": "too-long",
     "57P": "unreachable",
     "XX001": "corrupt",
@@ -39,6 +40,12 @@ _ADVICE: dict[InventoryErrorKind, str] = {
         "no connection. See that the server runs, that pg_hba.conf lets this machine in, and that user and password are right"
     ),
     "other": "the database refused. Run certwatch doctor",
+}
+
+
+#: By SQLSTATE, in place of the advice.
+_SAID: dict[str, str] = {
+    "55P03": "others wrote for a minute, and this step had no turn. Nothing of it was kept, and it may be tried again"
 }
 
 
@@ -70,6 +77,9 @@ def translate(url: str) -> Iterator[None]:
             ) from None
         raise inventory_error(url, kind_of(error), _reason(error)) from error
     except psycopg.Error as error:
+        if error.sqlstate in _SAID:
+            said = f"inventory {shown(url)}: {_SAID[error.sqlstate]} ({_reason(error)})"
+            raise InventoryError(kind_of(error), said) from error
         raise inventory_error(url, kind_of(error), _reason(error)) from error
     except (LookupError, ValueError, OverflowError) as error:
         raise InventoryError(

@@ -170,6 +170,8 @@ class Line:
             # Steps of milliseconds: to compile one takes longer than to do it.
             " SET LOCAL jit = off;"
             f" SET LOCAL lock_timeout = '{LOCK_SECONDS}s';"
+            # Who takes no answer any more holds the turn no longer than who says nothing.
+            f" SET LOCAL tcp_user_timeout = '{IDLE_SECONDS}s';"
             f" SELECT pg_advisory_xact_lock({LOCKS}, {WRITING});"
             f" SELECT coalesce(current_setting('{LEADER}', true), '')"
         )
