@@ -189,12 +189,13 @@ class Line:
             yield PostgreSQLSession(connection)
 
     @contextmanager
-    def plain(self) -> Iterator[PostgreSQLSession]:
-        """All or nothing, beside whoever writes the inventory, whose tables it leaves alone. Raises psycopg.Error."""
+    def plain(self, *, durable: bool = False) -> Iterator[PostgreSQLSession]:
+        """All or nothing, beside whoever writes the inventory, whose tables it leaves alone; a crash may undo it a moment
+        later, unless it is `durable`. Raises psycopg.Error."""
         connection = self._begin(
             "BEGIN;"
-            " SET LOCAL synchronous_commit = off;"
-            f" SET LOCAL idle_in_transaction_session_timeout = '{IDLE_SECONDS}s';"
+            + ("" if durable else " SET LOCAL synchronous_commit = off;")
+            + f" SET LOCAL idle_in_transaction_session_timeout = '{IDLE_SECONDS}s';"
             f" SET LOCAL statement_timeout = '{LOCK_SECONDS}s'"
         )
         with self._ended(connection, "COMMIT"):

@@ -216,7 +216,8 @@ class Zones:
 
     def enrol(self, zone: str, name: str, via: Via, version: str, *, slots: int, lease_seconds: float) -> int:
         """A worker's number."""
-        with self._beside() as session:
+        # Of a number that a crash took back, the next worker would get the same.
+        with self._beside(durable=True) as session:
             session.execute(
                 f"DELETE FROM workers WHERE seen_at < now() - make_interval(secs => lease_seconds * {_FORGOTTEN_LEASES})"
             )
@@ -366,7 +367,7 @@ class Zones:
             return step(session)
 
     @contextmanager
-    def _beside(self) -> Iterator[PostgreSQLSession]:
-        """A short transaction that waits for no writer."""
-        with translate(self._url), self._line.plain() as session:
+    def _beside(self, *, durable: bool = False) -> Iterator[PostgreSQLSession]:
+        """A short transaction that waits for no writer, nor for the disk unless it is to be `durable`."""
+        with translate(self._url), self._line.plain(durable=durable) as session:
             yield session

@@ -6,9 +6,11 @@ from contextlib import closing
 import pytest
 
 from certwatch.inventory import open_inventory, retention
+from certwatch.inventory.postgresql import store as postgresql_store
+from certwatch.inventory.postgresql.failures import translate
 from certwatch.inventory.postgresql.schema import scripts
 from certwatch.inventory.postgresql.session import translated
-from certwatch.inventory.postgresql.store import Line
+from certwatch.inventory.postgresql.store import IDLE_SECONDS, Line
 from certwatch.inventory.store import InventoryError, Query, Writer
 from certwatch.model.location import LocationURI
 from certwatch.model.observation import Observation
@@ -75,6 +77,44 @@ def test_a_writer_that_lost_its_turn_writes_nothing_any_more(url: str) -> None:
     assert second.record(scan, [LOOK]).changed == 1
     first.close()
     second.close()
+
+
+def test_who_takes_no_answer_any_more_has_the_turn_no_longer_than_who_says_nothing(url: str) -> None:
+    # The server had an answer under way when the network broke: no timeout of a session counts then, and TCP itself takes a
+    # quarter of an hour.
+    line = Line(url)
+    with line.writing() as session:
+        (milliseconds,) = session.execute(
+            "SELECT setting::integer FROM pg_settings WHERE name = 'tcp_user_timeout'"
+        ).fetchone()
+        assert milliseconds == IDLE_SECONDS * 1000
+    line.close()
+
+
+def test_who_gets_no_turn_is_told_that_it_may_come_again(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As an unknown error it was one of the part that a worker did: after five of them the part was given up.
+    monkeypatch.setattr(postgresql_store, "LOCK_SECONDS", 1)
+    first, second = Line(url), Line(url)
+    with (
+        first.writing(),
+        pytest.raises(InventoryError, match="had no turn") as error,
+        translate(url),
+        second.writing(),
+    ):
+        pass
+    assert error.value.kind == "too-long"
+    first.close()
+    second.close()
+
+
+def test_what_must_outlive_a_crash_waits_for_the_disk(url: str) -> None:
+    # Another worker would be enrolled by the number that a crash took back, and each would give back what the other has.
+    said = "SELECT current_setting('synchronous_commit')"
+    with closing(Line(url)) as line:
+        with line.plain() as session:
+            assert session.execute(said).fetchone() == ("off",)
+        with line.plain(durable=True) as session:
+            assert session.execute(said).fetchone() == ("on",)
 
 
 def test_a_step_that_fails_half_way_leaves_nothing(url: str) -> None:
