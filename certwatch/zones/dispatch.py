@@ -114,6 +114,8 @@ class Dispatcher:
                 try:
                     await self._app.open_async()
                 except (ConnectorException, psycopg_pool.PoolTimeout) as error:
+                    # A pool that was not filled in time is closed for ever.
+                    self._app = make_app(self._url, _never)
                     raise InventoryError("unreachable", f"the queue cannot be reached: {error}") from error
                 self._opened = True
 

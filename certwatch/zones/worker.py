@@ -15,7 +15,7 @@ import certwatch
 from certwatch.engine.view import StoreView
 from certwatch.inventory import open_inventory
 from certwatch.inventory.postgresql.zones import Zones
-from certwatch.inventory.store import InventoryError
+from certwatch.inventory.store import InventoryError, InventoryErrorKind
 from certwatch.model.clock import Clock
 from certwatch.telemetry.logs import get_logger
 from certwatch.zones.desk import DatabaseDesk
@@ -28,6 +28,11 @@ log = get_logger(__name__)
 
 #: The queue is asked so often, should its notifications not arrive (PgBouncer).
 POLL_SECONDS = 1.0
+#: What is not waited for, of a server that this worker has worked with: one that fails over is read-only for a while, and a
+#: full disk gets room. And what is, of one that it has not.
+_LASTING = frozenset({"not-inventory", "newer", "corrupt"})
+_PASSING_AT_FIRST = frozenset({"unreachable", "not-found"})
+
 #: Between two attempts to begin; doubled up to the longest.
 RETRY_SECONDS, LONGEST_RETRY_SECONDS = 0.5, 15.0
 
@@ -77,7 +82,7 @@ class Worker:
                 try:
                     await self._work(handing, keeping)
                 except (InventoryError, ConnectorException, psycopg.Error, psycopg_pool.PoolTimeout) as error:
-                    if isinstance(error, InventoryError) and error.kind not in ("unreachable", "not-found"):
+                    if isinstance(error, InventoryError) and not self._passes(error.kind):
                         raise
                     log.warning("worker_cut_off", zone=self._zone, error=str(error))
                 pause = RETRY_SECONDS if loop.time() - began > 60 else min(2 * pause, LONGEST_RETRY_SECONDS)
@@ -95,6 +100,9 @@ class Worker:
                     await keeping.close()
                     await handing.close()
             log.info("worker_stopped", zone=self._zone)
+
+    def _passes(self, kind: InventoryErrorKind) -> bool:
+        return kind in _PASSING_AT_FIRST if self._number is None else kind not in _LASTING
 
     async def _work(self, handing: ZonesThread, keeping: ZonesThread) -> None:
         """Until `stop`, or until the database is gone."""

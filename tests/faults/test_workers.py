@@ -1,5 +1,6 @@
 """Workers, daemon, database and network fail in the middle of a scan: it ends as a quiet one does."""
 
+import asyncio
 import os
 import re
 import signal
@@ -9,11 +10,16 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from certwatch.plugins.testing import make_certificate
+from certwatch.config.schema import WorkersKeys
+from certwatch.inventory.store import InventoryError
+from certwatch.plugins.testing import FakeClock, make_certificate
+from certwatch.zones.dispatch import Dispatcher, _never
+from certwatch.zones.queue import make_app
 from tests.support import postgresql_inventories
 from tests.support.delayed import delayed
 from tests.support.nginx import NginxServer, nginx
 from tests.support.partition import way
+from tests.support.servers import free_port
 from tests.support.zones import Stage, stage
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(240)]
@@ -116,6 +122,37 @@ def test_a_database_that_crashes_in_the_middle_loses_nothing(staged: Stage, late
         os.kill(int(found), signal.SIGKILL)
     whole(staged)
     assert checkpointer() != before
+
+
+def test_a_worker_waits_for_a_database_that_is_read_only(staged: Stage, late: int) -> None:
+    # As one that fails over is for a while. The worker ended.
+    one = staged.worker("one")
+    database = staged.url.rpartition("/")[2]
+    run = postgresql_inventories.server().run
+    cut = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'"  # noqa: S608
+    try:
+        run(f"ALTER DATABASE {database} SET default_transaction_read_only = on", database="postgres")
+        run(cut, database="postgres")
+        staged.wait(lambda: one.log.count("worker_cut_off") >= 2, "the worker to find out")
+    finally:
+        run(f"ALTER DATABASE {database} RESET default_transaction_read_only", database="postgres")
+        run(cut, database="postgres")
+    works(staged, late)
+    whole(staged)
+    assert one.process.poll() is None
+
+
+def test_zones_are_reached_again_though_the_queue_could_not_be_opened_at_first(staged: Stage) -> None:
+    # Its pool was closed for ever when it was not filled in time: no zone was scanned until the daemon was started again.
+    async def tried() -> None:
+        dispatcher = Dispatcher(staged.url, WorkersKeys(), FakeClock())
+        dispatcher._app = make_app(f"postgresql://127.0.0.1:{free_port()}/none", _never)
+        with pytest.raises(InventoryError, match="the queue cannot be reached"):
+            await dispatcher._open()
+        assert await dispatcher.take("dmz") is None
+        await dispatcher.close()
+
+    asyncio.run(tried())
 
 
 def checkpointer() -> object:
