@@ -16,7 +16,7 @@ from procrastinate.types import JSONValue
 from certwatch.config.schema import WorkersKeys
 from certwatch.engine.collect import SCAN_LIMIT, STOPPED, CollectorJob, tell_scan
 from certwatch.engine.writer import WriterThread
-from certwatch.inventory.postgresql.zones import Zones
+from certwatch.inventory.postgresql.zones import FIRST, Zones
 from certwatch.inventory.shards import Progress, Ticket, WorkerState, ZoneState
 from certwatch.inventory.store import InventoryError
 from certwatch.model.clock import Clock
@@ -51,7 +51,9 @@ WATCH_SECONDS = 5.0
 #: A leaf that ends within this makes its scan urgent.
 NEAR = timedelta(hours=48)
 #: Priorities in the queue: the collector has such a leaf; the part itself has it.
-URGENT, MOST_URGENT = 5, 10
+URGENT, MOST_URGENT = 5, FIRST
+#: In the queue, who was silent for so many leases is forgotten.
+FORGOTTEN_LEASES = 20
 #: For the last word on a scan that is cancelled.
 LAST_WRITE_SECONDS = 1.5
 
@@ -233,10 +235,11 @@ class Dispatcher:
             if self._fetching is None:
                 self._fetching = await manager.register_worker()
             job = await manager.fetch_job([zone], self._fetching)
-            if job is None:
+            if job is None or job.id is None:
                 return None
-            await manager.finish_job(job, Status.SUCCEEDED, delete_job=True)
+            await manager.finish_job_by_id_async(job.id, Status.SUCCEEDED, delete_job=True)
         except (ConnectorException, psycopg_pool.PoolTimeout) as error:
+            # What it has still in hand is cleared away as of one that fell silent.
             self._fetching = None
             raise InventoryError("unreachable", f"the queue cannot be reached: {error}") from error
         shard = job.task_kwargs["shard"]
@@ -267,6 +270,8 @@ class Dispatcher:
         ):
             with suppress(ConnectorException):  # it has ended meanwhile
                 await manager.finish_job(job, Status.FAILED, delete_job=True)
+        await manager.prune_stalled_workers(FORGOTTEN_LEASES * self._settings.lease.total_seconds())
+        await self._zones.call(lambda zones: zones.tidy(TASK))
 
 
 def zones_of(named: frozenset[str], zones: Zones) -> list[Zone]:

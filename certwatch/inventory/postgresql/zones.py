@@ -38,6 +38,12 @@ T = TypeVar("T")
 MOST_LOST = 5
 #: Workers that said nothing for so many leases are forgotten.
 _FORGOTTEN_LEASES = 20
+#: Priority in the queue before which nothing goes.
+FIRST = 10
+#: What waits in the queue for so long goes first as well: there may always be something more urgent.
+_PATIENCE_SECONDS = 600
+#: For a worker that was told of a shard, to take it. Then it is told again: the queue may not have heard that the job is over.
+_TAKING_SECONDS = 60
 #: Scopes with a near expiry that are read; more are as urgent as the rest.
 _MOST_URGENT = 10_000
 
@@ -125,10 +131,21 @@ class Zones:
                 " WHERE w.seen_at > now() - make_interval(secs => w.lease_seconds)",
                 (scan,),
             ).fetchone()
+            session.execute(
+                f"""
+                UPDATE procrastinate_jobs j SET priority = {FIRST} FROM shards s
+                WHERE s.scan = ? AND s.state = 'waiting' AND j.id = s.ticket AND j.status = 'todo' AND j.priority < {FIRST}
+                    AND EXISTS (SELECT 1 FROM procrastinate_events e WHERE e.job_id = j.id AND e.type = 'deferred'
+                        AND e.at < now() - interval '{_PATIENCE_SECONDS} s')
+                """,
+                (scan,),
+            )
             # A job that is neither waiting nor being done any more told nobody, or one who did not take the shard.
-            unknown = """
+            unknown = f"""
                 FROM shards s WHERE s.scan = ? AND s.state = 'waiting' AND NOT EXISTS (
-                    SELECT 1 FROM procrastinate_jobs j WHERE j.id = s.ticket AND j.status IN ('todo', 'doing'))
+                    SELECT 1 FROM procrastinate_jobs j WHERE j.id = s.ticket AND (j.status = 'todo'
+                        OR j.status = 'doing' AND EXISTS (SELECT 1 FROM procrastinate_events e WHERE e.job_id = j.id
+                            AND e.type = 'started' AND e.at > now() - interval '{_TAKING_SECONDS} s')))
                 """
             (untold,) = session.execute(f"SELECT count(*) {unknown}", (scan,)).fetchone()
             room = max(least, per_slot * slots) - running - (waiting - untold)
@@ -168,6 +185,20 @@ class Zones:
         """Its shards are forgotten: who still has one is refused."""
         with self._beside() as session:
             session.execute("DELETE FROM zone_scans WHERE scan = ?", (scan,))
+
+    def tidy(self, task: str) -> None:
+        """What is left of scans that are over is forgotten, and jobs of that task that tell of nothing any more."""
+        with self._beside() as session:
+            session.execute(
+                "DELETE FROM zone_scans z USING scans s WHERE s.id = z.scan AND s.status <> 'running'"
+            )
+            session.execute(
+                """
+                DELETE FROM procrastinate_jobs j WHERE j.task_name = ? AND j.status = 'todo' AND NOT EXISTS (
+                    SELECT 1 FROM shards s WHERE s.id = (j.args->>'shard')::bigint AND s.state <> 'done')
+                """,
+                (task,),
+            )
 
     def zones(self) -> list[ZoneState]:
         """Every zone that has something to do."""

@@ -6,13 +6,13 @@ from contextlib import closing
 import pytest
 
 from certwatch.inventory import open_inventory
-from certwatch.inventory.postgresql.zones import MOST_LOST, Zones
+from certwatch.inventory.postgresql.zones import FIRST, MOST_LOST, Zones
 from certwatch.inventory.shards import Claimed, MissingBatchError, SupersededError
 from certwatch.inventory.store import InventoryError, Writer
 from certwatch.model.location import LocationURI
 from certwatch.model.observation import Observation, ScanID
 from certwatch.plugins.testing import EPOCH, make_certificate
-from certwatch.zones.queue import _migrations, bring_up
+from certwatch.zones.queue import TASK, _migrations, bring_up
 from tests.support import postgresql_inventories
 
 pytestmark = pytest.mark.timeout(60)
@@ -72,6 +72,26 @@ def claimed(zones: Zones, shard: int, worker: int) -> Claimed:
     given = zones.claim(shard, worker)
     assert given is not None
     return given
+
+
+def queued(url: str, zones: Zones, *shards: int) -> None:
+    """As the queue has it when workers were told of them: each job has the number of its shard."""
+    postgresql_inventories.server().run(
+        *(
+            "INSERT INTO procrastinate_jobs (id, queue_name, task_name, args)"  # noqa: S608
+            f" VALUES ({shard}, 'dmz', '{TASK}', jsonb_build_object('shard', {shard}))"
+            for shard in shards
+        ),
+        database=url.rpartition("/")[2],
+    )
+    zones.told({shard: shard for shard in shards})
+
+
+def jobs(url: str) -> dict[int, int]:
+    """In the queue, with the priority of each."""
+    with postgresql_inventories.server().administrator(url.rpartition("/")[2]) as connection:
+        rows = connection.exec_driver_sql("SELECT id, priority FROM procrastinate_jobs")
+        return {int(row[0]): int(row[1]) for row in rows}
 
 
 def test_a_shard_is_one_workers_alone(writer: Writer, zones: Zones) -> None:
@@ -271,6 +291,50 @@ def test_no_more_of_a_scan_is_queued_than_its_zones_workers_take_soon(
     # A job that was lost is told of again.
     run("DELETE FROM procrastinate_jobs", database=url.rpartition("/")[2])
     assert len(zones.advance(scan, per_slot=2, least=4).tickets) == 3
+
+
+def test_what_was_told_and_not_taken_is_told_again(url: str, writer: Writer, zones: Zones) -> None:
+    # Whoever took the job from the queue could not say that it is over, and lives: the shard waited for a day.
+    scan, (first, _) = begun(writer, zones)
+    queued(url, zones, first)
+    run = postgresql_inventories.server().run
+    database = url.rpartition("/")[2]
+    assert first not in [each.shard for each in zones.advance(scan, per_slot=2, least=9).tickets]
+    run("UPDATE procrastinate_jobs SET status = 'doing'", database=database)
+    assert first not in [each.shard for each in zones.advance(scan, per_slot=2, least=9).tickets]
+    run(
+        "UPDATE procrastinate_events SET at = now() - interval '61 s' WHERE type = 'started'",
+        database=database,
+    )
+    assert first in [each.shard for each in zones.advance(scan, per_slot=2, least=9).tickets]
+
+
+def test_what_waits_for_long_goes_before_what_is_always_more_urgent(
+    url: str, writer: Writer, zones: Zones
+) -> None:
+    scan, (first, second) = begun(writer, zones)
+    queued(url, zones, first, second)
+    postgresql_inventories.server().run(
+        f"UPDATE procrastinate_events SET at = now() - interval '601 s' WHERE job_id = {first}",  # noqa: S608
+        database=url.rpartition("/")[2],
+    )
+    zones.advance(scan, per_slot=2, least=9)
+    assert jobs(url) == {first: FIRST, second: 0}
+
+
+def test_what_is_over_leaves_the_queue(url: str, writer: Writer, zones: Zones) -> None:
+    # In a zone without workers nobody else would take it out.
+    scan, (first, second) = begun(writer, zones)
+    queued(url, zones, first, second)
+    zones.tidy(TASK)
+    assert set(jobs(url)) == {first, second}
+    zones.finish(claimed(zones, first, enrolled(zones)), "{}", batches=0)
+    zones.tidy(TASK)
+    assert set(jobs(url)) == {second}
+    writer.finish_scan(scan, (), EPOCH)
+    zones.tidy(TASK)
+    assert jobs(url) == {}
+    assert zones.zones() == []
 
 
 def test_the_queues_tables_are_made_once_and_another_programs_are_left_alone(url: str) -> None:
