@@ -48,7 +48,7 @@ def bring_up(url: str, connection: Connection, *, create: bool) -> None:
             "SELECT count(*) FROM pg_class WHERE relnamespace = current_schema()::regnamespace"
             " AND relname IN ('certificates', 'locations', 'meta')"
         ).fetchone()
-        if foreign:
+        if foreign and _applied(session) is None:  # else another process has made them meanwhile
             raise inventory_error(url, "not-inventory", "it has tables of the same names")
     for number, name, text in known:
         with connection.transaction():
