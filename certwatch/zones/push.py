@@ -225,6 +225,8 @@ class SpoolDesk:
         while True:
             async with self._using:
                 kept = await asyncio.to_thread(self._spool.first)
+            if not self._spool.is_full:
+                self._room.set()
             if kept is None:
                 self.empty.set()
                 self._arrived.clear()
@@ -251,8 +253,6 @@ class SpoolDesk:
                 self._dead.pop(key, None)
             async with self._using:
                 await asyncio.to_thread(self._spool.drop, kept.path)
-            if not self._spool.is_full:
-                self._room.set()
 
     async def _send(self, message: Message) -> None:
         job = f"/v1/jobs/{message.shard}/{message.claim}"

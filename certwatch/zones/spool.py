@@ -14,6 +14,8 @@ from certwatch.telemetry.logs import get_logger
 log = get_logger(__name__)
 
 _FILE = re.compile(r"[0-9]{12}\.message")
+#: What was being written when the process ended.
+_HALF = re.compile(r"[0-9]{12}\.new")
 
 
 class SpoolError(Exception):
@@ -54,13 +56,14 @@ class Spool:
                     f"spool {folder}: another worker has it. Give each a folder of its own (--spool)"
                 ) from error
             found = sorted(each for each in folder.iterdir() if _FILE.fullmatch(each.name))
-            for half in folder.glob("*.new"):
-                half.unlink()
-            self.bytes = sum(each.stat().st_size for each in found)
+            for half in folder.iterdir():
+                if _HALF.fullmatch(half.name):
+                    half.unlink()
+            #: Bytes of each, in order.
+            self._waiting = {each: each.stat().st_size for each in found}
         except OSError as error:
             raise _failed(folder, error) from error
-        #: Paths in order.
-        self._waiting = found
+        self.bytes = sum(self._waiting.values())
         self._last = int(found[-1].name[:12]) if found else 0
 
     def __len__(self) -> int:
@@ -89,13 +92,13 @@ class Spool:
         except OSError as error:
             raise _failed(self._folder, error) from error
         self._last += 1
-        self._waiting.append(path)
+        self._waiting[path] = len(data)
         self.bytes += len(data)
 
     def first(self) -> Kept | None:
         """The oldest. What cannot be read any more is left out, and told."""
         while self._waiting:
-            path = self._waiting[0]
+            path = next(iter(self._waiting))
             try:
                 return Kept(path=path, message=msgspec.msgpack.decode(path.read_bytes(), type=Message))
             except (OSError, msgspec.MsgspecError) as error:
@@ -105,12 +108,10 @@ class Spool:
 
     def drop(self, path: Path) -> None:
         """It was taken, or is taken by nobody any more."""
-        if path in self._waiting:
-            self._waiting.remove(path)
+        # What somebody else removed makes room as well.
+        self.bytes -= self._waiting.pop(path, 0)
         try:
-            size = path.stat().st_size
             path.unlink()
-            self.bytes = max(0, self.bytes - size)
         except OSError as error:
             log.warning("spool_not_removed", path=str(path), error=str(error))
 

@@ -61,6 +61,22 @@ def test_what_is_damaged_is_left_out_and_the_rest_goes_on(tmp_path: Path) -> Non
     again.close()
 
 
+def test_what_somebody_removes_makes_room(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, 1000)
+    spool.put(message(1, b"x" * 2000))
+    assert spool.is_full
+    (tmp_path / "000000000001.message").unlink()
+    assert drained(spool) == []
+    assert (len(spool), spool.bytes) == (0, 0)
+    spool.close()
+
+
+def test_files_of_others_in_its_folder_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "certwatch.yaml.new").write_text("somebody else's")
+    Spool(tmp_path, 1000).close()
+    assert (tmp_path / "certwatch.yaml.new").exists()
+
+
 def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SpoolError, match="cannot be written"):
