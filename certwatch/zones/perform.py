@@ -100,6 +100,9 @@ async def perform(given: Claimed, desk: Desk, place: Workplace, lost: asyncio.Ev
         raise
     except SupersededError:
         log.warning("shard_superseded", **where)
+        # The desk keeps nothing of it any more, and says why if it knows.
+        with suppress(InventoryError):
+            await desk.release(given)
     except MissingBatchError as error:
         log.warning("shard_not_whole", error=str(error), **where)
         with suppress(InventoryError):

@@ -1,10 +1,20 @@
 """What a worker holds, and what it has lost."""
 
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
 import pytest
 
-from certwatch.inventory.shards import Claimed
-from certwatch.model.observation import ScanID
-from certwatch.zones.perform import Lost
+from certwatch.inventory.shards import Claimed, SupersededError
+from certwatch.inventory.store import Recorded
+from certwatch.model.observation import Observation, ScanID
+from certwatch.plugins.testing import FakeClock, make_certificate
+from certwatch.zones.outcome import Outcome
+from certwatch.zones.perform import Lost, Workplace, perform
+from certwatch.zones.spec import Spec
 
 
 class Time:
@@ -80,3 +90,34 @@ def test_a_shard_that_is_lost_by_name_is_told_to_its_task(lost: Lost) -> None:
     before = event.is_set()
     lost.lose(7, 2)
     assert (before, event.is_set()) == (False, True)
+
+
+@dataclass
+class Desk:
+    """One that takes nothing."""
+
+    released: list[int] = field(default_factory=list)
+
+    async def record(
+        self, given: Claimed, number: int, batch: Sequence[Observation], labels: Mapping[str, str]
+    ) -> Recorded | None:
+        raise SupersededError("refused")
+
+    async def finish(self, given: Claimed, outcome: Outcome) -> None:
+        raise AssertionError("there is nothing to be ended")
+
+    async def release(self, given: Claimed, *, failed: bool = False) -> None:
+        self.released.append(given.claim)
+
+
+def test_what_the_desk_does_not_take_is_given_back(tmp_path: Path) -> None:
+    # Of what the daemon's port had refused, the desk says so at the end: without one, others began it anew and were refused.
+    (tmp_path / "leaf.pem").write_bytes(make_certificate().pem)
+    spec = Spec(name="files", kind="file", labels={}, config={"paths": [f"{tmp_path}/leaf.pem"]})
+    given = Claimed(
+        shard=7, claim=3, scan=ScanID(1), part=0, parts=1, spec=msgspec.json.encode(spec).decode()
+    )
+    desk = Desk()
+    place = Workplace(env={}, clock=FakeClock())
+    asyncio.run(perform(given, desk, place, asyncio.Event()))
+    assert desk.released == [3]
