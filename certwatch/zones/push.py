@@ -67,7 +67,13 @@ class _Line:
     def __init__(self, way: Way) -> None:
         self._way = way
         self._client: httpx.AsyncClient | None = None
+        # The one before: who waits for an answer by it gets that yet.
+        self._former: httpx.AsyncClient | None = None
+        # Of the files that the client was made from, and of those that none could be made from.
         self._seen: tuple[int, ...] = ()
+        self._half: tuple[int, ...] = ()
+        # One client is made at a time.
+        self._making = asyncio.Lock()
 
     def _stamp(self) -> tuple[int, ...]:
         files = (self._way.certificate, self._way.key, self._way.trust)
@@ -95,25 +101,41 @@ class _Line:
             why = f"{error.filename} cannot be read: {error.strerror}"
             # It may be renewed just now, unless it never was there.
             raise (_Unreachable(why) if self._seen else PushRefused(why)) from error
-        if self._client is None or stamp != self._seen:
-            await self.close()
+        async with self._making:
+            if self._client is None or stamp not in (self._seen, self._half):
+                await self._make(stamp)
+            assert self._client is not None  # noqa: S101
+            return self._client
+
+    async def _make(self, stamp: tuple[int, ...]) -> None:
+        """Raises PushRefused: the first cannot be made."""
+        try:
             context = await asyncio.to_thread(self._context)
-            self._client = httpx.AsyncClient(
-                base_url=self._way.url,
-                verify=context,
-                timeout=httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
-                trust_env=False,
-                follow_redirects=False,
-            )
-            self._seen = stamp
-        return self._client
+        except PushRefused as error:
+            if self._client is None:
+                raise
+            # Certificate and key are two files: one of them is new, and the other is not yet.
+            self._half = stamp
+            log.warning("certificate_not_taken", error=str(error))
+            return
+        former, self._former = self._former, self._client
+        self._client = httpx.AsyncClient(
+            base_url=self._way.url,
+            verify=context,
+            timeout=httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
+            trust_env=False,
+            follow_redirects=False,
+        )
+        self._seen = stamp
+        if former is not None:
+            await former.aclose()
 
     async def post(self, path: str, body: bytes = b"") -> bytes:
         """The answer's body. Raises _Unreachable, _Gone, PushRefused."""
         client = await self._ready()
         try:
             answer = await client.post(path, content=body)
-        except httpx.TransportError as error:
+        except httpx.HTTPError as error:
             raise _Unreachable(f"{self._way.url}: {error or type(error).__name__}") from error
         if answer.is_success:
             return answer.content
@@ -122,16 +144,19 @@ class _Line:
         except msgspec.MsgspecError:
             why = f"HTTP status {answer.status_code}"
         # 409: a server that took over was behind, and lacks what was handed in before.
-        if answer.status_code in (404, 409, 410):
+        if answer.status_code in (409, 410):
             raise _Gone(why)
-        if answer.status_code in (408, 425, 429) or answer.status_code >= 500:
+        # 3xx and 404 are no words of a daemon: something stands in its place now.
+        if answer.is_redirect or answer.status_code in (404, 408, 425, 429) or answer.status_code >= 500:
             raise _Unreachable(f"{self._way.url}: {why}")
         raise PushRefused(f"{self._way.url}: {why}")
 
     async def close(self) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            await client.aclose()
+        clients = (self._client, self._former)
+        self._client = self._former = None
+        for client in clients:
+            if client is not None:
+                await client.aclose()
 
 
 class SpoolDesk:
@@ -246,8 +271,13 @@ class SpoolDesk:
                 continue
             except (_Gone, PushRefused) as error:
                 log.warning("push_not_taken", shard=message.shard, kind=message.kind, error=str(error))
-                self._dead[key] = str(error) if isinstance(error, PushRefused) else ""
+                is_refused = isinstance(error, PushRefused)
+                again = is_refused and message.kind == "end" and key not in self._dead
+                self._dead[key] = str(error) if is_refused else ""
                 self._superseded(*key)
+                if again:
+                    # That it was refused is its end: else it would be done once more, to be refused again.
+                    continue
             pause = RETRY_SECONDS
             if message.kind != "batch":
                 self._dead.pop(key, None)
