@@ -18,12 +18,16 @@ MAX_INCOMPLETE = 1_000
 #: Handshakes that a shard tells one by one.
 MAX_HANDSHAKES = 20_000
 MAX_BYTES = 4 << 20
+#: Of one error.
+MAX_TEXT = 64 << 10
+
+Text = Annotated[str, msgspec.Meta(max_length=MAX_TEXT)]
 
 
 class Fault(msgspec.Struct, frozen=True):
     kind: ErrorKind
-    message: str
-    scope: str = ""
+    message: Text
+    scope: Text = ""
 
 
 class Targets(msgspec.Struct, frozen=True):
@@ -38,7 +42,7 @@ class Outcome(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     failed: Fault | None = None
     incomplete: list[Fault] = []
     unchanged: list[str] = []
-    continued: dict[str, datetime] = {}
+    continued: dict[str, Annotated[datetime, msgspec.Meta(tz=True)]] = {}
     outcomes: dict[str, int] = {}
     handshakes: list[float] = []
     targets: dict[str, Targets] = {}
@@ -81,7 +85,7 @@ def decode(text: str | bytes) -> Outcome:
 
 
 def _fault(error: LookError, scope: str = "") -> Fault:
-    return Fault(kind=error.kind, message=_sound(error.message), scope=_sound(scope))
+    return Fault(kind=error.kind, message=_sound(error.message)[:MAX_TEXT], scope=_sound(scope)[:MAX_TEXT])
 
 
 def _sound(text: str) -> str:

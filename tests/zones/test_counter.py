@@ -213,7 +213,16 @@ def test_what_is_too_large_is_refused_before_it_is_read(staged: Stage) -> None:
 
 
 @pytest.mark.parametrize(
-    "said", [b"", b"[]", b'{"more": 1}', b'{"incomplete": [{"kind": "invented", "message": ""}]}']
+    "said",
+    [
+        b"",
+        b"[]",
+        b'{"more": 1}',
+        b'{"incomplete": [{"kind": "invented", "message": ""}]}',
+        # Nobody knows when that is, and the scan could never be ended.
+        b'{"continued": {"10.0.0.0/8": "2026-11-01T12:00:00"}}',
+        b'{"failed": {"kind": "dns", "message": "' + b"x" * 70_000 + b'"}}',
+    ],
 )
 def test_an_end_that_cannot_be_is_refused(staged: Stage, said: bytes) -> None:
     worker = staged.enrolled()
