@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from certwatch.web.access import TimeLimit
 from certwatch.web.server import HTTPServer, bind
 from certwatch.web.tls_context import make_context
 from certwatch.web.web_config import TLSServer
-from certwatch.zones.counter import Counter, NotAdmittedError, names_of
+from certwatch.zones.counter import Counter, NotAdmittedError, names_of, require_in_force
 from certwatch.zones.dispatch import Dispatcher
 from certwatch.zones.thread import ZonesThread
 
@@ -35,11 +35,15 @@ class PushPort:
     """Owned by the event loop's thread. Order: `open`, `close`."""
 
     def __init__(
-        self, server: HTTPServer, counter: Counter, zones: ZonesThread, renewing: asyncio.Task[None] | None
+        self,
+        server: HTTPServer,
+        counter: Counter,
+        threads: Sequence[ZonesThread],
+        renewing: asyncio.Task[None] | None,
     ) -> None:
         self.server = server
         self._counter = counter
-        self._zones = zones
+        self._threads = threads
         self._renewing = renewing
 
     @classmethod
@@ -50,20 +54,21 @@ class PushPort:
         keys = config.workers
         if keys.listen is None:
             return None
-        context, identify = await _secured(config, ca)
-        zones = ZonesThread(config.inventory)
-        counter = Counter(zones, dispatcher.take, keys.zones, identify, keys.lease.total_seconds(), clock)
+        context, identify = await _secured(config, ca, clock)
+        threads = (ZonesThread(config.inventory), ZonesThread(config.inventory))
+        counter = Counter(*threads, dispatcher.take, keys.zones, identify, keys.lease.total_seconds(), clock)
         # A slow sender, or one that stands still, does not keep its place.
         app = TimeLimit(counter.app)
         try:
             server = HTTPServer(bind(keys.listen), app, tls=context, connections=CONNECTIONS)
         except BaseException:
-            await zones.close()
+            for each in threads:
+                await each.close()
             raise
         server.start()
         renewing = None if keys.cert_file is None else asyncio.create_task(_renew(keys, context))
         log.info("workers_port", url=server.url)
-        return cls(server, counter, zones, renewing)
+        return cls(server, counter, threads, renewing)
 
     async def close(self) -> None:
         self._counter.stop()
@@ -71,11 +76,12 @@ class PushPort:
             self._renewing.cancel()
             await asyncio.wait([self._renewing])
         await self.server.stop()
-        await self._zones.close()
+        for each in self._threads:
+            await each.close()
 
 
 async def _secured(
-    config: Config, ca: "RunningCA | None"
+    config: Config, ca: "RunningCA | None", clock: Clock
 ) -> tuple[ssl.SSLContext, Callable[[bytes], Awaitable[frozenset[str]]]]:
     keys = config.workers
     if keys.cert_file is not None and keys.key_file is not None and keys.client_ca_file is not None:
@@ -96,6 +102,7 @@ async def _secured(
         context = await asyncio.to_thread(make_context, f"{config.name}: workers", server)
 
         async def named(der: bytes) -> frozenset[str]:
+            require_in_force(der, clock())
             return names_of(der)
 
         return context, named

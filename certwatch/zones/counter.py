@@ -7,7 +7,7 @@ another zone. What is handed in is numbered, so that it counts once however ofte
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
@@ -75,6 +75,13 @@ def names_of(der: bytes) -> frozenset[str]:
     return frozenset(found)
 
 
+def require_in_force(der: bytes, now: datetime) -> None:
+    """The handshake has asked, and a connection may be older than the certificate became. Raises NotAdmittedError."""
+    certificate = x509.load_der_x509_certificate(der)
+    if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
+        raise NotAdmittedError("the client certificate is not in force")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visitor:
     names: frozenset[str]
@@ -82,20 +89,23 @@ class Visitor:
 
 
 class Counter:
-    """Owned by the event loop's thread. Its owner closes the thread that it is given."""
+    """Owned by the event loop's thread. Its owner closes the threads that it is given."""
 
     def __init__(
         self,
         zones: ZonesThread,
+        handing: ZonesThread,
         take: Callable[[str], Awaitable[int | None]],
         allowed: Mapping[str, Sequence[str]],
         identify: Identify,
         lease_seconds: float,
         clock: Clock,
     ) -> None:
-        """`take`: the next shard in a zone's queue; None: there is none now. `allowed`: by zone, names of certificates.
+        """`handing`: for what is handed in, which waits for its turn among all that write, so that nobody falls silent meanwhile.
+        `take`: the next shard in a zone's queue; None: there is none now. `allowed`: by zone, names of certificates.
         `identify`: the names of a certificate that TLS has verified; raises NotAdmittedError."""
         self._zones = zones
+        self._handing = handing
         self._take = take
         self._allowed = allowed
         self._identify = identify
@@ -213,13 +223,26 @@ class Counter:
     async def record(self, request: Request, visitor: Visitor) -> Response:
         given = await self._given(request, visitor)
         spec = await asyncio.to_thread(read_spec, given.spec)
-        async with self._bodies:
+        await self._bodies.acquire()
+        recording: asyncio.Task[Recorded | None] | None = None
+        try:
             looks = await asyncio.to_thread(self._looks, spec, await _body(request))
             step = partial(_record, given, request.path_params["number"], looks, spec.labels)
-            done = await self._zones.call(step)
+            recording = asyncio.create_task(self._handing.call(step))
+            recording.add_done_callback(self._recorded)
+            done = await asyncio.shield(recording)
+        finally:
+            if recording is None:
+                self._bodies.release()
         if done is not None:
             Counted.of(looks, done.nothing_there).tell(spec.name, spec.kind)
         return Response(status_code=204)
+
+    def _recorded(self, recording: "asyncio.Task[Recorded | None]") -> None:
+        # Not before: of who was told to come again, the batch is still in memory.
+        self._bodies.release()
+        if not recording.cancelled():
+            recording.exception()
 
     def _looks(self, spec: Spec, body: bytes) -> list[Observation]:
         """Raises msgspec.MsgspecError, ValueError."""
@@ -247,7 +270,7 @@ class Counter:
             await asyncio.to_thread(outcome.decode, body), outcomes={}, handshakes=[]
         )
         text = await asyncio.to_thread(outcome.encode, told)
-        await self._zones.call(lambda zones: zones.finish(given, text, batches=told.kept))
+        await self._handing.call(lambda zones: zones.finish(given, text, batches=told.kept))
         return Response(status_code=204)
 
     async def release(self, request: Request, visitor: Visitor) -> Response:

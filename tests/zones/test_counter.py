@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -12,6 +13,7 @@ import msgspec
 import pytest
 
 from certwatch.inventory import open_inventory
+from certwatch.inventory.postgresql.store import Line
 from certwatch.inventory.postgresql.zones import Zones
 from certwatch.inventory.shards import Claimed
 from certwatch.inventory.store import Writer
@@ -20,7 +22,7 @@ from certwatch.model.observation import LookError, Observation, ScanID
 from certwatch.plugins.testing import EPOCH, FakeClock, Issued, make_certificate
 from certwatch.telemetry.metrics import OBSERVATIONS
 from certwatch.zones import outcome, wire
-from certwatch.zones.counter import MAX_BODIES, Counter, names_of
+from certwatch.zones.counter import MAX_BODIES, Counter, NotAdmittedError, names_of, require_in_force
 from certwatch.zones.queue import bring_up
 from certwatch.zones.spec import Spec
 from certwatch.zones.thread import ZonesThread
@@ -71,7 +73,7 @@ class Stage:
 def staged() -> Iterator[Stage]:
     with postgresql_inventories.empty() as url:
         bring_up(url)
-        thread = ZonesThread(url)
+        thread, handing = ZonesThread(url), ZonesThread(url)
         queue: list[int] = []
 
         async def take(zone: str) -> int | None:
@@ -81,11 +83,12 @@ def staged() -> Iterator[Stage]:
             return names_of(der)
 
         allowed = {"dmz": ["dns:worker.dmz.example.com"], "lan": ["uri:spiffe://example.com/lan"]}
-        counter = Counter(thread, take, allowed, identify, 30.0, FakeClock())
+        counter = Counter(thread, handing, take, allowed, identify, 30.0, FakeClock())
         counter.stop()  # who finds no job is told so at once
         with closing(open_inventory(url).writer()) as writer, closing(Zones(url)) as zones:
             yield Stage(url, writer, zones, counter, queue)
         asyncio.run(thread.close())
+        asyncio.run(handing.close())
 
 
 def look(number: int, **more: Any) -> Observation:
@@ -130,6 +133,28 @@ def test_a_worker_gets_a_part_and_hands_in_what_it_saw(staged: Stage) -> None:
     assert staged.ask(f"/v1/workers/{worker}/keep").status_code == 410
 
 
+def test_who_waits_for_a_turn_keeps_nobody_from_saying_that_he_lives(staged: Stage) -> None:
+    # Behind a batch that waited for another's long step, all workers fell silent, and lost what they had.
+    worker = staged.enrolled()
+    staged.begun()
+    job = staged.given(worker)
+    with ThreadPoolExecutor(1) as others, closing(Line(staged.url)) as line:
+        with line.writing():
+            path = f"/v1/jobs/{job.shard}/{job.claim}/batches/1"
+            recording = others.submit(staged.ask, path, batch(look(1)))
+            while not waits_for_a_turn(staged.url):
+                assert not recording.done()
+            assert staged.ask(f"/v1/workers/{worker}/keep").status_code == 200
+            assert not recording.done()
+        assert recording.result(30).status_code == 204
+
+
+def waits_for_a_turn(url: str) -> bool:
+    with postgresql_inventories.server().administrator(url.rpartition("/")[2]) as connection:
+        waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        return bool(connection.exec_driver_sql(waiting).scalar_one())
+
+
 def test_nobody_comes_without_a_certificate_that_names_a_zone(staged: Stage) -> None:
     body = wire.encode(wire.Enrol(zone="dmz", name="x", version="1", slots=1))
     assert staged.ask("/v1/workers", body, who=None).status_code == 403
@@ -137,6 +162,13 @@ def test_nobody_comes_without_a_certificate_that_names_a_zone(staged: Stage) -> 
     assert refused.status_code == 403
     assert b"may work for no zone" in refused.content
     assert staged.ask("/v1/workers", body, who=make_certificate(names=[])).status_code == 403
+
+
+def test_a_certificate_that_has_run_out_ends_what_an_open_connection_may() -> None:
+    require_in_force(DMZ.der, EPOCH)
+    for now in (EPOCH + timedelta(days=61), EPOCH - timedelta(days=31)):
+        with pytest.raises(NotAdmittedError, match="not in force"):
+            require_in_force(DMZ.der, now)
 
 
 def test_nothing_of_another_zone_is_given_or_taken(staged: Stage) -> None:
