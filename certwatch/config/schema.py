@@ -10,6 +10,8 @@ from certwatch.plugins.duration import Duration
 
 #: Names of collectors and exporters: they stand in metrics, on the command line and in locations.
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
+#: With what the queue puts before it, no longer than the name of a channel in PostgreSQL.
+ZONE_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,39}$"
 RULE_PATTERN = r"^[a-z0-9]+(-[a-z0-9]+)*$"
 
 #: No collector runs more often.
@@ -61,7 +63,7 @@ class CollectorKeys(Keys):
     #: Given to every location it sees; what the source itself says wins.
     labels: dict[Annotated[str, Field(min_length=1)], str] = Field(default_factory=dict)
     #: Whose workers (`certwatch worker --queue ZONE`) look, in place of the daemon. None: the daemon itself.
-    zone: Annotated[str, Field(pattern=NAME_PATTERN)] | None = None
+    zone: Annotated[str, Field(pattern=ZONE_PATTERN)] | None = None
 
 
 class ExporterKeys(Keys):
@@ -125,7 +127,7 @@ class WorkersKeys(Keys):
     client_ca_file: Annotated[str, Field(min_length=1)] | None = None
     #: By zone, the names of certificates whose holder may work for it: dns:…, uri:…, email:…, ip:….
     zones: dict[
-        Annotated[str, Field(pattern=NAME_PATTERN)],
+        Annotated[str, Field(pattern=ZONE_PATTERN)],
         Annotated[list[Annotated[str, AfterValidator(_name)]], BeforeValidator(_as_list)],
     ] = Field(default_factory=dict)
 

@@ -1,10 +1,13 @@
 """Who has a shard, and that nobody else's word counts."""
 
+import re
 from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
+from sqlalchemy.exc import DBAPIError
 
+from certwatch.config.schema import ZONE_PATTERN
 from certwatch.inventory import open_inventory
 from certwatch.inventory.postgresql.zones import FIRST, MOST_LOST, Zones
 from certwatch.inventory.shards import Claimed, MissingBatchError, SupersededError
@@ -335,6 +338,22 @@ def test_what_is_over_leaves_the_queue(url: str, writer: Writer, zones: Zones) -
     zones.tidy(TASK)
     assert jobs(url) == {}
     assert zones.zones() == []
+
+
+def test_workers_can_be_told_of_the_zone_with_the_longest_name(url: str) -> None:
+    # Of a longer one the queue took no job: the name of its channel was too long.
+    zone = "z" * 40
+    assert re.fullmatch(ZONE_PATTERN, zone)
+    assert not re.fullmatch(ZONE_PATTERN, zone + "z")
+    postgresql_inventories.server().run(
+        f"INSERT INTO procrastinate_jobs (queue_name, task_name) VALUES ('{zone}', '{TASK}')",  # noqa: S608
+        database=url.rpartition("/")[2],
+    )
+    with pytest.raises(DBAPIError, match="channel name too long"):
+        postgresql_inventories.server().run(
+            f"INSERT INTO procrastinate_jobs (queue_name, task_name) VALUES ('{zone}z', '{TASK}')",  # noqa: S608
+            database=url.rpartition("/")[2],
+        )
 
 
 def test_the_queues_tables_are_made_once_and_another_programs_are_left_alone(url: str) -> None:
