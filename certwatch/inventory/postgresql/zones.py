@@ -309,12 +309,14 @@ class Zones:
                 return None
             if number != received + 1:
                 raise MissingBatchError(f"batch {number} comes after {received}")
-            # A worker's clock that is ahead must not make the inventory believe that time went back.
-            (now,) = session.execute(
-                "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+            # A worker's clock that is ahead must not make the inventory believe that time went back; and what it sees must not
+            # count as older than what others saw before this scan began, since its clock is behind.
+            began, now = session.execute(
+                "SELECT started_at, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint FROM scans WHERE id = ?",
+                (given.scan,),
             ).fetchone()
             for look in looks:
-                look.at = min(look.at, now)
+                look.at = min(max(look.at, began), now)
             done = record(session, given.scan, looks)
             session.execute(
                 "UPDATE shards SET received = ?, state = 'running', changed = changed + ? WHERE id = ?",

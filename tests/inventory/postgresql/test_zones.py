@@ -3,6 +3,8 @@
 import re
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from sqlalchemy.exc import DBAPIError
@@ -21,6 +23,7 @@ from tests.support import postgresql_inventories
 pytestmark = pytest.mark.timeout(60)
 
 LEAF = make_certificate()
+RENEWED = make_certificate(not_after=EPOCH + timedelta(days=90))
 
 
 @pytest.fixture
@@ -184,6 +187,28 @@ def test_a_claim_that_the_server_forgot_is_given_to_nobody_else(
         zones.finish(given, "{}", batches=1)
     zones.finish(again, "{}", batches=1)
     assert [each.worker for each in zones.ended(scan)] == [two]
+
+
+def test_what_a_worker_whose_clock_is_behind_sees_is_no_older_than_its_scan(
+    url: str, writer: Writer, zones: Zones
+) -> None:
+    # What had changed counted as seen before the last look of a worker whose clock was right: nobody heard of it.
+    scan = writer.begin_scan("edge", EPOCH)
+    writer.record(scan, [look(1)])
+    writer.finish_scan(scan, (), EPOCH)
+    scan = writer.begin_scan("edge", EPOCH + timedelta(minutes=15))
+    zones.open_scan(scan, "dmz", "{}", [0])
+    (ticket,) = zones.advance(scan, per_slot=2, least=9).tickets
+    given = claimed(zones, ticket.shard, enrolled(zones))
+    behind = replace(look(1), observed_at=EPOCH - timedelta(minutes=40), chain=(RENEWED.der,))
+    done = zones.record(given, 1, [behind], {})
+    assert done is not None
+    assert done.changed == 1
+    with closing(open_inventory(url).reader()) as reader:
+        served = reader.served(behind.location)
+    assert served is not None
+    assert [each.der for each in served.chain] == [RENEWED.der]
+    assert served.last_seen == EPOCH + timedelta(minutes=15)
 
 
 def test_who_was_silent_and_lost_to_nobody_goes_on(url: str, writer: Writer, zones: Zones) -> None:
