@@ -52,6 +52,8 @@ THREADS = 16
 _THREAD = "certwatch-io"
 #: Between two looks whether another daemon has left the shared inventory.
 TURN_SECONDS = 2.0
+#: For what exporters read when it is this one's turn no longer.
+CORRECT_SECONDS = 4.0
 #: For what exporters read when it is this one's turn: until then it answers what it knew when it stood by.
 TAKE_OVER_SECONDS = 60.0
 
@@ -239,6 +241,9 @@ class Daemon:
             if failure is not None and failure.kind == "locked":
                 log.error("lost_turn", reason=failure.message)
                 self._lost = True
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(CORRECT_SECONDS):
+                        await self._engine.publisher.correct()
                 self._stopping.set()
                 return
             await asyncio.sleep(TURN_SECONDS)

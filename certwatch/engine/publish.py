@@ -229,6 +229,15 @@ class Publisher:
         for telling in self._tellings.values():
             telling.renew()
 
+    async def correct(self) -> None:
+        """Another process works on the inventory now: those who repeat what they said take the present state before their last
+        word. What this process has found is told before."""
+        await self.drained()
+        for telling in self._tellings.values():
+            if getattr(telling.exporter, "repeats", False):
+                telling.renew()
+        await self.drained()
+
     async def begun(self) -> None:
         """Waits until every exporter has taken the state from the view."""
         for telling in self._tellings.values():

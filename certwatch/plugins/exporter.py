@@ -95,3 +95,11 @@ class Exporter(Protocol):
     def routes(self) -> Sequence[Any]:
         """HTTP routes (`starlette.routing.BaseRoute`) that it answers on certwatch's port. May be empty."""
         ...
+
+
+class Repeating(Exporter, Protocol):
+    """An exporter that says again and again what is so. `start` is called once more before its last attempt when another process
+    took over: what that one ended must not be said as if it went on."""
+
+    #: True.
+    repeats: ClassVar[bool]

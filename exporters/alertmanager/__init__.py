@@ -33,6 +33,7 @@ class AlertmanagerExporter:
     What was resolved while certwatch was down is not sent again: it ends at Alertmanager by its endsAt."""
 
     Config: ClassVar[type[ExporterConfig]] = AlertmanagerConfig
+    repeats: ClassVar[bool] = True
 
     def __init__(self, name: str, config: ExporterConfig, context: ExporterContext) -> None:
         assert isinstance(config, AlertmanagerConfig)  # noqa: S101

@@ -21,6 +21,9 @@ TIMEOUT_SECONDS = 10.0
 #: Of an answer, more is not read.
 MAX_ANSWER_BYTES = 64 << 10
 FIRST_RETRY_SECONDS = 1.0
+#: Who comes to a round so late stood still. Another process may work by now and have ended what this one would say again: that it
+#: finds out within a moment, and ends.
+STOOD_STILL_SECONDS, MOMENT_SECONDS = 15.0, 5.0
 
 _HINTS = {
     401: ". Check username and password_file, or token_file",
@@ -80,6 +83,8 @@ class Sender:
         next_round = loop.time()
         while True:
             self._woken.clear()
+            if loop.time() > next_round + STOOD_STILL_SECONDS:
+                await asyncio.sleep(MOMENT_SECONDS)
             is_round = loop.time() >= next_round
             try:
                 await (self.tell_all() if is_round else self._tell_changed())

@@ -101,6 +101,15 @@ async def test_an_overrun_exporter_starts_anew_from_the_view(monkeypatch: pytest
     assert numbers(exporter) == [0, 9]
 
 
+async def test_who_repeats_what_it_said_takes_the_state_again_when_another_took_over() -> None:
+    once, repeating = remembering(), remembering()
+    repeating.repeats = True  # type: ignore[attr-defined]
+    async with telling(once, repeating) as publisher:
+        publisher.publish(news(1))
+        await publisher.correct()
+        assert [once.starts, repeating.starts] == [1, 2]
+
+
 @pytest.mark.parametrize("call", ["start", "publish"])
 async def test_an_exporter_that_fails_starts_anew_and_is_counted(call: str) -> None:
     exporter = remembering()

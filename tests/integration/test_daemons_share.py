@@ -1,6 +1,7 @@
 """Several daemons, one inventory in PostgreSQL: one works, the others stand by."""
 
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -177,3 +178,45 @@ def test_nobody_is_told_twice_when_the_one_that_works_is_killed(tmp_path: Path) 
                 )
                 wait_until(lambda: len(told) > len(firing), what="the end", seconds=30)
                 assert set(told[len(firing) :]) == {"resolved"}
+
+
+def test_what_was_over_when_one_stood_still_does_not_fire_again(tmp_path: Path) -> None:
+    # It told what it knew when it went on, and once more when it ended.
+    now = datetime.now(UTC)
+    short = make_certificate(not_before=now - timedelta(days=80), not_after=now + timedelta(hours=30))
+    (tmp_path / "leaf.pem").write_bytes(short.pem)
+    told: list[str] = []
+
+    def take(asked: Asked) -> tuple[int, object]:
+        told.append(asked.body["status"])
+        return 200, {}
+
+    with json_server(take) as receiver:
+        routing = (
+            "route: {receiver: us, group_wait: 0s, group_interval: 1s, repeat_interval: 1h, group_by: ['...']}\n"
+            f"receivers: [{{name: us, webhook_configs: [{{url: '{receiver.url}', send_resolved: true}}]}}]\n"
+        )
+        with alertmanager(tmp_path / "am", config=routing) as manager:
+            exporters = f"{{kind: alertmanager, urls: ['{manager}'], resend: 10s}}"
+            with (
+                postgresql_inventories.empty() as url,
+                daemon(tmp_path / "first", url, exporters=exporters) as first,
+                daemon(tmp_path / "second", url, exporters=exporters) as second,
+            ):
+                wait_until(lambda: bool(told), what="a notification", seconds=30)
+                firing = len(told)
+                first.signal(signal.SIGSTOP)
+                try:
+                    wait_until(lambda: works(second), what="the second one", seconds=60)
+                    (tmp_path / "leaf.pem").write_bytes(
+                        make_certificate(not_before=now, not_after=now + timedelta(days=80)).pem
+                    )
+                    wait_until(lambda: len(told) > firing, what="the end", seconds=60)
+                finally:
+                    first.signal(signal.SIGCONT)
+                assert first.end(60) == 3
+                ended = time.monotonic()
+                # A notification of what it said last would have come by now.
+                wait_until(lambda: time.monotonic() > ended + 5, what="five seconds", seconds=10)
+                assert set(told[:firing]) == {"firing"}
+                assert set(told[firing:]) == {"resolved"}
