@@ -111,9 +111,10 @@ def _migrations() -> list[Path]:
 
 def _present(connection: Connection) -> str | None:
     """The last migration that the tables have. None: there are no tables."""
+    # Not by to_regclass, as in `inventory.postgresql.schema`.
     row = connection.execute(
-        "SELECT obj_description(to_regclass('procrastinate_jobs'), 'pg_class')"
-        " WHERE to_regclass('procrastinate_jobs') IS NOT NULL"
+        "SELECT obj_description(oid, 'pg_class') FROM pg_class"
+        " WHERE relname = 'procrastinate_jobs' AND pg_table_is_visible(oid)"
     ).fetchone()
     if row is None:
         return None

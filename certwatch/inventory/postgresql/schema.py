@@ -62,7 +62,10 @@ def bring_up(url: str, connection: Connection, *, create: bool) -> None:
 
 def _applied(session: PostgreSQLSession) -> int | None:
     """Number of the last script; None: no inventory."""
-    (there,) = session.execute("SELECT to_regclass('certwatch_migrations') IS NOT NULL").fetchone()
+    # Not by to_regclass: who waited for a lock, and had asked before, is told by what its process remembers.
+    (there,) = session.execute(
+        "SELECT count(*) FROM pg_class WHERE relname = 'certwatch_migrations' AND pg_table_is_visible(oid)"
+    ).fetchone()
     if not there:
         return None
     (number,) = session.execute("SELECT max(number) FROM certwatch_migrations").fetchone()

@@ -1,6 +1,7 @@
 """What only a server can do to an inventory: two writers, a lost connection, a foreign database."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
@@ -8,14 +9,16 @@ import pytest
 from certwatch.inventory import open_inventory, retention
 from certwatch.inventory.postgresql import store as postgresql_store
 from certwatch.inventory.postgresql.failures import translate
-from certwatch.inventory.postgresql.schema import scripts
+from certwatch.inventory.postgresql.schema import LOCKS, MIGRATING, scripts
 from certwatch.inventory.postgresql.session import translated
-from certwatch.inventory.postgresql.store import IDLE_SECONDS, Line
+from certwatch.inventory.postgresql.store import IDLE_SECONDS, Line, connect
 from certwatch.inventory.store import InventoryError, Query, Writer
 from certwatch.model.location import LocationURI
 from certwatch.model.observation import Observation
 from certwatch.plugins.testing import EPOCH, make_certificate
+from certwatch.zones.queue import bring_up
 from tests.support import postgresql_inventories
+from tests.support.servers import wait_until
 
 URI = LocationURI("tls://203.0.113.7:443/")
 LEAF = make_certificate()
@@ -153,6 +156,36 @@ def test_a_database_of_others_is_left_alone() -> None:
         assert error.value.kind == "unreachable"
     finally:
         server.run("DROP TABLE locations", database="ca")
+
+
+def begin_together(database: str, lock: int, begin: Callable[[str], object]) -> None:
+    """Several processes that have all seen that there are no tables yet, and wait for each other."""
+    server = postgresql_inventories.server()
+    waiting = f"SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = {lock} AND NOT granted"  # noqa: S608
+    with (
+        server.administrator(database) as watching,
+        closing(connect(postgresql_inventories.url(database))) as first,
+        ThreadPoolExecutor(4) as others,
+    ):
+        first.execute("SELECT pg_advisory_lock(%s, %s)", (LOCKS, lock))
+        begun = [others.submit(begin, postgresql_inventories.url(database)) for _ in range(4)]
+        wait_until(
+            lambda: watching.exec_driver_sql(waiting).scalar_one() == 4, what="all to wait", seconds=20
+        )
+        first.execute("SELECT pg_advisory_unlock(%s, %s)", (LOCKS, lock))
+        for each in begun:
+            each.result(30)
+
+
+def test_all_that_begin_together_on_an_empty_database_find_the_tables_that_one_made() -> None:
+    # Each remembered that there was none, and made them again: all but one ended with an error.
+    server = postgresql_inventories.server()
+    server.run("CREATE DATABASE together", database="postgres")
+    try:
+        begin_together("together", MIGRATING, open_inventory)
+        begin_together("together", 4, bring_up)
+    finally:
+        server.run("DROP DATABASE together", database="postgres")
 
 
 def test_scripts_are_applied_once_each_in_order(url: str) -> None:
