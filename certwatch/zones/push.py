@@ -40,6 +40,10 @@ class PushRefused(Exception):
     """The daemon does not want this worker, or what it says. The message says why."""
 
 
+class _NotAdmitted(PushRefused):
+    """It does not want this worker at all, as it is now."""
+
+
 class _Unreachable(Exception):
     """Not now."""
 
@@ -149,7 +153,7 @@ class _Line:
         # 3xx and 404 are no words of a daemon: something stands in its place now.
         if answer.is_redirect or answer.status_code in (404, 408, 425, 429) or answer.status_code >= 500:
             raise _Unreachable(f"{self._way.url}: {why}")
-        raise PushRefused(f"{self._way.url}: {why}")
+        raise (_NotAdmitted if answer.status_code == 403 else PushRefused)(f"{self._way.url}: {why}")
 
     async def close(self) -> None:
         clients = (self._client, self._former)
@@ -245,7 +249,8 @@ class SpoolDesk:
         self._arrived.set()
 
     async def run(self) -> None:
-        """Send, until cancelled."""
+        """Send, until cancelled. Raises PushRefused: nothing is taken from this worker; what waits is kept for one that is
+        admitted."""
         pause = RETRY_SECONDS
         while True:
             async with self._using:
@@ -269,6 +274,8 @@ class SpoolDesk:
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_RETRY_SECONDS)
                 continue
+            except _NotAdmitted:
+                raise
             except (_Gone, PushRefused) as error:
                 log.warning("push_not_taken", shard=message.shard, kind=message.kind, error=str(error))
                 is_refused = isinstance(error, PushRefused)

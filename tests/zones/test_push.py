@@ -187,6 +187,23 @@ async def test_an_end_that_is_refused_becomes_a_failure(tmp_path: Path) -> None:
         assert "the daemon refused what was pushed" in told.failed.message
 
 
+async def test_what_waits_is_kept_when_the_worker_is_not_admitted_any_more(tmp_path: Path) -> None:
+    # By a list of zones with a mistake in it, or a CA that was restored from before: all that had been seen was thrown away.
+    async with port(tmp_path) as daemon:
+        daemon.answer = lambda path: refused(403)
+        spool = Spool(tmp_path / "spool", 1 << 20)
+        line = _Line(daemon.way)
+        it = SpoolDesk(spool, line, lambda shard, claim: None)
+        await it.record(GIVEN, 1, [LOOK], {})
+        await it.finish(GIVEN, outcome.Outcome())
+        async with asyncio.timeout(10):
+            with pytest.raises(PushRefused, match="no"):
+                await it.run()
+        assert len(spool) == 2
+        await line.close()
+        spool.close()
+
+
 async def test_looking_goes_on_when_somebody_emptied_a_full_spool(tmp_path: Path) -> None:
     async with port(tmp_path) as daemon:
         spool = Spool(tmp_path / "spool", 1)
