@@ -87,6 +87,7 @@ class PostgreSQLCluster:
 
     def __init__(self, folder: Path, programs: Path, port: int, settings: Sequence[str]) -> None:
         self.server = DatabaseServer("postgresql+psycopg", port, "admin")
+        self.folder = folder
         self._log = folder.parent / f"{folder.name}.log"
         self._words: list[str | Path] = [
             *as_user("postgres"), programs / "postgres", "-D", folder / "data", "-k", folder, "-p", str(port),
