@@ -12,10 +12,13 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import cast
 
+import anyio
 import dns.flags
 import dns.message
 import dns.rcode
 import dns.rrset
+from anyio.abc import SocketAttribute, SocketStream
+from anyio.streams.tls import TLSStream
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -83,22 +86,25 @@ class Host:
         self.tls.set_alpn_protocols(["acme-tls/1"])
 
     async def _page(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        line = (await reader.readline()).decode("latin-1")
-        path = line.split(" ")[1] if line.count(" ") == 2 else ""
-        self.asked.append(path)
-        writer.write(self.pages.get(path, b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"))
         try:
+            line = (await reader.readline()).decode("latin-1")
+            path = line.split(" ")[1] if line.count(" ") == 2 else ""
+            self.asked.append(path)
+            writer.write(self.pages.get(path, b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"))
             await writer.drain()
         except ConnectionError:
             pass
         writer.close()
 
-    async def _greet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _greet(self, stream: SocketStream) -> None:
+        """Who comes may be a stranger, who speaks no TLS or trusts nobody here. Not TLS of the loop's own: in debug mode
+        that reports each handshake that fails as an error."""
         try:
-            await reader.read()
-        except ConnectionError:
+            async with stream, await TLSStream.wrap(stream, server_side=True, ssl_context=self.tls) as shown:
+                while True:
+                    await shown.receive()
+        except (anyio.EndOfStream, anyio.BrokenResourceError, ssl.SSLError):
             pass  # who looked has seen enough
-        writer.close()
 
 
 class _Dns(asyncio.DatagramProtocol):
@@ -136,14 +142,17 @@ async def host() -> AsyncIterator[Host]:
     shown = Host()
     loop = asyncio.get_running_loop()
     http = await asyncio.start_server(shown._page, "127.0.0.1", 0)
-    tls = await asyncio.start_server(shown._greet, "127.0.0.1", 0, ssl=shown.tls)
+    tls = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    greeting = asyncio.create_task(tls.serve(shown._greet))
     transport, _ = await loop.create_datagram_endpoint(lambda: _Dns(shown), local_addr=("127.0.0.1", 0))
     shown.http_port = http.sockets[0].getsockname()[1]
-    shown.tls_port = tls.sockets[0].getsockname()[1]
+    shown.tls_port = tls.extra_attributes[SocketAttribute.local_port]()
     shown.dns_port = transport.get_extra_info("sockname")[1]
     try:
         yield shown
     finally:
         transport.close()
-        for each in (http, tls):
-            each.close()
+        http.close()
+        greeting.cancel()
+        await asyncio.wait([greeting])
+        await tls.aclose()
