@@ -14,6 +14,7 @@ from urllib.parse import quote
 from certwatch.doors.kubernetes import Client
 from certwatch.model.instants import iso
 from certwatch.plugins.deployer import DeployerConfig, DeployerContext, DeployFailed, Material, Target
+from certwatch.remediation.deployers.former import is_former
 from certwatch.remediation.deployers.kubernetes import (
     KubernetesConfig,
     KubernetesDeployer,
@@ -22,7 +23,6 @@ from certwatch.remediation.deployers.kubernetes import (
     get_object,
     secret_of,
 )
-from certwatch.x509.der import read
 
 ANNOTATION = "cert-manager.io/certificate-name"
 #: Between two looks whether it has renewed.
@@ -56,12 +56,11 @@ class CertManagerDeployer:
     async def renew(self, target: Target, within: timedelta) -> tuple[bytes, ...]:
         secret = secret_of(target.uri)
         assert secret is not None  # noqa: S101 - it took the target
-        former = target.former.fingerprint_sha256
         deadline = time.monotonic() + within.total_seconds()
         async with self._client(target) as client:
             present = await get_object(client, secret.path)
             chain = certificates_in(present, secret, target)
-            if chain and read(chain[0]).fingerprint_sha256 != former:
+            if chain and not is_former(chain, target.former):
                 # Also by an earlier call, which a crash ended.
                 return chain
             name = ((present.get("metadata") or {}).get("annotations") or {}).get(ANNOTATION)
@@ -75,7 +74,7 @@ class CertManagerDeployer:
             while True:
                 await asyncio.sleep(POLL_SECONDS)
                 chain = certificates_in(await get_object(client, secret.path), secret, target)
-                if chain and read(chain[0]).fingerprint_sha256 != former:
+                if chain and not is_former(chain, target.former):
                     return chain
                 await self._check_failure(client, path, failures)
                 if time.monotonic() > deadline:
@@ -124,7 +123,7 @@ class CertManagerDeployer:
 
     async def undo(self, target: Target) -> None:
         chain = await self.present(target)
-        if not chain or read(chain[0]).fingerprint_sha256 != target.former.fingerprint_sha256:
+        if not is_former(chain, target.former):
             raise DeployFailed("other", KEPT)
 
     async def forget(self, target: Target) -> None:

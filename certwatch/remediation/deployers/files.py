@@ -1,8 +1,7 @@
 """Certificate and key in files: put there by rename, with owner, mode and SELinux context as they were; then a reload."""
 
-import asyncio
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import ClassVar
@@ -11,13 +10,12 @@ from urllib.parse import unquote, urlsplit
 from cryptography.hazmat.primitives import serialization
 
 from certwatch.plugins.deployer import DeployerConfig, DeployerContext, DeployFailed, Material, Target
+from certwatch.remediation.deployers.files_of_server import FilesOfServer, FilesOfServerDeployer
+from certwatch.remediation.deployers.former import is_former, not_as_planned
 from certwatch.remediation.deployers.replaced import (
-    FilesOfServer,
     Held,
     Replaced,
-    TakingUp,
     kept_beside,
-    pattern,
     put_back,
     read_file,
     replace_files,
@@ -34,40 +32,26 @@ class FilesConfig(FilesOfServer):
     key: str | None = None
 
 
-class FilesDeployer:
+class FilesDeployer(FilesOfServerDeployer):
     Config: ClassVar[type[DeployerConfig]] = FilesConfig
+    place = "a plain file"
 
     def __init__(self, config: FilesConfig, context: DeployerContext) -> None:
+        super().__init__(config)
         self._config = config
-        self._patterns = [pattern(each) for each in config.paths]
-        self._taking_up = TakingUp(config)
 
-    def takes(self, target: Target) -> bool:
-        path = _path_of(target)
-        return path is not None and any(each.fullmatch(str(path)) for each in self._patterns)
-
-    async def deploy(self, target: Target, material: Material) -> None:
-        async with self._taking_up.gate.writing():
-            await asyncio.to_thread(self._deploy, target, material)
-
-    async def present(self, target: Target) -> tuple[bytes, ...]:
-        return await asyncio.to_thread(self._present, target)
-
-    async def activate(self, targets: Sequence[Target]) -> None:
-        await self._taking_up.run()
-
-    async def undo(self, target: Target) -> None:
-        async with self._taking_up.gate.writing():
-            await asyncio.to_thread(self._undo, target)
-
-    async def forget(self, target: Target) -> None:
-        await asyncio.to_thread(self._forget, target)
+    def _path_of(self, target: Target) -> Path | None:
+        parts = urlsplit(target.uri)
+        # Containers (keystores, kubeconfigs) have a fragment or a query for what is inside: another deployer's.
+        if parts.scheme != "file" or parts.fragment or parts.query:
+            return None
+        return Path(unquote(parts.path))
 
     def _deploy(self, target: Target, material: Material) -> None:
         with self._opened(target) as (certificate, key):
             begun = _holds_former(certificate.kept(), target)
-            if not begun:
-                _check_former(certificate.read(), target)
+            if not begun and not _holds_former(certificate.read(), target):
+                raise not_as_planned()
             if key is None:
                 raise DeployFailed(
                     "not-found",
@@ -91,7 +75,7 @@ class FilesDeployer:
                 )
 
     def _present(self, target: Target) -> tuple[bytes, ...]:
-        path = _path(target)
+        path = self._path(target)
         with told(path):
             return tuple(_certificates(read_file(path)))
 
@@ -114,7 +98,7 @@ class FilesDeployer:
     @contextmanager
     def _opened(self, target: Target) -> Iterator[tuple[Held, Held | None]]:
         """The certificate's file, and its key's: the same where one file holds both. None: it is not known."""
-        path = _path(target)
+        path = self._path(target)
         with told(path), ExitStack() as stack:
             path = resolved(path)
             certificate = stack.enter_context(Held(path))
@@ -162,31 +146,8 @@ class FilesDeployer:
         return None
 
 
-def _path_of(target: Target) -> Path | None:
-    parts = urlsplit(target.uri)
-    # Containers (keystores, kubeconfigs) have a fragment or a query for what is inside: another deployer's.
-    if parts.scheme != "file" or parts.fragment or parts.query:
-        return None
-    return Path(unquote(parts.path))
-
-
-def _path(target: Target) -> Path:
-    path = _path_of(target)
-    if path is None:
-        raise DeployFailed("other", "is not a plain file")
-    return path
-
-
 def _holds_former(data: bytes | None, target: Target) -> bool:
-    found = _certificates(data or b"")
-    return bool(found) and read(found[0]).fingerprint_sha256 == target.former.fingerprint_sha256
-
-
-def _check_former(data: bytes, target: Target) -> None:
-    if not _holds_former(data, target):
-        raise DeployFailed(
-            "changed", "holds another certificate than the one that was planned to go. Plan it anew"
-        )
+    return is_former(_certificates(data or b""), target.former)
 
 
 def _certificates(data: bytes) -> list[bytes]:

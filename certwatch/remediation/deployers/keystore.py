@@ -1,7 +1,6 @@
 """A PKCS#12 keystore with one key and its chain: written anew under the same passphrase and name."""
 
-import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
@@ -13,19 +12,17 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.hazmat.primitives.serialization.pkcs12 import PKCS12KeyAndCertificates
 
 from certwatch.plugins.deployer import DeployerConfig, DeployerContext, DeployFailed, Material, Target
+from certwatch.remediation.deployers.files_of_server import FilesOfServer, FilesOfServerDeployer
+from certwatch.remediation.deployers.former import is_former, not_as_planned
 from certwatch.remediation.deployers.replaced import (
-    FilesOfServer,
     Held,
     Replaced,
-    TakingUp,
-    pattern,
     put_back,
     replace_files,
     resolved,
     told,
 )
 from certwatch.remediation.material import split_pem
-from certwatch.x509.der import read
 
 
 class KeystoreConfig(FilesOfServer):
@@ -33,34 +30,19 @@ class KeystoreConfig(FilesOfServer):
     passphrase_file: str
 
 
-class KeystoreDeployer:
+class KeystoreDeployer(FilesOfServerDeployer):
     Config: ClassVar[type[DeployerConfig]] = KeystoreConfig
+    place = "a PKCS#12 keystore"
 
     def __init__(self, config: KeystoreConfig, context: DeployerContext) -> None:
+        super().__init__(config)
         self._config = config
-        self._patterns = [pattern(each) for each in config.paths]
-        self._taking_up = TakingUp(config)
 
-    def takes(self, target: Target) -> bool:
-        path = _path_of(target)
-        return path is not None and any(each.fullmatch(str(path)) for each in self._patterns)
-
-    async def deploy(self, target: Target, material: Material) -> None:
-        async with self._taking_up.gate.writing():
-            await asyncio.to_thread(self._deploy, target, material)
-
-    async def present(self, target: Target) -> tuple[bytes, ...]:
-        return await asyncio.to_thread(self._present, target)
-
-    async def activate(self, targets: Sequence[Target]) -> None:
-        await self._taking_up.run()
-
-    async def undo(self, target: Target) -> None:
-        async with self._taking_up.gate.writing():
-            await asyncio.to_thread(self._undo, target)
-
-    async def forget(self, target: Target) -> None:
-        await asyncio.to_thread(self._forget, target)
+    def _path_of(self, target: Target) -> Path | None:
+        parts = urlsplit(target.uri)
+        if parts.scheme != "file" or parts.query or not parts.path.endswith((".p12", ".pfx")):
+            return None
+        return Path(unquote(parts.path))
 
     def _deploy(self, target: Target, material: Material) -> None:
         with self._opened(target) as file:
@@ -86,7 +68,7 @@ class KeystoreDeployer:
 
     @contextmanager
     def _opened(self, target: Target) -> Iterator[Held]:
-        path = _path(target)
+        path = self._path(target)
         with told(path), Held(resolved(path)) as file:
             yield file
 
@@ -132,20 +114,6 @@ class KeystoreDeployer:
             ) from error
 
 
-def _path_of(target: Target) -> Path | None:
-    parts = urlsplit(target.uri)
-    if parts.scheme != "file" or parts.query or not parts.path.endswith((".p12", ".pfx")):
-        return None
-    return Path(unquote(parts.path))
-
-
-def _path(target: Target) -> Path:
-    path = _path_of(target)
-    if path is None:
-        raise DeployFailed("other", "is not a PKCS#12 keystore")
-    return path
-
-
 def _above(found: PKCS12KeyAndCertificates) -> list[pkcs12.PKCS12Certificate]:
     """What is above the certificate, in order, whatever the order in the file."""
     chain: list[pkcs12.PKCS12Certificate] = []
@@ -161,19 +129,14 @@ def _above(found: PKCS12KeyAndCertificates) -> list[pkcs12.PKCS12Certificate]:
 
 
 def _is_former(found: PKCS12KeyAndCertificates, target: Target) -> bool:
-    return (
-        found.cert is not None
-        and read(found.cert.certificate.public_bytes(serialization.Encoding.DER)).fingerprint_sha256
-        == target.former.fingerprint_sha256
-    )
+    leaf = [found.cert.certificate.public_bytes(serialization.Encoding.DER)] if found.cert is not None else []
+    return is_former(leaf, target.former)
 
 
 def _check(found: PKCS12KeyAndCertificates, target: Target) -> None:
     """Raises DeployFailed: it is not as it was planned, or has more than would be written."""
     if not _is_former(found, target):
-        raise DeployFailed(
-            "changed", "holds another certificate than the one that was planned to go. Plan it anew"
-        )
+        raise not_as_planned()
     if len(_above(found)) != len(found.additional_certs):
         raise DeployFailed(
             "other", "holds more than one key with its chain, which would be lost. Have a command write it"

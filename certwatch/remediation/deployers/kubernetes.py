@@ -15,15 +15,9 @@ from pydantic import Field
 
 from certwatch.doors.kubernetes import Access, Client, RequestFailed, from_kubeconfig, in_cluster
 from certwatch.doors.kubernetes.access import current_context, kubeconfig_path
-from certwatch.plugins.deployer import (
-    DeployerConfig,
-    DeployerContext,
-    DeployErrorKind,
-    DeployFailed,
-    Material,
-    Target,
-)
-from certwatch.x509.der import read
+from certwatch.plugins.deployer import DeployerConfig, DeployerContext, DeployFailed, Material, Target
+from certwatch.remediation.deployers.former import changed_meanwhile, is_former, not_as_planned
+from certwatch.remediation.deployers.refused import refused
 from certwatch.x509.pem import blocks
 
 MANAGER = "certwatch"
@@ -90,7 +84,7 @@ class KubernetesDeployer:
         async with self.client(target) as client:
             present = await get_object(client, secret.path)
             kept = await _get_or_none(client, secret.former_path)
-            if kept is None or not _is_former(certificates_in(kept, secret, target), target):
+            if kept is None or not is_former(certificates_in(kept, secret, target), target.former):
                 self._check(present, secret, target)
                 if kept is not None:
                     # Of an earlier roll-out, which could not tidy up.
@@ -113,7 +107,7 @@ class KubernetesDeployer:
         secret = self._secret(target)
         async with self.client(target) as client:
             kept = await _get_or_none(client, secret.former_path)
-            if kept is None or not _is_former(certificates_in(kept, secret, target), target):
+            if kept is None or not is_former(certificates_in(kept, secret, target), target.former):
                 return
             present = await get_object(client, secret.path)
             self._check_ours(present, secret, target)
@@ -124,7 +118,7 @@ class KubernetesDeployer:
         secret = self._secret(target)
         async with self.client(target) as client:
             kept = await _get_or_none(client, secret.former_path)
-            if kept is not None and _is_former(certificates_in(kept, secret, target), target):
+            if kept is not None and is_former(certificates_in(kept, secret, target), target.former):
                 await client.delete(secret.former_path)
 
     def _secret(self, target: Target) -> _Secret:
@@ -136,10 +130,8 @@ class KubernetesDeployer:
     def _check(self, present: Mapping[str, Any], secret: _Secret, target: Target) -> None:
         """It is as it was planned, and nobody puts it back at once. Raises DeployFailed."""
         data = present.get("data") or {}
-        if not _is_former(certificates_in(present, secret, target), target):
-            raise DeployFailed(
-                "changed", "holds another certificate than the one that was planned to go. Plan it anew"
-            )
+        if not is_former(certificates_in(present, secret, target), target.former):
+            raise not_as_planned()
         if secret.private_key not in data:
             raise DeployFailed("not-found", f"has no {secret.private_key} beside {secret.key}")
         metadata = present.get("metadata") or {}
@@ -158,8 +150,8 @@ class KubernetesDeployer:
     def _check_ours(self, present: Mapping[str, Any], secret: _Secret, target: Target) -> None:
         """Raises DeployFailed: somebody else has written to it since the roll-out began."""
         chain = certificates_in(present, secret, target)
-        if not _is_former(chain, target) and MANAGER not in _managers(present, secret):
-            raise DeployFailed("changed", "somebody else has changed it meanwhile: it stays as they made it")
+        if not is_former(chain, target.former) and MANAGER not in _managers(present, secret):
+            raise changed_meanwhile()
 
     @asynccontextmanager
     async def client(
@@ -174,20 +166,11 @@ class KubernetesDeployer:
             async with Client(secret.cluster, self._access) as client:
                 yield client
         except RequestFailed as error:
-            kinds: dict[int, DeployErrorKind] = {
-                401: "permission",
-                403: "permission",
-                404: "not-found",
-                409: "changed",
-            }
-            what = {
-                403: f". {grant}",
-                409: ". Somebody else changed it at the same time: plan it anew",
-            }.get(error.status, "")
-            raise DeployFailed(
-                kinds.get(error.status, "unavailable"),
-                f"{error.message}{what}",
-                again=error.status in (0, 429, 503),
+            raise refused(
+                error.status,
+                error.message,
+                kinds={409: "changed"},
+                advice={403: grant, 409: "Somebody else changed it at the same time: plan it anew"},
             ) from error
 
     def _access(self) -> Access:
@@ -216,10 +199,6 @@ def secret_of(uri: str) -> _Secret | None:
 def certificates_in(present: Mapping[str, Any], secret: _Secret, target: Target) -> tuple[bytes, ...]:
     data = _decoded((present.get("data") or {}).get(secret.key, ""), target)
     return tuple(each.data for each in blocks(data) if each.is_certificate and each.data)
-
-
-def _is_former(chain: Sequence[bytes], target: Target) -> bool:
-    return bool(chain) and read(chain[0]).fingerprint_sha256 == target.former.fingerprint_sha256
 
 
 def _managers(present: Mapping[str, Any], secret: _Secret) -> list[str]:

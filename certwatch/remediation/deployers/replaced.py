@@ -1,99 +1,21 @@
-"""Files that are replaced whole, with owner, mode and SELinux context as they were; and servers that are told to read them."""
+"""Files that are replaced whole, with owner, mode and SELinux context as they were."""
 
-import asyncio
 import errno
 import os
-import re
-import signal
 import stat
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Annotated, Any, Self
+from typing import IO, Any, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field
-
-from certwatch.plugins.deployer import DeployerConfig, DeployFailed
-from certwatch.remediation.commands import CommandFailed, Shared
-from certwatch.remediation.gate import Gate
+from certwatch.plugins.deployer import DeployFailed
 
 #: Kept beside a file while a roll-out is under way.
 FORMER = ".certwatch-former"
 MAX_BYTES = 1 << 20
-#: Of the largest process number (2^22).
-PID_DIGITS = 7
 #: As the kernel does.
 MAX_LINKS = 40
 SELINUX = "security.selinux"
-
-
-def _listed(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
-def _signal_name(text: str) -> str:
-    name = text.upper().removeprefix("SIG")
-    if f"SIG{name}" not in signal.Signals.__members__:
-        raise ValueError(f"{text[:40]!r} is no signal: HUP, USR1, USR2 …")
-    return name
-
-
-class FilesOfServer(DeployerConfig):
-    """Which files, and how what reads them takes them up."""
-
-    #: Files that may be written, absolute; "*" within a folder, "**" over folders.
-    paths: Annotated[list[str], BeforeValidator(_listed), Field(min_length=1)]
-    #: Command that has it taken up, word by word, without a shell.
-    reload: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list)
-    #: Instead of a command: a signal to the process of this file.
-    pid_file: str | None = None
-    signal: Annotated[str, AfterValidator(_signal_name)] = "HUP"
-    #: Or a systemd unit, by `systemctl reload`.
-    unit: str | None = None
-    reload_seconds: Annotated[float, Field(gt=0, le=3600)] = 60.0
-
-
-class TakingUp:
-    """What the config says of that. Belongs to the event loop."""
-
-    def __init__(self, config: FilesOfServer) -> None:
-        self._config = config
-        words = ["systemctl", "reload", config.unit] if config.unit else config.reload
-        #: Nobody writes while it is open for taking up.
-        self.gate = Gate()
-        self._reload = Shared(words, config.reload_seconds, self.gate) if words else None
-
-    async def run(self) -> None:
-        """Raises DeployFailed."""
-        if self._config.pid_file is not None:
-            async with self.gate.taking_up():
-                await asyncio.to_thread(self._signal, self._config.pid_file)
-        if self._reload is not None:
-            try:
-                await self._reload.run()
-            except CommandFailed as error:
-                raise DeployFailed("reload", str(error)) from error
-
-    def _signal(self, pid_file: str) -> None:
-        """Raises DeployFailed."""
-        try:
-            text = Path(pid_file).read_text().strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise DeployFailed("reload", f"{pid_file}: cannot be read: {error}") from error
-        # 0, -1 and other negative numbers are groups, or every process of the host (kill(2)); 1 is init.
-        if not text.isascii() or not text.isdigit() or len(text) > PID_DIGITS or int(text) <= 1:
-            raise DeployFailed("reload", f"{pid_file}: names no process that may be signalled: {text[:40]!r}")
-        try:
-            os.kill(int(text), signal.Signals[f"SIG{self._config.signal}"])
-        except OSError as error:
-            raise DeployFailed("reload", f"{pid_file}: process {text}: {error.strerror}") from error
-
-
-def pattern(text: str) -> re.Pattern[str]:
-    """ "**" over folders, "*" and "?" within one."""
-    parts = re.split(r"(\*\*/|\*\*|\*|\?)", text)
-    said = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    return re.compile("".join(said.get(each, re.escape(each)) for each in parts))
 
 
 def kept_beside(path: Path) -> Path:

@@ -13,15 +13,10 @@ from pydantic import Field
 from certwatch.doors.rest import RequestFailed
 from certwatch.doors.vault_kv import KV, CheckAndSetFailed, Secret
 from certwatch.model.location import VaultSecret, parse_vault_secret_location
-from certwatch.plugins.deployer import (
-    DeployerConfig,
-    DeployerContext,
-    DeployErrorKind,
-    DeployFailed,
-    Material,
-    Target,
-)
-from certwatch.remediation.deployers.replaced import pattern
+from certwatch.plugins.deployer import DeployerConfig, DeployerContext, DeployFailed, Material, Target
+from certwatch.remediation.deployers.former import changed_meanwhile, not_as_planned
+from certwatch.remediation.deployers.path_patterns import pattern
+from certwatch.remediation.deployers.refused import refused
 from certwatch.remediation.deployers.vault_values import Keys, fingerprint, the_entry, values_for
 from certwatch.remediation.vault_access import VaultAccess
 
@@ -102,10 +97,7 @@ class VaultKVDeployer:
                     # Whatever an earlier roll-out could not tidy up: this version has it now.
                     begun, held = _Begun(present.version, leaf, noted.ours if noted else ()), present
                 elif noted is None:
-                    raise DeployFailed(
-                        "changed",
-                        "holds another certificate than the one that was planned to go. Plan it anew",
-                    )
+                    raise not_as_planned()
                 else:
                     _check_ours(leaf, noted)
                     begun, held = noted, _read_former(kv, place, noted)
@@ -166,21 +158,15 @@ class VaultKVDeployer:
             with self._config.open() as vault:
                 yield KV(vault, place.mount), place
         except RequestFailed as failed:
-            kinds: dict[int, DeployErrorKind] = {
-                400: "other",
-                401: "permission",
-                403: "permission",
-                404: "not-found",
-                405: "other",
-            }
-            what = {
-                403: f". Grant read and patch on {place.mount}/data/{place.path} and {place.mount}/metadata/{place.path}",
-                405: ". It needs KV of version 2, in Vault 1.10 or later",
-            }.get(failed.status, "")
-            raise DeployFailed(
-                kinds.get(failed.status, "unavailable"),
-                f"{failed.message}{what}",
-                again=failed.status in (0, 429, 503),
+            rights = f"{place.mount}/data/{place.path} and {place.mount}/metadata/{place.path}"
+            raise refused(
+                failed.status,
+                failed.message,
+                kinds={400: "other", 405: "other"},
+                advice={
+                    403: f"Grant read and patch on {rights}",
+                    405: "It needs KV of version 2, in Vault 1.10 or later",
+                },
             ) from failed
 
 
@@ -206,7 +192,7 @@ def _begun(kv: KV, place: VaultSecret, target: Target) -> _Begun | None:
 def _check_ours(leaf: str, begun: _Begun) -> None:
     """Raises DeployFailed: somebody else has written to it since the roll-out began."""
     if leaf not in (begun.former, *begun.ours):
-        raise DeployFailed("changed", "somebody else has changed it meanwhile: it stays as they made it")
+        raise changed_meanwhile()
 
 
 def _read(kv: KV, place: VaultSecret) -> Secret:

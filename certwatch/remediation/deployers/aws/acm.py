@@ -6,6 +6,7 @@ from certwatch.model.certificate import Certificate
 from certwatch.plugins.deployer import DeployFailed, Material
 from certwatch.remediation.deployers.aws.access import AWSConfig, ask, split
 from certwatch.remediation.deployers.aws.place import Place
+from certwatch.remediation.deployers.former import is_former, not_as_planned
 from certwatch.x509.der import read
 from certwatch.x509.pem import blocks
 
@@ -34,9 +35,7 @@ class Imported:
         if present.fingerprint_sha256 not in (former.fingerprint_sha256, new) and not _is_ours(
             present, material
         ):
-            raise DeployFailed(
-                "changed", "holds another certificate than the one that was planned to go. Plan it anew"
-            )
+            raise not_as_planned()
         if present.fingerprint_sha256 == new:
             # Of the plan there are other places that use it. Imports are counted by AWS.
             return
@@ -55,7 +54,7 @@ class Imported:
 
     def undo(self, former: Certificate) -> None:
         chain = self.present(former)
-        if chain and read(chain[0]).fingerprint_sha256 == former.fingerprint_sha256:
+        if is_former(chain, former):
             return
         raise DeployFailed(
             "other",

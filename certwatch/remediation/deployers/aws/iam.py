@@ -17,6 +17,7 @@ from certwatch.plugins.deployer import DeployFailed, Material
 from certwatch.remediation.deployers.aws.access import HOME, AWSConfig, ask, pages, split
 from certwatch.remediation.deployers.aws.listeners import Listener, give, listener_at, users
 from certwatch.remediation.deployers.aws.place import Place
+from certwatch.remediation.deployers.former import not_as_planned
 from certwatch.x509.der import read
 from certwatch.x509.pem import blocks
 
@@ -204,9 +205,7 @@ class Stored(_Store):
         if own is None:
             raise DeployFailed("not-found", "is not in IAM any more")
         if own.fingerprint != former.fingerprint_sha256:
-            raise DeployFailed(
-                "changed", "holds another certificate than the one that was planned to go. Plan it anew"
-            )
+            raise not_as_planned()
         new = self._upload(family, own, material)
         # Of roll-outs that a crash ended: their keys are lost, what they uploaded serves all the same.
         before = [each for each in followers(family, own) if each.name != new.name]
