@@ -1,10 +1,11 @@
 """What only a CA's own books can tell."""
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from certwatch.model.certificate import Fingerprint
 from certwatch.model.finding import Problem
+from certwatch.model.instants import read_instant
 from certwatch.model.sighting import Served
 from certwatch.plugins.duration import Duration
 from certwatch.plugins.rule import Rule, RuleConfig, Until, World
@@ -102,7 +103,7 @@ def _unpublished(served: Served, config: UnpublishedConfig, world: World) -> Ite
     if served.facts.get("certificate_ca_status") != "revoked" or served.error is not None:
         return
     said = served.facts.get("revocation_status")
-    since = _instant(served.facts.get("certificate_ca_revoked_at"))
+    since = read_instant(served.facts.get("certificate_ca_revoked_at"))
     if said not in ("good", "unknown") or since is None:
         return
     by_ocsp = served.location.kind == "ocsp"
@@ -127,7 +128,7 @@ def _unpublished(served: Served, config: UnpublishedConfig, world: World) -> Ite
 
 
 def _pending(served: Served, config: PendingConfig, world: World) -> Iterator[Problem | Until]:
-    since = _instant(served.facts.get("ca_pending_since"))
+    since = read_instant(served.facts.get("ca_pending_since"))
     if since is None:
         return
     due = since + config.longest
@@ -144,7 +145,7 @@ def _pending(served: Served, config: PendingConfig, world: World) -> Iterator[Pr
 
 
 def _went_back(served: Served, config: RuleConfig, world: World) -> Iterator[Problem | Until]:
-    at = _instant(served.facts.get("ca_went_back_at"))
+    at = read_instant(served.facts.get("ca_went_back_at"))
     if at is None:
         return
     end = at + timedelta(days=7)
@@ -159,14 +160,6 @@ def _went_back(served: Served, config: RuleConfig, world: World) -> Iterator[Pro
         "removed. All of it was read anew. What was issued and revoked since that backup is unknown to the CA: issue no "
         "serial number twice, and revoke again what had been revoked.",
     )
-
-
-def _instant(text: object) -> datetime | None:
-    try:
-        instant = datetime.fromisoformat(str(text))
-    except ValueError:
-        return None
-    return instant if instant.tzinfo is not None else None
 
 
 REVOKED = Rule(

@@ -1,9 +1,10 @@
 """What a cloud says of the certificates that it keeps: that a renewal does not come about, that a store is the wrong one."""
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from certwatch.model.finding import Problem
+from certwatch.model.instants import read_instant
 from certwatch.model.sighting import Served
 from certwatch.plugins.duration import Duration
 from certwatch.plugins.rule import Rule, RuleConfig, Until, World
@@ -31,7 +32,7 @@ def _renewal(served: Served, config: RenewalConfig, world: World) -> Iterator[Pr
         if leaf is not None and not unvalidated:
             # The cloud is at it.
             return
-        due = (_instant(facts.get("renewal_since")) or served.first_seen) + config.grace
+        due = (read_instant(facts.get("renewal_since")) or served.first_seen) + config.grace
         if world.now < due:
             yield Until(instant=due)
             return
@@ -54,8 +55,8 @@ def _database(served: Served, config: DatabaseConfig, world: World) -> Iterator[
     name = str(facts.get("aws_certificate_authority") or "its CA")
     place = served.location.uri.removeprefix("aws://")
     for what, lead, end in (
-        (f"CA {name}", config.lead, _instant(facts.get("aws_certificate_authority_not_after"))),
-        ("server certificate", config.server_lead, _instant(facts.get("aws_certificate_not_after"))),
+        (f"CA {name}", config.lead, read_instant(facts.get("aws_certificate_authority_not_after"))),
+        ("server certificate", config.server_lead, read_instant(facts.get("aws_certificate_not_after"))),
     ):
         if end is None:
             continue
@@ -84,14 +85,6 @@ def _wrong_store(served: Served, config: RuleConfig, world: World) -> Iterator[P
         text="Nothing renews a certificate in IAM: whoever uploaded it must do so again, and change the distribution. Put it in "
         "ACM in us-east-1, where renewal needs no change to the distribution, and delete it from IAM.",
     )
-
-
-def _instant(text: object) -> datetime | None:
-    try:
-        instant = datetime.fromisoformat(str(text))
-    except ValueError:
-        return None
-    return instant if instant.tzinfo is not None else None
 
 
 RENEWAL = Rule(

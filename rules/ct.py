@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from certwatch.model.certificate import Certificate
 from certwatch.model.finding import Problem
+from certwatch.model.instants import read_instant
 from certwatch.model.location import LOGGED_KINDS
 from certwatch.model.sighting import Served
 from certwatch.plugins.duration import Duration
@@ -161,19 +162,11 @@ def _names(leaf: Certificate) -> str:
 
 def _logged_at(served: Served) -> datetime:
     """Or when it was found, if that was later: reading on from the past is not to flood."""
-    return max(_instant(served.facts.get("ct_logged_at")) or served.first_seen, served.first_seen)
+    return max(read_instant(served.facts.get("ct_logged_at")) or served.first_seen, served.first_seen)
 
 
 def _day(instant: datetime | None) -> str:
     return "an unreadable instant" if instant is None else f"{instant:%Y-%m-%dT%H:%MZ}"
-
-
-def _instant(text: object) -> datetime | None:
-    try:
-        instant = datetime.fromisoformat(str(text))
-    except ValueError:
-        return None
-    return instant if instant.tzinfo is not None else None
 
 
 def _misbehaves(served: Served, config: RuleConfig, world: World) -> Iterator[Problem | Until]:
@@ -203,7 +196,7 @@ def _misbehaves(served: Served, config: RuleConfig, world: World) -> Iterator[Pr
 
 
 def _behind(served: Served, config: BehindConfig, world: World) -> Iterator[Problem | Until]:
-    read_at = _instant(served.facts.get("ct_read_at"))
+    read_at = read_instant(served.facts.get("ct_read_at"))
     if (
         read_at is None
         or served.facts.get("ct_finished") is True

@@ -1,9 +1,10 @@
 """What cert-manager says of what it looks after."""
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from certwatch.model.finding import Problem
+from certwatch.model.instants import read_instant
 from certwatch.model.sighting import Served
 from certwatch.plugins.duration import Duration
 from certwatch.plugins.rule import Rule, RuleConfig, Until, World
@@ -18,7 +19,7 @@ def _not_ready(served: Served, config: NotReadyConfig, world: World) -> Iterator
     facts = served.facts
     if facts.get("kubernetes_ready") is not False:
         return
-    due = (_instant(facts.get("kubernetes_not_ready_since")) or served.first_seen) + config.grace
+    due = (read_instant(facts.get("kubernetes_not_ready_since")) or served.first_seen) + config.grace
     if world.now < due:
         yield Until(instant=due)
         return
@@ -37,14 +38,6 @@ def _not_ready(served: Served, config: NotReadyConfig, world: World) -> Iterator
         + "Nothing is renewed by it as long as that is so. kubectl describe it, then its CertificateRequests and Orders; "
         "cmctl status certificate NAME shows all of them.",
     )
-
-
-def _instant(text: object) -> datetime | None:
-    try:
-        instant = datetime.fromisoformat(str(text))
-    except ValueError:
-        return None
-    return instant if instant.tzinfo is not None else None
 
 
 RULE = Rule(
@@ -68,7 +61,7 @@ class OverdueConfig(RuleConfig):
 
 
 def _overdue(served: Served, config: OverdueConfig, world: World) -> Iterator[Problem | Until]:
-    renewal = _instant(served.facts.get("kubernetes_renewal_at"))
+    renewal = read_instant(served.facts.get("kubernetes_renewal_at"))
     if renewal is None or served.facts.get("kubernetes_ready") is False:
         # What is not ready is told of by the other rule, with the reason.
         return

@@ -1,9 +1,10 @@
 """What ACME clients are told to renew, and whether they do."""
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from certwatch.model.finding import Problem
+from certwatch.model.instants import read_instant
 from certwatch.model.sighting import Served
 from certwatch.plugins.duration import Duration
 from certwatch.plugins.rule import Rule, RuleConfig, Until, World
@@ -38,7 +39,7 @@ def _off(served: Served, config: RuleConfig, world: World) -> Iterator[Problem |
 
 
 def _overdue(served: Served, config: OverdueConfig, world: World) -> Iterator[Problem | Until]:
-    leaf, due = served.leaf, _instant(served.facts.get("renewal_due_at"))
+    leaf, due = served.leaf, read_instant(served.facts.get("renewal_due_at"))
     if leaf is None or due is None or served.facts.get("renewal_off") is True:
         return
     late = due + min(config.grace, (leaf.lifetime or timedelta(0)) / GRACE_PART)
@@ -53,14 +54,6 @@ def _overdue(served: Served, config: OverdueConfig, world: World) -> Iterator[Pr
         text=f"{client} meant to renew it at {due:%Y-%m-%dT%H:%MZ}, and the certificate is the one from before. Look into its "
         "log, see that its timer runs, and run it by hand once.",
     )
-
-
-def _instant(text: object) -> datetime | None:
-    try:
-        instant = datetime.fromisoformat(str(text))
-    except ValueError:
-        return None
-    return instant if instant.tzinfo is not None else None
 
 
 OFF = Rule(

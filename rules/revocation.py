@@ -7,6 +7,7 @@ from pydantic import Field
 
 from certwatch.model.certificate import Fingerprint
 from certwatch.model.finding import Problem, Severity
+from certwatch.model.instants import read_instant
 from certwatch.model.location import FILE_KINDS, standing_of
 from certwatch.model.sighting import Served
 from certwatch.plugins.duration import Duration
@@ -27,11 +28,7 @@ def text_of(served: Served, fact: str) -> str:
 
 def instant_of(served: Served, fact: str) -> datetime | None:
     """None: it is not said, or no instant with a zone."""
-    try:
-        said = datetime.fromisoformat(text_of(served, fact))
-    except ValueError:
-        return None
-    return said if said.tzinfo is not None else None
+    return read_instant(served.facts.get(fact))
 
 
 def _ended(served: Served, end: datetime, now: datetime) -> bool:

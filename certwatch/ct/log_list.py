@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from certwatch.ct.heads import LogKey
 from certwatch.ct.malformed import Malformed
+from certwatch.model.instants import read_instant
 
 MAX_BYTES = 16 << 20
 MAX_LOGS = 1000
@@ -116,7 +117,7 @@ def parse_log_list(data: bytes) -> LogList:
     return LogList(
         logs=tuple(_unique(logs, skipped)),
         version=str(said.get("version", ""))[:40],
-        at=_instant(said.get("log_list_timestamp")),
+        at=read_instant(said.get("log_list_timestamp")),
         skipped=tuple(skipped),
     )
 
@@ -198,13 +199,5 @@ def _state(said: Any) -> tuple[State, FinalHead | None]:
 def _interval(said: Any) -> tuple[datetime, datetime] | None:
     if not isinstance(said, dict):
         return None
-    start, end = _instant(said.get("start_inclusive")), _instant(said.get("end_exclusive"))
+    start, end = read_instant(said.get("start_inclusive")), read_instant(said.get("end_exclusive"))
     return (start, end) if start is not None and end is not None else None
-
-
-def _instant(text: Any) -> datetime | None:
-    try:
-        found = datetime.fromisoformat(str(text))
-    except ValueError:
-        return None
-    return found if found.tzinfo is not None else None

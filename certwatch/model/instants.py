@@ -8,6 +8,15 @@ def iso(instant: datetime | None) -> str | None:
     return None if instant is None else instant.isoformat().replace("+00:00", "Z")
 
 
+def read_instant(text: object) -> datetime | None:
+    """What `iso` has written, out of a fact or another program's answer. None: it is no instant, or has no zone."""
+    try:
+        instant = datetime.fromisoformat(str(text))
+    except ValueError:
+        return None
+    return instant if instant.tzinfo is not None else None
+
+
 def minute(instant: datetime | None) -> str:
     """For tables."""
     return "—" if instant is None else instant.strftime("%Y-%m-%d %H:%MZ")

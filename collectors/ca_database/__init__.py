@@ -7,6 +7,7 @@ from datetime import datetime
 from hashlib import sha256
 from typing import ClassVar
 
+from certwatch.model.instants import read_instant
 from certwatch.model.observation import Fact, Incomplete, LookError, Observation, Unchanged
 from certwatch.model.sighting import Served
 from certwatch.plugins.collector import CollectError, CollectorConfig, CollectorContext
@@ -17,7 +18,7 @@ from collectors.ca_database.config import CADatabaseConfig
 from collectors.ca_database.issuance import count
 from collectors.ca_database.look import RECORDS
 from collectors.ca_database.places import database_location, record_location, record_prefix
-from collectors.ca_database.record import ReadFailed, Reading, WentBack, instant, rfc3339
+from collectors.ca_database.record import ReadFailed, Reading, WentBack, rfc3339
 from collectors.ca_database.sources import make_source
 from collectors.ca_database.telling import Telling
 
@@ -159,7 +160,7 @@ class CADatabaseCollector:
     def _mark(self, facts: dict[str, Fact], now: datetime) -> str:
         """Where to go on. Empty: everything must be read."""
         digest, _, mark = str(facts.get("ca_mark") or "").partition(" ")
-        read_at = instant(facts.get("ca_full_read_at"))
+        read_at = read_instant(facts.get("ca_full_read_at"))
         if digest != self._digest or read_at is None or not read_at <= now < read_at + self._config.reconcile:
             return ""
         return mark

@@ -191,12 +191,3 @@ def of_epoch(seconds: float | None) -> datetime | None:
 def rfc3339(at: datetime | None) -> str | None:
     """Z, whole seconds."""
     return None if at is None else at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-def instant(text: object) -> datetime | None:
-    """The inverse of `rfc3339`."""
-    try:
-        found = datetime.fromisoformat(str(text))
-    except ValueError:
-        return None
-    return found if found.tzinfo is not None else None

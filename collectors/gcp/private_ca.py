@@ -1,10 +1,11 @@
 """Certificate Authority Service: CAs of each pool, and what the pool issued."""
 
 from collections.abc import AsyncIterator, Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
 
+from certwatch.model.instants import read_instant
 from certwatch.model.location import LocationURI
 from certwatch.model.observation import Fact, Incomplete, Observation
 from certwatch.x509 import der
@@ -94,7 +95,7 @@ def _issued(project: Project, pool: str, location: str, each: Mapping[str, Any])
         reason = str(revoked.get("revocationState") or "")
         if reason in _REASONS:
             facts["revocation_reason"] = _REASONS[reason]
-        at = _instant(revoked.get("revocationTime"))
+        at = read_instant(revoked.get("revocationTime"))
         if at is not None:
             facts["revoked_at"] = at.isoformat().replace("+00:00", "Z")
     template = str(each.get("certificateTemplate") or "")
@@ -111,11 +112,3 @@ def _issued(project: Project, pool: str, location: str, each: Mapping[str, Any])
         labels=project.labels(each.get("labels"), location),
         scope=scope(project.id, location, ISSUED),
     )
-
-
-def _instant(text: object) -> datetime | None:
-    try:
-        found = datetime.fromisoformat(str(text))
-    except ValueError:
-        return None
-    return found if found.tzinfo is not None else None

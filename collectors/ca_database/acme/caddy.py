@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from certwatch.model.instants import read_instant
 from certwatch.model.observation import Fact
 from collectors.ca_database.acme.lineage import (
     Lineage,
@@ -16,7 +17,7 @@ from collectors.ca_database.acme.lineage import (
     listed,
     read_bytes,
 )
-from collectors.ca_database.record import instant, rfc3339
+from collectors.ca_database.record import rfc3339
 
 NEEDED = "Name Caddy's data folder (/var/lib/caddy/.local/share/caddy) in `path`"
 
@@ -65,7 +66,7 @@ def facts_of(resource: bytes) -> dict[str, Fact]:
     facts: dict[str, Fact] = {}
     if said.ca:
         facts["renewal_server"] = kept(said.ca)
-    due = instant(said.renewal_info.selected) if said.renewal_info is not None else None
+    due = read_instant(said.renewal_info.selected) if said.renewal_info is not None else None
     if due is not None and due.year > 1:
         facts["renewal_due_at"] = rfc3339(due)
     return facts

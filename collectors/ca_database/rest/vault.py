@@ -11,6 +11,7 @@ from hashlib import sha256
 
 from certwatch.doors.rest import RequestFailed
 from certwatch.doors.vault import Issued, Vault
+from certwatch.model.instants import read_instant
 from certwatch.model.observation import Fact
 from certwatch.x509 import pem
 from collectors.ca_database.record import (
@@ -19,7 +20,6 @@ from collectors.ca_database.record import (
     ReadFailed,
     Record,
     WentBack,
-    instant,
     rfc3339,
     serial_of_hex,
 )
@@ -171,7 +171,7 @@ def _witness(mark: str) -> tuple[str, datetime | None]:
         *_, serial, until = json.loads(mark)
     except (ValueError, TypeError):
         return "", None
-    return str(serial), instant(until)
+    return str(serial), read_instant(until)
 
 
 def _help(vault: Vault, failed: RequestFailed) -> str:
