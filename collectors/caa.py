@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
 from typing import ClassVar
@@ -16,6 +15,7 @@ from certwatch.model.location import LocationURI
 from certwatch.model.observation import Fact, Incomplete, Observation
 from certwatch.pki.caa import identities_of
 from certwatch.plugins.collector import CollectError, CollectorConfig, CollectorContext
+from collectors.as_they_end import as_they_end
 from collectors.leaves import Leaf, leaves
 
 #: Names of one certificate that are asked about.
@@ -72,14 +72,12 @@ class CAACollector:
         source, done = leaves(view), 0
         try:
             while page := await asyncio.to_thread(_take, source):
-                tasks = [
-                    asyncio.create_task(self._ask(lookup, leaf, name))
-                    for leaf in page
-                    for name in _names(leaf)
-                ]
-                async for each in _as_they_end(tasks):
-                    if each is not None:
-                        yield each
+                asked = (self._ask(lookup, leaf, name) for leaf in page for name in _names(leaf))
+                async with as_they_end(asked) as answers:
+                    for answer in answers:
+                        said = await answer
+                        if said is not None:
+                            yield said
                 done += len(page)
                 self._context.progress(done, None)
         finally:
@@ -134,17 +132,3 @@ def caa_location(name: str, leaf: Leaf) -> LocationURI:
 
 def _take(source: Iterator[Leaf]) -> list[Leaf]:
     return list(islice(source, PAGE))
-
-
-async def _as_they_end(
-    tasks: list[asyncio.Task[Observation | None]],
-) -> AsyncIterator[Observation | None]:
-    """Cancelled, it cancels them."""
-    try:
-        for ended in asyncio.as_completed(tasks):
-            yield await ended
-    finally:
-        for task in tasks:
-            task.cancel()
-        with suppress(asyncio.CancelledError):
-            await asyncio.gather(*tasks, return_exceptions=True)

@@ -4,7 +4,6 @@ import asyncio
 import ssl
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
@@ -21,6 +20,7 @@ from certwatch.model.location import MAX_URL, LocationURI
 from certwatch.model.observation import Fact, Incomplete, LookError, Observation
 from certwatch.plugins.collector import CollectError, CollectorConfig, CollectorContext
 from collectors.ari.window import Window, certificate_id, read_directory, read_window
+from collectors.as_they_end import as_they_end
 from collectors.leaves import Leaf, leaves
 
 MAX_BYTES = 64 << 10
@@ -88,17 +88,11 @@ class ARICollector:
         async with Fetcher(policy, tls=tls, connections=config.concurrency) as fetcher:
             run = _Run(self._directories, self._context, fetcher, self._kept, config.concurrency)
             while page := await asyncio.to_thread(_take, source):
-                tasks = [asyncio.create_task(run.ask(each)) for each in page]
-                try:
-                    for ended in asyncio.as_completed(tasks):
-                        said = await ended
+                async with as_they_end(run.ask(each) for each in page) as answers:
+                    for answer in answers:
+                        said = await answer
                         if said is not None:
                             yield said
-                finally:
-                    for task in tasks:
-                        task.cancel()
-                    with suppress(asyncio.CancelledError):
-                        await asyncio.gather(*tasks, return_exceptions=True)
                 done += len(page)
                 self._context.progress(done, None)
             for url, error in run.broken.items():

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
 from dataclasses import replace
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from itertools import islice
@@ -19,6 +18,7 @@ from certwatch.model.observation import Fact, Incomplete, LookError, Observation
 from certwatch.plugins.collector import CollectError, CollectorConfig, CollectorContext
 from certwatch.plugins.view import InventoryView
 from certwatch.telemetry.metrics import CRL_FETCHES, CRL_SECONDS
+from collectors.as_they_end import as_they_end
 from collectors.revocation import lists
 from collectors.revocation.clocks import clock_facts
 from collectors.revocation.crl_index import CRLIndex
@@ -182,9 +182,9 @@ class _Run:
                 for url in each.issuer_urls:
                     if url not in self._published:
                         urls.setdefault(url, each)
-            tasks = [asyncio.create_task(self._publish(url, each)) for url, each in urls.items()]
-            async for said in _as_they_end(tasks):
-                yield said
+            async with as_they_end(self._publish(url, each) for url, each in urls.items()) as answers:
+                for answer in answers:
+                    yield await answer
             above = [
                 replace(each, certificate=found, issuer=self._known.issuer_of(found))
                 for each in missing
@@ -228,9 +228,10 @@ class _Run:
         return replace(seen, observed_at=self._context.clock(), chain=tuple(each.der for each in found))
 
     async def _ask_all(self, page: list[Wanted]) -> AsyncIterator[Observation]:
-        tasks = [asyncio.create_task(self._ask(each, url)) for each in page for url in each.ocsp_urls]
-        async for said in _as_they_end(tasks):
-            yield said
+        asked = (self._ask(each, url) for each in page for url in each.ocsp_urls)
+        async with as_they_end(asked) as answers:
+            for answer in answers:
+                yield await answer
 
     async def _ask(self, each: Wanted, url: str) -> Observation:
         async with self._slots:
@@ -245,10 +246,9 @@ class _Run:
             for url in each.crl_urls:
                 if url not in self._lists:
                     new.setdefault(url, each)
-        async for said in _as_they_end(
-            [asyncio.create_task(self._fetch(url, each)) for url, each in new.items()]
-        ):
-            yield said
+        async with as_they_end(self._fetch(url, each) for url, each in new.items()) as answers:
+            for answer in answers:
+                yield await answer
 
     async def _fetch(self, url: str, each: Wanted) -> Observation:
         self._lists[url] = None
@@ -348,18 +348,6 @@ def crl_location(url: str, certificate: Certificate | None = None) -> LocationUR
     """The CRL's own URL; with `certificate`, what it says of that one."""
     shown = quote(url[:MAX_SHOWN], safe="/:[].?=&%+,;@~")
     return LocationURI(shown if certificate is None else f"{shown}#{certificate.fingerprint_sha256.hex()}")
-
-
-async def _as_they_end(tasks: list[asyncio.Task[Observation]]) -> AsyncIterator[Observation]:
-    """Cancelled, it cancels them."""
-    try:
-        for ended in asyncio.as_completed(tasks):
-            yield await ended
-    finally:
-        for task in tasks:
-            task.cancel()
-        with suppress(asyncio.CancelledError):
-            await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _take(source: Iterator[Wanted]) -> list[Wanted]:
