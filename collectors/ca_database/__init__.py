@@ -1,6 +1,5 @@
 """CA databases: what was issued, whether or not anybody serves it."""
 
-import asyncio
 from collections.abc import AsyncIterator, Generator
 from contextlib import closing
 from datetime import datetime
@@ -10,10 +9,10 @@ from typing import ClassVar
 from certwatch.model.instants import read_instant
 from certwatch.model.observation import Fact, Incomplete, LookError, Observation, Unchanged
 from certwatch.model.sighting import Served
-from certwatch.plugins.collector import CollectError, CollectorConfig, CollectorContext
+from certwatch.plugins.collector import CollectorConfig, CollectorContext
 from certwatch.telemetry.logs import get_logger
 from collectors.ca_database.authorities import read_authorities
-from collectors.ca_database.batches import Batches
+from collectors.ca_database.batches import in_batches
 from collectors.ca_database.config import CADatabaseConfig
 from collectors.ca_database.issuance import count
 from collectors.ca_database.look import RECORDS
@@ -46,22 +45,8 @@ class CADatabaseCollector:
         # A mark is of use to the settings that it was made with only.
         self._digest = sha256(config.model_dump_json().encode()).hexdigest()[:12]
 
-    async def collect(self) -> AsyncIterator[Said]:
-        batches = Batches(self._looks())
-        done = 0
-        try:
-            while True:
-                batch, ended = await asyncio.to_thread(batches.take)
-                for each in batch:
-                    yield each
-                done += len(batch)
-                self._context.progress(done, None)
-                if ended:
-                    return
-        except ReadFailed as failed:
-            raise CollectError(failed.kind, f"{self._name}: {failed.message}") from failed
-        finally:
-            batches.close()
+    def collect(self) -> AsyncIterator[Said]:
+        return in_batches(self._name, self._looks(), self._context.progress)
 
     def _looks(self) -> Generator[Said, None, None]:
         """In a thread. Raises ReadFailed if nothing can be read at all."""

@@ -1,10 +1,12 @@
 """A blocking generator, taken from in threads by an event loop that may give it up at any time."""
 
+import asyncio
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import AsyncIterator, Callable, Generator
 from typing import Generic, TypeVar
 
+from certwatch.plugins.collector import CollectError
 from collectors.ca_database.record import ReadFailed
 
 T = TypeVar("T")
@@ -53,3 +55,24 @@ class Batches(Generic[T]):
                 self._source.close()
             finally:
                 self._lock.release()
+
+
+async def in_batches(
+    name: str, source: Generator[T, None, None], progress: Callable[[int, None], None]
+) -> AsyncIterator[T]:
+    """All that the source of collector `name` gives, for its `collect`. Its ReadFailed becomes CollectError."""
+    batches = Batches(source)
+    done = 0
+    try:
+        while True:
+            batch, last = await asyncio.to_thread(batches.take)
+            for each in batch:
+                yield each
+            done += len(batch)
+            progress(done, None)
+            if last:
+                return
+    except ReadFailed as failed:
+        raise CollectError(failed.kind, f"{name}: {failed.message}") from failed
+    finally:
+        batches.close()

@@ -1,15 +1,14 @@
 """HashiCorp Vault and OpenBao: the PKI mounts of a namespace, with their issuers, their set-up and what they issued; and
 certificates in secrets of KV mounts."""
 
-import asyncio
 from collections.abc import AsyncIterator, Generator, Iterator
 from typing import ClassVar
 
 from certwatch.doors.rest import RequestFailed, client_tls
 from certwatch.doors.vault import AppRole, Vault
 from certwatch.model.observation import Incomplete, LookError, Observation
-from certwatch.plugins.collector import CollectError, CollectorConfig, CollectorContext
-from collectors.ca_database.batches import Batches
+from certwatch.plugins.collector import CollectorConfig, CollectorContext
+from collectors.ca_database.batches import in_batches
 from collectors.ca_database.record import ReadFailed
 from collectors.ca_database.rest.fetching import AT_ONCE
 from collectors.vault.config import KVMount, VaultConfig
@@ -36,22 +35,8 @@ class VaultCollector:
         #: By mount. Owned by the thread that looks.
         self._ended: dict[str, set[str]] = {}
 
-    async def collect(self) -> AsyncIterator[Said]:
-        batches = Batches(self._looks())
-        done = 0
-        try:
-            while True:
-                batch, last = await asyncio.to_thread(batches.take)
-                for each in batch:
-                    yield each
-                done += len(batch)
-                self._context.progress(done, None)
-                if last:
-                    return
-        except ReadFailed as failed:
-            raise CollectError(failed.kind, f"{self._name}: {failed.message}") from failed
-        finally:
-            batches.close()
+    def collect(self) -> AsyncIterator[Said]:
+        return in_batches(self._name, self._looks(), self._context.progress)
 
     def _looks(self) -> Generator[Said, None, None]:
         """In a thread. Raises ReadFailed if nothing can be read at all."""
