@@ -48,7 +48,6 @@ def made_policies(
 
 def world_of(
     config: Config,
-    env: Mapping[str, str],
     clock: Clock,
     *,
     book: Book,
@@ -146,7 +145,6 @@ def open_remediation(
         raise
     world = world_of(
         config,
-        env,
         clock,
         book=book,
         policies=policies,

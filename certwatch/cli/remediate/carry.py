@@ -3,12 +3,12 @@
 import asyncio
 import os
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import click
 
 from certwatch.cli.failure import FAILED, Failed
-from certwatch.cli.options import current_clock
 from certwatch.cli.remediate.stage import Stage
 
 if TYPE_CHECKING:
@@ -43,22 +43,10 @@ def ended(stage: Stage, id: int) -> "Plan":
 
 async def _carry_out(stage: Stage, id: int) -> "Plan":
     from certwatch.remediation.apply import carry_out
-    from certwatch.remediation.opening import world_of
 
-    def look_again(collectors: Any) -> None:
+    def look_again(collectors: Iterable[str]) -> None:
         names = " ".join(collectors)
         if names:
             click.echo(f"certwatch: the inventory sees it with: certwatch collect {names}", err=True)
 
-    world = world_of(
-        stage.config,
-        os.environ,
-        current_clock(),
-        book=stage.book,
-        policies=stage.policies,
-        reading=stage.reading,
-        mark=stage.mark,
-        ask_ca=stage.ask_ca,
-        look_again=look_again,
-    )
-    return await carry_out(world, id)
+    return await carry_out(stage.world(look_again), id)

@@ -64,7 +64,6 @@ def drill(
     from certwatch.cli.ca.opening import person
     from certwatch.cli.proofs import keep
     from certwatch.remediation.drills.exercise import Exercise
-    from certwatch.remediation.opening import world_of
 
     key, equals, value = label.partition("=")
     if not equals or not key or not value:
@@ -76,20 +75,9 @@ def drill(
         if certificate is not None:
             with stage.reading() as reader:
                 about = certificate_of(reader, certificate)
-        world = world_of(
-            stage.config,
-            os.environ,
-            current_clock(),
-            book=stage.book,
-            policies=stage.policies,
-            reading=stage.reading,
-            ask_ca=stage.ask_ca,
-            look_again=lambda _: None,
-            mark=stage.mark,
-        )
         _check_daemon(stage)
         exercise = Exercise(
-            world=world,
+            world=stage.world(lambda _: None),
             scenario=scenario,
             label=(key, value),
             within=span,

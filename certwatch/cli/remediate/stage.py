@@ -1,7 +1,7 @@
 """What the verbs of `certwatch remediate` work with."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from certwatch.model.mark import Mark
     from certwatch.remediation.book import Book
     from certwatch.remediation.policy import Policy
+    from certwatch.remediation.world import World
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,21 @@ class Stage:
         from certwatch.inventory.open import open_inventory
 
         return open_inventory(self.config.inventory, create=False).mark(new)
+
+    def world(self, look_again: Callable[[Iterable[str]], None]) -> "World":
+        """For carrying plans out here. `look_again`: what is done about collectors whose places have changed."""
+        from certwatch.remediation.opening import world_of
+
+        return world_of(
+            self.config,
+            current_clock(),
+            book=self.book,
+            policies=self.policies,
+            reading=self.reading,
+            mark=self.mark,
+            ask_ca=self.ask_ca,
+            look_again=look_again,
+        )
 
     @contextmanager
     def reading(self) -> "Iterator[Reader]":
