@@ -12,6 +12,7 @@ from certwatch.x509.containers import Container
 from certwatch.x509.pbe import Work
 from collectors.file import container
 from collectors.file.contents import Contents, failed, one_line
+from collectors.file.plain import read_plain
 
 #: Files with these endings hold certificates by their name: that one cannot be read is then told, not passed over.
 SUFFIXES = (".pem", ".crt", ".cer", ".cert", ".der", *container.SUFFIXES, *container.PLAIN_SUFFIXES)
@@ -169,36 +170,22 @@ def _nothing_found(path: str, data: bytes) -> Contents:
 
 def _parse(path: str, data: bytes, passphrases: Sequence[str], *, beside: bool = True) -> Contents:
     """`beside`: a key may lie in a file of its own."""
-    chain: list[bytes] = []
-    keys: list[bytes] = []
-    problems: list[str] = []
-    if b"-----BEGIN " in data:
-        for block in pem.blocks(data):
-            if block.problem is not None:
-                if "CERTIFICATE" in block.label:
-                    problems.append(block.problem)
-            elif block.is_certificate:
-                chain.append(block.data)
-            elif block.is_private_key:
-                keys.append(block.pem)
-    elif data[:1] == b"\x30":
-        chain, problems = der.series(data)
-    if not chain and not problems:
+    found = read_plain(data)
+    if not found.chain and not found.problems:
         return Contents()
     error = None
-    if problems:
-        shown = "; ".join(problems[:3]) + (f"; and {len(problems) - 3} more" if len(problems) > 3 else "")
-        error = LookError(kind="malformed", message=one_line(f"{path}: {shown}"))
-    certificates = [der.read(each) for each in chain]
+    if found.problems:
+        error = LookError(kind="malformed", message=one_line(f"{path}: {found.told()}"))
+    certificates = [der.read(each) for each in found.chain]
     facts: dict[str, Fact] = {}
     key_files: tuple[str, ...] = ()
-    if chain:
+    if found.chain:
         arrangement = arrangement_of(certificates)
         facts["arrangement"] = arrangement
         if arrangement == "chain":
-            key_files = _key_files(path) if beside and not keys else ()
-            facts |= _key_facts(chain[0], keys or _keys_beside(key_files), passphrases)
-    return Contents(chain=tuple(chain), facts=facts, error=error, beside=key_files)
+            key_files = _key_files(path) if beside and not found.keys else ()
+            facts |= _key_facts(found.chain[0], found.keys or _keys_beside(key_files), passphrases)
+    return Contents(chain=tuple(found.chain), facts=facts, error=error, beside=key_files)
 
 
 def _key_files(path: str) -> tuple[str, ...]:
@@ -230,7 +217,7 @@ def _keys_beside(candidates: tuple[str, ...]) -> list[bytes]:
     return []
 
 
-def _key_facts(leaf: bytes, keys: list[bytes], passphrases: Sequence[str]) -> dict[str, Fact]:
+def _key_facts(leaf: bytes, keys: Sequence[bytes], passphrases: Sequence[str]) -> dict[str, Fact]:
     spki = der.read(leaf).spki_sha256
     work = Work()
     verdicts = [

@@ -6,12 +6,13 @@ from functools import lru_cache
 
 from certwatch.model.certificate import Certificate
 from certwatch.model.observation import Fact, LookError
-from certwatch.x509 import der, inline, keystores, pem, private_keys
+from certwatch.x509 import der, inline, keystores, private_keys
 from certwatch.x509.arrangement import arrangement
 from certwatch.x509.containers import Container
 from certwatch.x509.pbe import Work
 from collectors.file import container
 from collectors.file.contents import Contents, failed, one_line
+from collectors.file.plain import read_plain
 
 #: Keys with these endings hold certificates by their name: that one cannot be read is told, not passed over.
 CERTIFICATE_ENDINGS = (".crt", ".cer", ".cert")
@@ -88,37 +89,20 @@ def _no_file(path: str) -> bytes:
 
 def _plain(where: str, data: bytes, beside: _Keys) -> Contents | None:
     """None: there is something of ours in it, which needs no place (keys, parameters)."""
-    chain: list[bytes] = []
-    keys: list[bytes] = []
-    problems: list[str] = []
-    others = 0
-    if b"-----BEGIN " in data:
-        for block in pem.blocks(data):
-            if block.problem is not None:
-                if "CERTIFICATE" in block.label:
-                    problems.append(block.problem)
-            elif block.is_certificate:
-                chain.append(block.data)
-            elif block.is_private_key:
-                keys.append(block.pem)
-            else:
-                others += 1
-    elif data[:1] == b"\x30":
-        chain, problems = der.series(data)
-    if not chain and not problems:
-        return None if keys or others else Contents()
+    found = read_plain(data)
+    if not found.chain and not found.problems:
+        return None if found.keys or found.has_others else Contents()
     facts: dict[str, Fact] = {}
-    if chain:
-        certificates = [der.read(chain[0]), *map(_above, chain[1:])]
+    if found.chain:
+        certificates = [der.read(found.chain[0]), *map(_above, found.chain[1:])]
         arranged = arrangement(certificates)
         facts["arrangement"] = arranged
         if arranged == "chain":
-            facts |= _key_facts(chain[0], certificates[0].spki_sha256, keys, beside)
+            facts |= _key_facts(found.chain[0], certificates[0].spki_sha256, found.keys, beside)
     error = None
-    if problems:
-        shown = "; ".join(problems[:3]) + (f"; and {len(problems) - 3} more" if len(problems) > 3 else "")
-        error = LookError(kind="malformed", message=one_line(f"{where}: {shown}. Check what wrote it"))
-    return Contents(chain=tuple(chain), facts=facts, error=error)
+    if found.problems:
+        error = LookError(kind="malformed", message=one_line(f"{where}: {found.told()}. Check what wrote it"))
+    return Contents(chain=tuple(found.chain), facts=facts, error=error)
 
 
 def _above(data: bytes) -> Certificate:
@@ -151,7 +135,7 @@ def _with_key(part: Contents, keys: _Keys) -> Contents:
     return replace(part, facts={**part.facts, **_key_facts(part.chain[0], spki, [], keys)})
 
 
-def _key_facts(leaf: bytes, spki: bytes | None, inside: list[bytes], beside: _Keys) -> dict[str, Fact]:
+def _key_facts(leaf: bytes, spki: bytes | None, inside: Sequence[bytes], beside: _Keys) -> dict[str, Fact]:
     keys = inside
     if not keys:
         other = beside.private_key()
