@@ -10,7 +10,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from certwatch.ca import audit_rows, checkpoint, database
-from certwatch.ca.audit_rows import Said
+from certwatch.ca.audit_entries import Said
 from certwatch.ca.entries import KINDS, Head
 from certwatch.ca.failure import CAError
 from certwatch.ct.merkle import Tree, leaf_hash

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from certwatch.ca import audit, database
-from certwatch.ca.audit_rows import CRL_LEAP
+from certwatch.ca.audit_entries import CRL_LEAP
 from certwatch.ca.authority import Authority
 from certwatch.ca.failure import CAError
 from certwatch.ca.key_file import write_new

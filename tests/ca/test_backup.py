@@ -8,7 +8,7 @@ import pytest
 from cryptography import x509
 
 from certwatch.ca import audit, crl
-from certwatch.ca.audit_rows import CRL_LEAP
+from certwatch.ca.audit_entries import CRL_LEAP
 from certwatch.ca.backup import backup, restore
 from certwatch.ca.failure import CAError
 from certwatch.plugins.testing import FakeClock
