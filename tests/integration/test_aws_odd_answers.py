@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from certwatch.doors import aws as aws_door
+from certwatch.doors.aws import client as aws_client
 from certwatch.inventory import open_inventory
 from certwatch.model.location import LocationURI
 from certwatch.model.observation import Incomplete, Observation
@@ -241,7 +241,7 @@ async def test_a_listing_in_a_circle_is_given_up(aws: AWS) -> None:
 
 async def test_a_listing_without_end_is_given_up(aws: AWS, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each page names another one: of CloudTrail's events there are always more."""
-    monkeypatch.setattr(aws_door, "MAX_PAGES", 3)
+    monkeypatch.setattr(aws_client, "MAX_PAGES", 3)
     for asked, following in ((None, "1"), ("1", "2"), ("2", "3"), ("3", "4")):
         answer = {"Events": [], "NextToken": following}
         if asked is None:

@@ -15,27 +15,18 @@ import botocore.session
 from botocore import xform_name
 from botocore.config import Config
 from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshableCredentials
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    ConnectionError,
-    CredentialRetrievalError,
-    EndpointConnectionError,
-    HTTPClientError,
-    NoCredentialsError,
-    PaginationError,
-    PartialCredentialsError,
-    ProfileNotFound,
-    ReadTimeoutError,
-    SSLError,
-    TokenRetrievalError,
-    UnauthorizedSSOTokenError,
-)
+from botocore.exceptions import ProfileNotFound
 from botocore.model import OperationModel
-from botocore.parsers import ResponseParserError
 
-from certwatch.doors.failure import LookFailed
-from certwatch.model.observation import ErrorKind
+from certwatch.doors.aws.failure import (
+    NO_CREDENTIALS,
+    AWSError,
+    kind_of,
+    none_of_aws,
+    one_line,
+    outcome_of,
+    translated,
+)
 from certwatch.telemetry.metrics import AWS_REQUESTS
 
 #: It writes tracebacks of what is told here in a line.
@@ -44,64 +35,9 @@ logging.getLogger("botocore.credentials").setLevel(logging.CRITICAL)
 #: Pages of one listing; a service that never ends one is given up.
 MAX_PAGES = 100_000
 _ROLE_SECONDS = 3600
-_LONGEST_MESSAGE = 400
 #: The door's own: who am I, and being somebody else.
 _IDENTITY = frozenset({"GetCallerIdentity"})
-
-_DENIED = frozenset(
-    {
-        "AccessDenied",
-        "AccessDeniedException",
-        "AuthorizationError",
-        "AuthorizationErrorException",
-        "ForbiddenException",
-        "OptInRequired",
-        "UnauthorizedException",
-        "UnauthorizedOperation",
-        "UnrecognizedClientException",
-        "InvalidClientTokenId",
-        "ExpiredToken",
-        "ExpiredTokenException",
-        "SignatureDoesNotMatch",
-        "InvalidSignatureException",
-        "IncompleteSignature",
-        "IncompleteSignatureException",
-        "MissingAuthenticationToken",
-        "MissingAuthenticationTokenException",
-        "InvalidAccessKeyId",
-        "RequestExpired",
-        "RequestTimeTooSkewed",
-    }
-)
-#: AWS takes a request whose time is within a quarter of an hour of its own.
-_SKEWED = frozenset({"RequestExpired", "RequestTimeTooSkewed"})
-_SKEWED_WORDS = ("Signature expired", "Signature not yet current")
-_THROTTLED = frozenset(
-    {
-        "LimitExceededException",
-        "PriorRequestNotComplete",
-        "RequestLimitExceeded",
-        "SlowDown",
-        "Throttling",
-        "ThrottlingException",
-        "ThrottledException",
-        "TooManyRequestsException",
-        "RequestThrottled",
-    }
-)
-_ABSENT = ("NotFound", "NoSuchEntity", "NoSuchKey", "NotFoundException", "ResourceNotFoundException")
-
-
-class AWSError(LookFailed):
-    """`code`: AWS's own word for it ("AccessDeniedException"); empty: there was no answer."""
-
-    def __init__(self, kind: ErrorKind, message: str, *, code: str = "") -> None:
-        super().__init__(kind, message)
-        self.code = code
-
-    @property
-    def is_absent(self) -> bool:
-        return any(self.code.endswith(each) for each in _ABSENT)
+_JSON = ("json", "rest-json")
 
 
 class Stopped(Exception):
@@ -185,7 +121,7 @@ class Door:
             opened = Account(self, where, "", session, _Bucket(self._limits.rate, self.stopped))
             identity = opened.client("sts", self._home_region).call("GetCallerIdentity")
         except ProfileNotFound as error:
-            raise AWSError("not-found", f"{where}: {_one_line(str(error))}. Correct `profile`") from error
+            raise AWSError("not-found", f"{where}: {one_line(str(error))}. Correct `profile`") from error
         id = str(identity["Account"])
         arn = str(identity.get("Arn", ""))
         return Account(self, f"{name}: account {id}", id, session, opened.bucket, arn)
@@ -204,7 +140,7 @@ class Door:
             extra["ExternalId"] = role.external_id
         credentials = source.get_credentials()
         if credentials is None:
-            raise AWSError("permission", _NO_CREDENTIALS.format(where=role.arn))
+            raise AWSError("permission", NO_CREDENTIALS.format(where=role.arn))
         fetcher = AssumeRoleCredentialFetcher(
             client_creator=partial(
                 source.create_client,
@@ -274,7 +210,7 @@ class Account:
     def client(self, service: str, region: str) -> "Client":
         """Costs some milliseconds. Raises AWSError."""
         where = f"{self.where}/{region}: {service}"
-        with _translated(where):
+        with translated(where):
             return Client(self._door, self, service, where, self._door.make(self._session, service, region))
 
 
@@ -296,7 +232,7 @@ class Client:
     def call(self, operation: str, **parameters: Any) -> Mapping[str, Any]:
         """`operation` as AWS names it. Raises AWSError, Stopped."""
         asked = self._asked(operation)
-        with _translated(f"{self._where}: {operation}"):
+        with translated(f"{self._where}: {operation}"):
             answer: Mapping[str, Any] = getattr(self._made, asked)(**parameters)
         return answer
 
@@ -304,7 +240,7 @@ class Client:
         """Page by page. Raises AWSError, Stopped."""
         pages = iter(self._made.get_paginator(self._asked(operation)).paginate(**parameters))
         for _ in range(MAX_PAGES):
-            with _translated(f"{self._where}: {operation}"):
+            with translated(f"{self._where}: {operation}"):
                 page = next(pages, None)
             if page is None:
                 return
@@ -350,7 +286,7 @@ class Client:
             ).inc()
             raise AWSError(
                 "malformed",
-                f"{self._where}: {operation_model.name}: {_none_of_aws(body)}",
+                f"{self._where}: {operation_model.name}: {none_of_aws(body)}",
             )
 
     def _after(
@@ -363,113 +299,12 @@ class Client:
         """Each attempt, with what came of it."""
         operation = event_name.rpartition(".")[2]
         if exception is not None or parsed_response is None:
-            outcome: str = _kind_of(exception) if exception is not None else "malformed"
+            outcome: str = kind_of(exception) if exception is not None else "malformed"
         else:
             code = str(parsed_response.get("Error", {}).get("Code", ""))
             status = int(parsed_response.get("ResponseMetadata", {}).get("HTTPStatusCode", 200))
-            outcome = "ok" if not code and status < 300 else _outcome(code, status)
+            outcome = "ok" if not code and status < 300 else outcome_of(code, status)
         AWS_REQUESTS.labels(self._account.id, self._service, operation, outcome).inc()
 
     def close(self) -> None:
         self._made.close()
-
-
-_JSON = ("json", "rest-json")
-_NO_CREDENTIALS = (
-    "{where}: no credentials were found. Give certwatch a role (instance profile, IRSA, ECS task), `profile`, or "
-    "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-)
-
-
-class _translated:
-    """Foreign errors at one line."""
-
-    __slots__ = ("_where",)
-
-    def __init__(self, where: str) -> None:
-        self._where = where
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, type: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, ClientError):
-            raise _refused(self._where, error) from error
-        if isinstance(error, NoCredentialsError | PartialCredentialsError):
-            raise AWSError("permission", _NO_CREDENTIALS.format(where=self._where)) from error
-        if isinstance(error, CredentialRetrievalError | TokenRetrievalError | UnauthorizedSSOTokenError):
-            raise AWSError(
-                "permission", f"{self._where}: no credentials could be had: {_one_line(str(error))}"
-            ) from error
-        if isinstance(error, ResponseParserError):
-            # From None: its text is the answer, in which there may be credentials.
-            raise AWSError("malformed", f"{self._where}: {_none_of_aws(b'')}") from None
-        if isinstance(error, PaginationError):
-            raise AWSError("malformed", f"{self._where}: {_one_line(str(error))}") from error
-        if isinstance(error, BotoCoreError | ValueError):
-            raise AWSError(_kind_of(error), f"{self._where}: {_one_line(str(error))}") from error
-
-
-def _refused(where: str, error: ClientError) -> AWSError:
-    said = error.response.get("Error", {})
-    code = str(said.get("Code") or "")
-    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    text = _one_line(str(said.get("Message") or ""))
-    outcome = _outcome(code, status)
-    if outcome == "permission" and (code in _SKEWED or any(each in text for each in _SKEWED_WORDS)):
-        return AWSError(
-            "permission", f"{where}: {code}: {text}. Set the clock of this machine (NTP)", code=code
-        )
-    if error.operation_name == "AssumeRole" and outcome in ("permission", "not-found"):
-        return AWSError(
-            "permission",
-            f"{where.partition('/')[0]}: the role cannot be assumed: {code}: {text}. Check that the role exists, that its "
-            "trust policy names certwatch's own principal, and that `external_id` is the one it asks for",
-            code=code,
-        )
-    if outcome == "permission":
-        lacks = "Access" in code or "not authorized to perform" in text
-        what = "Grant it (deploy/aws/)" if lacks else "Check the credentials"
-        return AWSError("permission", f"{where}: {code}: {text}. {what}", code=code)
-    if outcome == "throttled":
-        return AWSError(
-            "other",
-            f"{where}: throttled ({code}), after all retries. Lower `rate`, or look less often (`every`)",
-            code=code,
-        )
-    return AWSError(outcome, f"{where}: {code}: {text}", code=code)  # type: ignore[arg-type]
-
-
-def _outcome(code: str, status: int) -> str:
-    """Error kind, or "throttled"."""
-    if code in _THROTTLED or status == 429:
-        return "throttled"
-    if code in _DENIED or status in (401, 403):
-        return "permission"
-    if any(code.endswith(each) for each in _ABSENT) or status == 404:
-        return "not-found"
-    return "other"
-
-
-def _kind_of(error: Exception) -> ErrorKind:
-    if isinstance(error, ReadTimeoutError) or "Timeout" in type(error).__name__:
-        return "timeout"
-    if isinstance(error, SSLError):
-        return "not-tls"
-    if isinstance(error, EndpointConnectionError | ConnectionError | HTTPClientError):
-        return "unreachable"
-    return "other"
-
-
-def _none_of_aws(body: bytes) -> str:
-    """Nothing of what was answered: it may be what is secret."""
-    what = "a page" if body.lstrip()[:1] == b"<" else "something"
-    return (
-        f"answers {what} that is none of AWS's, or not all of it. See what stands between (a proxy, a portal)"
-    )
-
-
-def _one_line(text: str) -> str:
-    return (
-        "".join(each if each.isprintable() else " " for each in text).strip().rstrip(".")[:_LONGEST_MESSAGE]
-    )
