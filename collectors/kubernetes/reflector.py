@@ -17,7 +17,7 @@ from typing import ParamSpec, TypeVar
 import msgspec
 
 from certwatch.doors.kubernetes import Client, Page, RequestFailed
-from certwatch.doors.kubernetes.client import Status, refusal
+from certwatch.doors.kubernetes.failure import Status, refusal
 from certwatch.model.clock import Clock
 from certwatch.model.observation import Gone, LookError, Observation
 from certwatch.telemetry.logs import get_logger

@@ -14,8 +14,8 @@ import httpx
 import msgspec
 
 from certwatch.doors.kubernetes.access import Access, AccessError
+from certwatch.doors.kubernetes.failure import RequestFailed, line_of, no_answer, refused
 from certwatch.doors.kubernetes.nesting import shallow
-from certwatch.model.observation import ErrorKind, LookError
 from certwatch.telemetry.metrics import KUBERNETES_REQUESTS
 
 #: Larger pages are asked for again with fewer objects; an object has at most 3 MiB in etcd.
@@ -44,37 +44,6 @@ _KEEPALIVE = [
 ]
 
 
-class RequestFailed(Exception):
-    """`message`: what the server or the network said; one line, printable, without where."""
-
-    def __init__(
-        self,
-        kind: ErrorKind,
-        message: str,
-        *,
-        status: int = 0,
-        reason: str = "",
-        retry_after: float | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.kind: ErrorKind = kind
-        self.message = message
-        #: HTTP status. 0: there was no answer.
-        self.status = status
-        #: The API's own word: "Forbidden", "Expired". Empty: none.
-        self.reason = reason
-        #: Seconds that the server asks to wait. None: it does not say.
-        self.retry_after = retry_after
-
-    @property
-    def is_unreachable(self) -> bool:
-        """Nothing else of this cluster can be had either. A connection that was cut says nothing of the next one."""
-        return self.status == 401 or (self.status == 0 and self.kind not in ("reset", "malformed"))
-
-    def at(self, where: str, what_to_do: str) -> LookError:
-        return LookError(kind=self.kind, message=f"{where}: {self.message}. {what_to_do}")
-
-
 class _ListMeta(msgspec.Struct):
     resource_version: str = msgspec.field(default="", name="resourceVersion")
     continue_: str = msgspec.field(default="", name="continue")
@@ -85,19 +54,6 @@ class _List(msgspec.Struct):
     metadata: _ListMeta
     #: None: what Go writes for an empty list.
     items: list[msgspec.Raw] | None = None
-
-
-class _StatusDetails(msgspec.Struct):
-    retry_after: int = msgspec.field(default=0, name="retryAfterSeconds")
-
-
-class Status(msgspec.Struct):
-    """What the API says of a failure."""
-
-    message: str = ""
-    reason: str = ""
-    code: int = 0
-    details: _StatusDetails | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +67,6 @@ class Page:
 
 
 _decode_list = msgspec.json.Decoder(_List).decode
-_decode_status = msgspec.json.Decoder(Status).decode
 
 
 class Client:
@@ -161,7 +116,7 @@ class Client:
                 try:
                     made = _make(access, self._timeout, self._connections)
                 except (ValueError, httpx.InvalidURL) as error:
-                    raise RequestFailed("other", f"its proxy cannot be used: {_line(error)}") from error
+                    raise RequestFailed("other", f"its proxy cannot be used: {line_of(error)}") from error
                 former, self._access, self._http = self._http, access, made
                 if former is not None:
                     await former.aclose()
@@ -213,7 +168,7 @@ class Client:
             try:
                 response = await http.send(request, stream=True)
             except (httpx.HTTPError, httpx.InvalidURL, RuntimeError) as error:
-                raise self._told(verb, _failure(error)) from error
+                raise self._told(verb, no_answer(error)) from error
             try:
                 if response.status_code in (200, 201):
                     yield response
@@ -222,7 +177,7 @@ class Client:
                 async with asyncio.timeout(self._answer_seconds):
                     failed = self._told(verb, await _refusal(response))
             except (httpx.HTTPError, httpx.StreamError, TimeoutError) as error:
-                raise self._told(verb, _failure(error)) from error
+                raise self._told(verb, no_answer(error)) from error
             finally:
                 await response.aclose()
             if failed.status == 401 and refused is None:
@@ -407,49 +362,6 @@ def _page(data: bytes) -> Page:
 async def _refusal(response: httpx.Response) -> RequestFailed:
     try:
         data = await _body(response, _MAX_ERROR_BYTES)
-        status = _decode_status(data)
-    except (_TooLarge, msgspec.DecodeError, RecursionError):
-        status = Status()
-    code = response.status_code
-    retry: float | None = None
-    said = response.headers.get("retry-after", "")
-    if said.isdigit() and len(said) < 6:
-        retry = float(said)
-    elif status.details is not None and status.details.retry_after > 0:
-        retry = float(status.details.retry_after)
-    kinds: dict[int, ErrorKind] = {401: "permission", 403: "permission", 404: "not-found"}
-    return RequestFailed(
-        kinds.get(code, "other"),
-        refusal(code, status),
-        status=code,
-        reason=status.reason,
-        retry_after=retry,
-    )
-
-
-def refusal(code: int, status: Status) -> str:
-    shown = "".join(each if each.isprintable() else "." for each in status.message[:300])
-    return f"{code} {shown or status.reason or 'without a reason'}"
-
-
-def _line(error: Exception) -> str:
-    return "".join(each if each.isprintable() else "." for each in str(error)[:200]) or type(error).__name__
-
-
-def _failure(error: Exception) -> RequestFailed:
-    said = _line(error)
-    if isinstance(error, httpx.TimeoutException | TimeoutError):
-        return RequestFailed("timeout", "no answer in time")
-    if isinstance(error, httpx.ConnectError):
-        cause: BaseException | None = error
-        while cause is not None:
-            if isinstance(cause, socket.gaierror):
-                return RequestFailed("dns", "its name is not known")
-            if isinstance(cause, ConnectionRefusedError):
-                return RequestFailed("refused", "the connection was refused")
-            cause = cause.__cause__ or cause.__context__
-        kind: ErrorKind = "tls-alert" if "SSL" in said or "CERTIFICATE" in said.upper() else "unreachable"
-        return RequestFailed(kind, said)
-    if isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError | RuntimeError):
-        return RequestFailed("reset", f"the connection was cut: {said}")
-    return RequestFailed("other", said)
+    except _TooLarge:
+        data = b""
+    return refused(response.status_code, response.headers.get("retry-after", ""), data)
