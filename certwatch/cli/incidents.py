@@ -11,7 +11,8 @@ from certwatch.cli.progress import progress_bar
 from certwatch.cli.table import write_table
 
 if TYPE_CHECKING:
-    from certwatch.remediation.book import Book, Incident
+    from certwatch.remediation.book import Book
+    from certwatch.remediation.records import Incident
 
 #: Between two looks at an incident that the daemon works on.
 POLL_SECONDS = 0.5
@@ -39,7 +40,7 @@ class Standing:
     @property
     def is_stuck(self) -> bool:
         """Nothing is under way any more, and not everything was replaced."""
-        from certwatch.remediation.book import ACTIVE
+        from certwatch.remediation.records import ACTIVE
 
         return not self.is_over and not any(self.states.get(each) for each in ACTIVE)
 

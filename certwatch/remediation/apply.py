@@ -12,13 +12,13 @@ from certwatch.model.observation import Observation
 from certwatch.plugins.deployer import Deployer, DeployFailed, Renews, Target
 from certwatch.plugins.issuer import IssueFailed
 from certwatch.remediation.affected import affected_one
-from certwatch.remediation.book import Plan, PlanState, Step
 from certwatch.remediation.commands import CommandFailed, run_command
 from certwatch.remediation.failure import RemediationError
 from certwatch.remediation.issue import FIRST_WAIT, issue
 from certwatch.remediation.material import joined_pem, split_pem
 from certwatch.remediation.plan import KEY_LOST
 from certwatch.remediation.policy import Policy
+from certwatch.remediation.records import Plan, PlanState, Step
 from certwatch.remediation.rollback import roll_back
 from certwatch.remediation.stopped import StepFailed, TurnedAway, frames_of
 from certwatch.remediation.targets import former_of, targets_of

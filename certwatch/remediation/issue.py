@@ -12,7 +12,6 @@ from certwatch.model.certificate import Certificate
 from certwatch.pki.signatures import signature
 from certwatch.plugins.deployer import DeployFailed, MakesKeys, Material, Target
 from certwatch.plugins.issuer import CertificateRequest, IssueFailed
-from certwatch.remediation.book import Plan
 from certwatch.remediation.material import (
     checked_csr,
     csr_for,
@@ -23,6 +22,7 @@ from certwatch.remediation.material import (
 )
 from certwatch.remediation.plan import DEAD
 from certwatch.remediation.policy import Policy
+from certwatch.remediation.records import Plan
 from certwatch.remediation.stopped import StepFailed
 from certwatch.remediation.world import World
 from certwatch.x509.der import read

@@ -6,10 +6,10 @@ from datetime import datetime
 
 from certwatch.model.certificate import Certificate
 from certwatch.plugins.deployer import Deployer, DeployFailed, Target
-from certwatch.remediation.book import Plan
 from certwatch.remediation.material import split_pem
 from certwatch.remediation.plan import DEAD
 from certwatch.remediation.policy import Policy
+from certwatch.remediation.records import Plan
 from certwatch.remediation.stopped import StepFailed, frames_of
 from certwatch.remediation.targets import former_of, targets_of
 from certwatch.remediation.verify import until_shown, with_stores

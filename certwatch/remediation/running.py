@@ -11,11 +11,11 @@ from pathlib import Path
 
 from certwatch.inventory.store import InventoryError
 from certwatch.remediation.apply import LONGEST_WAIT, carry_out
-from certwatch.remediation.book import ACTIVE, BEGUN, Plan
 from certwatch.remediation.failure import RemediationError
 from certwatch.remediation.plan import Draft, Unplannable
 from certwatch.remediation.policy import Policy
 from certwatch.remediation.propose import propose, take_up
+from certwatch.remediation.records import ACTIVE, BEGUN, Plan
 from certwatch.remediation.stopped import frames_of
 from certwatch.remediation.world import World
 from certwatch.telemetry.logs import get_logger

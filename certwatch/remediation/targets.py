@@ -3,7 +3,7 @@
 from certwatch.model.certificate import Certificate
 from certwatch.model.location import LocationURI
 from certwatch.plugins.deployer import Target
-from certwatch.remediation.book import Plan
+from certwatch.remediation.records import Plan
 from certwatch.remediation.stopped import StepFailed
 from certwatch.remediation.world import World
 

@@ -20,12 +20,13 @@ from certwatch.plugins.issuer import CertificateRequest, IssueFailed, IssuerConf
 from certwatch.plugins.testing import FakeClock, Issued, make_ca, make_certificate
 from certwatch.remediation.affected import Affected, affected_one
 from certwatch.remediation.apply import carry_out
-from certwatch.remediation.book import Book, Plan
+from certwatch.remediation.book import Book
 from certwatch.remediation.deployers.files import FilesConfig, FilesDeployer
 from certwatch.remediation.material import split_pem
 from certwatch.remediation.plan import Draft
 from certwatch.remediation.policy import Policy
 from certwatch.remediation.propose import propose_one
+from certwatch.remediation.records import Plan
 from certwatch.remediation.world import World
 from tests.support.inventories import Tried, fingerprint, opened
 

@@ -11,12 +11,13 @@ import pytest
 from certwatch.model.mark import Mark, MarkID
 from certwatch.plugins.issuer import IssueFailed
 from certwatch.plugins.testing import make_ca, make_certificate
-from certwatch.remediation.book import Book, Plan
+from certwatch.remediation.book import Book
 from certwatch.remediation.compromise import open_incident, scope_of
 from certwatch.remediation.deployers.files import FilesDeployer
 from certwatch.remediation.deployers.replaced import kept_beside
 from certwatch.remediation.failure import RemediationError
 from certwatch.remediation.issue import MORE_ORDERS
+from certwatch.remediation.records import Plan
 from certwatch.remediation.running import Remediation
 from certwatch.x509.der import read
 from tests.remediation.stage import CA, WWW, Crash, Stage, stage, with_keys

@@ -12,7 +12,7 @@ from certwatch.cli.failure import FAILED, Failed
 from certwatch.cli.remediate.stage import Stage
 
 if TYPE_CHECKING:
-    from certwatch.remediation.book import Plan
+    from certwatch.remediation.records import Plan
 
 #: Between two looks at a plan that the daemon carries out.
 POLL_SECONDS = 0.3

@@ -10,8 +10,8 @@ from certwatch.cli.shapes import write_json
 from certwatch.cli.text import shown
 
 if TYPE_CHECKING:
-    from certwatch.remediation.book import Plan
     from certwatch.remediation.plan import Draft, Unplannable
+    from certwatch.remediation.records import Plan
 
 
 def show_proposals(

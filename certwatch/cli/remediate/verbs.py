@@ -16,7 +16,7 @@ from certwatch.cli.table import write_table
 from certwatch.cli.text import shown
 
 if TYPE_CHECKING:
-    from certwatch.remediation.book import Plan
+    from certwatch.remediation.records import Plan
 
 
 @click.group(name="remediate")

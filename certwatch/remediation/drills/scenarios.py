@@ -16,12 +16,12 @@ from certwatch.pki.signatures import signature
 from certwatch.plugins.deployer import Deployer, DeployFailed, Material, Target
 from certwatch.plugins.issuer import AskCA, CertificateRequest, IssueFailed
 from certwatch.remediation.affected import affected_one
-from certwatch.remediation.book import Plan
 from certwatch.remediation.compromise import all_have, open_incident, scope_of
 from certwatch.remediation.drills.exercise import DrillFailed, Exercise
 from certwatch.remediation.drills.staged import Staged, check_label, staged
 from certwatch.remediation.failure import RemediationError
 from certwatch.remediation.material import csr_for, general_names, key_pem_of, material_of, new_key, split_pem
+from certwatch.remediation.records import Plan
 from certwatch.remediation.stopped import StepFailed
 from certwatch.remediation.verify import until_shown, with_stores
 from certwatch.x509.der import read
