@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+
+from tests.support.connections import served_connections
 
 Answer = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]
 
@@ -37,32 +39,11 @@ def always(data: bytes) -> Answer:
 async def raw_http(give: Answer) -> AsyncIterator[RawServer]:
     """On loopback, one request a connection."""
     server = RawServer()
-    tasks: set[asyncio.Task[None]] = set()
 
-    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        tasks.add(task)
-        try:
-            # Cancelled at the end: asyncio's own callback of such a task would complain. RuntimeError: uvloop's word for a client that has
-            # gone.
-            with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError, RuntimeError):
-                head = await reader.readuntil(b"\r\n\r\n")
-                server.requests.append(head)
-                await give(head, writer)
-        finally:
-            tasks.discard(task)
-            with suppress(OSError, RuntimeError):
-                writer.close()
-                await writer.wait_closed()
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        server.requests.append(head)
+        await give(head, writer)
 
-    listening = await asyncio.start_server(handle, "127.0.0.1", 0)
-    server.port = listening.sockets[0].getsockname()[1]
-    try:
+    async with served_connections(serve) as server.port:
         yield server
-    finally:
-        listening.close()
-        for task in list(tasks):
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await listening.wait_closed()

@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+
+from tests.support.connections import served_connections
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,40 +35,21 @@ class WebServer:
 async def web_server(handler: Handler) -> AsyncIterator[WebServer]:
     """On loopback, connections kept alive."""
     server = WebServer()
-    tasks: set[asyncio.Task[None]] = set()
 
-    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        tasks.add(task)
-        try:
-            # Cancelled at the end: asyncio's own callback of such a task would complain.
-            with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-                while True:
-                    request = await _request(reader)
-                    server.requests.append(request)
-                    status, body = await handler(request)
-                    head = f"HTTP/1.1 {status} x\r\nContent-Length: {len(body)}\r\nContent-Type: application/json"
-                    writer.write(head.encode() + b"\r\n\r\n" + body)
-                    await writer.drain()
-                    async with server.answered:
-                        server.answered.notify_all()
-        finally:
-            tasks.discard(task)
-            writer.close()
-            with suppress(OSError):
-                await writer.wait_closed()
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            request = await _request(reader)
+            server.requests.append(request)
+            status, body = await handler(request)
+            head = f"HTTP/1.1 {status} x\r\nContent-Length: {len(body)}\r\nContent-Type: application/json"
+            writer.write(head.encode() + b"\r\n\r\n" + body)
+            await writer.drain()
+            async with server.answered:
+                server.answered.notify_all()
 
-    listening = await asyncio.start_server(handle, "127.0.0.1", 0, limit=1 << 20)
-    server.url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
-    try:
+    async with served_connections(serve, limit=1 << 20) as port:
+        server.url = f"http://127.0.0.1:{port}"
         yield server
-    finally:
-        listening.close()
-        for task in list(tasks):
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await listening.wait_closed()
 
 
 async def _request(reader: asyncio.StreamReader) -> Request:
