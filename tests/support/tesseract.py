@@ -3,8 +3,6 @@ as its operators run it."""
 
 import base64
 import json
-import shutil
-import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -15,32 +13,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from certwatch.ct.heads import LogKey, parse_log_checkpoint
 from certwatch.ct.scts import SCT
 from certwatch.plugins.testing import Issued, key, make_ca, make_certificate
+from tests.support.go_programs import built
 from tests.support.nginx import NginxServer, nginx
 from tests.support.servers import free_port, running, wait_until
 
-_SCRIPT = Path(__file__).parents[2] / "tools" / "tesseract.sh"
 #: Two minutes alone on two cores.
 BUILD_SECONDS = 900
 ORIGIN = "log.example.com/log"
 
 
 def tesseract_program() -> str:
-    """Its path; built if it is not there. Without Go the test is left out, which it says."""
-    where = subprocess.run([_SCRIPT, "--where"], check=True, capture_output=True, text=True, timeout=20)
-    path = where.stdout.strip()
-    if not Path(path).exists():
-        if shutil.which("go") is None:
-            pytest.skip("no TesseraCT, and no Go to build it with (tools/tesseract.sh)")
-        built = subprocess.run([_SCRIPT], capture_output=True, text=True, timeout=BUILD_SECONDS)
-        assert built.returncode == 0, built.stdout + built.stderr
-    return path
+    """Its path. Without Go the test is left out, which it says."""
+    return built("tesseract.sh", "TesseraCT", seconds=BUILD_SECONDS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
