@@ -26,6 +26,22 @@ def ours(serial: int = 1, name: str = "www.example.com") -> bytes:
     return certificate(san(dns(name)), serial=serial)
 
 
+def log_of(kind: str) -> TestLog:
+    """Empty, and read in one of two ways: "rfc6962", "static"."""
+    made = TestLog(indexed=kind == "static")
+    made.speaks = {kind}
+    return made
+
+
+def log_with_one_of_ours(kind: str) -> TestLog:
+    """Of 700 entries, published; the one in place 300 is watched for."""
+    made = log_of(kind)
+    for index in range(700):
+        made.add(ours(index) if index == 300 else ordinary(index))
+    made.publish()
+    return made
+
+
 class Reading:
     """A collector over the same inventory again and again, as the daemon runs it."""
 

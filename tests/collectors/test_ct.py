@@ -9,7 +9,7 @@ import pytest
 from certwatch.ct.leaves import make_leaf, parse_leaf
 from certwatch.plugins.testing import EPOCH
 from collectors.ct.found import wrapped
-from tests.collectors.ct_stage import Reading, ordinary, ours, prove
+from tests.collectors.ct_stage import Reading, log_of, ordinary, ours, prove
 from tests.ct.odd_names import tricks
 from tests.support.ct_log import BEGIN_MS, Answer, TestLog, serving
 
@@ -24,9 +24,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def log(kind: str) -> TestLog:
-    made = TestLog(indexed=kind == "static")
-    made.speaks = {kind}
-    return made
+    return log_of(kind)
 
 
 @pytest.fixture

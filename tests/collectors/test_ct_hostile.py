@@ -17,7 +17,7 @@ from certwatch.ct.log_list import Log
 from certwatch.model.location import LocationURI
 from certwatch.plugins.testing import EPOCH
 from collectors.ct.heads import judge_head
-from tests.collectors.ct_stage import Reading, ordinary, ours, prove
+from tests.collectors.ct_stage import Reading, log_with_one_of_ours, ordinary, ours, prove
 from tests.support.ct_log import BEGIN_MS, Answer, TestLog, log_list, serving
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
@@ -30,12 +30,7 @@ def anyio_backend() -> tuple[str, dict[str, object]]:
 
 @pytest.fixture(params=["rfc6962", "static"])
 def log(request: pytest.FixtureRequest) -> TestLog:
-    made = TestLog(indexed=request.param == "static")
-    made.speaks = {str(request.param)}
-    for index in range(700):
-        made.add(ours(index) if index == 300 else ordinary(index))
-    made.publish()
-    return made
+    return log_with_one_of_ours(request.param)
 
 
 @pytest.fixture

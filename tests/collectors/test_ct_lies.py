@@ -13,7 +13,7 @@ from certwatch.ct.heads import parse_sth
 from certwatch.ct.leaves import make_leaf
 from certwatch.plugins.testing import EPOCH
 from certwatch.telemetry.metrics import REGISTRY
-from tests.collectors.ct_stage import Reading, ordinary, ours, prove
+from tests.collectors.ct_stage import Reading, log_with_one_of_ours, ordinary, ours, prove
 from tests.support.ct_log import BEGIN_MS, Answer, TestLog, serving
 
 # Each is a server and a client over HTTP: on a busy machine that takes its time.
@@ -28,12 +28,7 @@ def anyio_backend() -> tuple[str, dict[str, object]]:
 
 @pytest.fixture(params=["rfc6962", "static"])
 def log(request: pytest.FixtureRequest) -> TestLog:
-    made = TestLog(indexed=request.param == "static")
-    made.speaks = {str(request.param)}
-    for index in range(700):
-        made.add(ours(index) if index == 300 else ordinary(index))
-    made.publish()
-    return made
+    return log_with_one_of_ours(request.param)
 
 
 @pytest.fixture
