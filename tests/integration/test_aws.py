@@ -1,7 +1,6 @@
 """The aws collector with real boto3 against moto's server, over HTTP: several accounts, several regions."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from certwatch.plugins.testing import EPOCH, FakeClock, collect, make_ca, make_c
 from collectors.aws import AWSCollector
 from collectors.aws.services import acm as acm_service
 from tests.cli.stage import run, write_config
-from tests.support.aws import AWS, OWN, imported, moto, role
+from tests.support.aws import AWS, OWN, imported, role
 
 pytestmark = [pytest.mark.integration, pytest.mark.anyio, pytest.mark.timeout(120)]
 
@@ -32,18 +31,6 @@ SHOP = make_certificate(names=["dns:shop.example.com"], issuer=CA, key_kind="ec3
 def anyio_backend() -> tuple[str, dict[str, bool]]:
     """The work is done in threads: one kind of event loop is enough."""
     return "asyncio", {"use_uvloop": True}
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AWS]:
-    with moto(tmp_path_factory.mktemp("moto")) as running:
-        yield running
-
-
-@pytest.fixture
-def aws(server: AWS) -> AWS:
-    server.reset()
-    return server
 
 
 async def look(aws: AWS, *services: str, **more: Any) -> dict[str, Observation]:

@@ -3,7 +3,6 @@
 botocore takes such a body for an answer without members, and an empty listing retires whatever was listed before.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from certwatch.plugins.collector import CollectError
 from certwatch.plugins.testing import FakeClock, collect, make_certificate
 from collectors.aws import AWSCollector
 from tests.cli.stage import run, write_config
-from tests.support.aws import AWS, OWN, imported, moto, role
+from tests.support.aws import AWS, OWN, imported, role
 
 pytestmark = [pytest.mark.integration, pytest.mark.anyio, pytest.mark.timeout(120)]
 
@@ -51,18 +50,6 @@ LISTINGS: list[tuple[str, str, str, dict[str, Any]]] = [
 @pytest.fixture
 def anyio_backend() -> tuple[str, dict[str, bool]]:
     return "asyncio", {"use_uvloop": True}
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AWS]:
-    with moto(tmp_path_factory.mktemp("moto")) as running:
-        yield running
-
-
-@pytest.fixture
-def aws(server: AWS) -> AWS:
-    server.reset()
-    return server
 
 
 def settings(aws: AWS, *services: str, **more: Any) -> dict[str, Any]:

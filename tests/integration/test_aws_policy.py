@@ -1,7 +1,6 @@
 """The policies in deploy/aws are made of what is asked, and are enough: moto enforces them."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import boto3
@@ -12,7 +11,7 @@ from certwatch.model.observation import Incomplete, Observation
 from certwatch.plugins.testing import collect, make_certificate
 from collectors.aws import AWSCollector, policy
 from collectors.aws.operations import ALL, permitted
-from tests.support.aws import AWS, OWN, imported, moto, role
+from tests.support.aws import AWS, OWN, imported, role
 from tools.cloud_policies import files
 
 pytestmark = [pytest.mark.integration, pytest.mark.anyio, pytest.mark.timeout(120)]
@@ -23,18 +22,6 @@ OTHER = "222222222222"
 @pytest.fixture
 def anyio_backend() -> tuple[str, dict[str, bool]]:
     return "asyncio", {"use_uvloop": True}
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AWS]:
-    with moto(tmp_path_factory.mktemp("moto")) as running:
-        yield running
-
-
-@pytest.fixture
-def aws(server: AWS) -> AWS:
-    server.reset()
-    return server
 
 
 def test_the_files_are_those_that_the_table_makes() -> None:

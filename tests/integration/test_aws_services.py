@@ -2,7 +2,6 @@
 front answers (said where it is)."""
 
 import json
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -14,7 +13,7 @@ from certwatch.plugins.testing import EPOCH, FakeClock, collect, make_ca, make_c
 from certwatch.telemetry.metrics import AWS_KMS_SIGNATURES
 from collectors.aws import AWSCollector, AWSConfig
 from collectors.aws.services import acm_pca_issued
-from tests.support.aws import AWS, OWN, imported, moto, tagged
+from tests.support.aws import AWS, OWN, imported, tagged
 
 pytestmark = [pytest.mark.integration, pytest.mark.anyio, pytest.mark.timeout(120)]
 
@@ -30,18 +29,6 @@ PARTNER = "cert-0123456789abcdef0"
 @pytest.fixture
 def anyio_backend() -> tuple[str, dict[str, bool]]:
     return "asyncio", {"use_uvloop": True}
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AWS]:
-    with moto(tmp_path_factory.mktemp("moto")) as running:
-        yield running
-
-
-@pytest.fixture
-def aws(server: AWS) -> AWS:
-    server.reset()
-    return server
 
 
 async def look(aws: AWS, *services: str, **more: Any) -> dict[str, Observation]:

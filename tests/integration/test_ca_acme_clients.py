@@ -11,7 +11,7 @@ import pytest
 
 from certwatch.plugins.testing import FakeClock
 from tests.support.ca_rounds import Rounds
-from tests.support.inventories import Tried, opened
+from tests.support.inventories import Tried
 from tests.support.pebble import Pebble, pebble
 from tests.support.servers import free_port, program, running
 
@@ -30,12 +30,10 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture
-def tried(tmp_path: Path) -> Iterator[Tried]:
-    store = tmp_path / "store"
-    store.mkdir()
-    with opened("sqlite", store) as inventory:
-        inventory.clock = FakeClock(datetime.now(UTC))
-        yield inventory
+def tried(tried: Tried) -> Tried:
+    """By this machine's clock, as the clients go."""
+    tried.clock = FakeClock(datetime.now(UTC))
+    return tried
 
 
 def run(*words: str | Path, **environment: str) -> None:

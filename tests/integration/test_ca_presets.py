@@ -3,9 +3,7 @@
 the projects' own SQL and documentation."""
 
 import json
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,26 +13,14 @@ from certwatch.plugins.testing import EPOCH, Issued, make_ca, make_certificate
 from certwatch.x509.der import read
 from collectors.ca_database.skim import issuer_tag
 from tests.support.ca_rounds import Rounds
-from tests.support.databases import READER, DatabaseServer, mariadb, postgresql
-from tests.support.inventories import Tried, opened
+from tests.support.databases import READER, DatabaseServer
+from tests.support.inventories import Tried
 
 pytestmark = [pytest.mark.integration, pytest.mark.anyio, pytest.mark.timeout(120)]
 
 ROOT = make_ca()
 OTHER = make_ca("Other Root", key_number=101)
 DAY = timedelta(days=1)
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[DatabaseServer]:
-    with postgresql() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def maria() -> Iterator[DatabaseServer]:
-    with mariadb() as server:
-        yield server
 
 
 @pytest.fixture(params=["postgres", "maria"])
@@ -45,14 +31,6 @@ def server(request: pytest.FixtureRequest) -> Any:
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
-
-
-@pytest.fixture
-def tried(tmp_path: Path) -> Iterator[Tried]:
-    store = tmp_path / "store"
-    store.mkdir()
-    with opened("sqlite", store) as inventory:
-        yield inventory
 
 
 def issued(serial: int, by: Issued = ROOT) -> Issued:

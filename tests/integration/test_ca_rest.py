@@ -1,7 +1,6 @@
 """EJBCA and Dogtag over HTTP. Neither is to be had as a package: the far sides here are written from their source."""
 
 import base64
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from certwatch.x509.der import read
 from collectors.ca_database.rest import dogtag, ejbca
 from collectors.ca_database.skim import issuer_tag
 from tests.support.ca_rounds import Rounds
-from tests.support.inventories import Tried, opened
+from tests.support.inventories import Tried
 from tests.support.json_server import Answer, Asked, json_server
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
@@ -26,14 +25,6 @@ MINUTE = timedelta(minutes=1)
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
-
-
-@pytest.fixture
-def tried(tmp_path: Path) -> Iterator[Tried]:
-    store = tmp_path / "store"
-    store.mkdir()
-    with opened("sqlite", store) as inventory:
-        yield inventory
 
 
 # EJBCA

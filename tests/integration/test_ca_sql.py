@@ -5,7 +5,6 @@ import os
 import signal
 import sqlite3
 import subprocess
-from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,8 +18,8 @@ from certwatch.x509.der import read
 from collectors.ca_database.skim import issuer_tag
 from collectors.ca_database.sql import cfssl as cfssl_tables
 from tests.support.ca_rounds import Rounds
-from tests.support.databases import READER, DatabaseServer, mariadb, postgresql
-from tests.support.inventories import Tried, opened
+from tests.support.databases import READER, DatabaseServer
+from tests.support.inventories import Tried
 from tests.support.openssl import openssl
 from tests.support.servers import program
 
@@ -31,18 +30,6 @@ TAG = issuer_tag(read(ROOT.der).subject_der or b"")
 DAY = timedelta(days=1)
 
 
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[DatabaseServer]:
-    with postgresql() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def maria() -> Iterator[DatabaseServer]:
-    with mariadb() as server:
-        yield server
-
-
 @pytest.fixture(params=["postgres", "maria"])
 def server(request: pytest.FixtureRequest) -> Any:
     return request.getfixturevalue(request.param)
@@ -51,14 +38,6 @@ def server(request: pytest.FixtureRequest) -> Any:
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
-
-
-@pytest.fixture
-def tried(tmp_path: Path) -> Iterator[Tried]:
-    store = tmp_path / "store"
-    store.mkdir()
-    with opened("sqlite", store) as inventory:
-        yield inventory
 
 
 def issued(serial: int, name: str = "www.example.com", **more: Any) -> Issued:

@@ -1,16 +1,14 @@
 """A PKI mount of Vault: the server itself where tools/vault.sh has built it, and its API as documented everywhere else."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from certwatch.plugins.testing import FakeClock
 from tests.support.ca_rounds import Rounds
-from tests.support.inventories import Tried, opened
+from tests.support.inventories import Tried
 from tests.support.json_server import Answer, Asked, JSONServer, json_server
-from tests.support.vault import FakeVault, RealVault, VaultServer, fake_vault, vault_itself
+from tests.support.vault import FakeVault, RealVault, VaultServer
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(90)]
 
@@ -20,94 +18,67 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture
-def tried(tmp_path: Path) -> Iterator[Tried]:
-    store = tmp_path / "store"
-    store.mkdir()
-    with opened("sqlite", store) as inventory:
-        yield inventory
-
-
 def place(serial: str) -> str:
     return f"cadb://corp/{serial.replace(':', '')}"
-
-
-@pytest.fixture
-def vault() -> Iterator[tuple[FakeVault, JSONServer]]:
-    with fake_vault() as served:
-        yield served
-
-
-@pytest.fixture(scope="module")
-def itself(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealVault]:
-    with vault_itself(tmp_path_factory.mktemp("vault")) as server:
-        yield server
-
-
-@pytest.fixture(params=["documented", "itself"])
-def either(request: pytest.FixtureRequest, tried: Tried) -> Iterator[VaultServer]:
-    server: VaultServer
-    if request.param == "itself":
-        server = request.getfixturevalue("itself")
-        for serial in server.listed():
-            server.forget(serial)
-    else:
-        server = request.getfixturevalue("vault")[0]
-    tried.clock = FakeClock(server.now)
-    yield server
 
 
 def vault_rounds(tried: Tried, vault: VaultServer, **more: Any) -> Rounds:
     return Rounds(tried, **{"preset": "vault", "url": vault.url, "token": vault.root, **more})
 
 
-async def test_a_mount_is_followed_through_issue_and_revocation(either: VaultServer, tried: Tried) -> None:
-    first, second = either.issue("one.example"), either.issue("two.example")
-    either.revoke(second)
-    rounds = vault_rounds(tried, either)
+async def test_a_mount_is_followed_through_issue_and_revocation(
+    either_vault: VaultServer, tried: Tried
+) -> None:
+    first, second = either_vault.issue("one.example"), either_vault.issue("two.example")
+    either_vault.revoke(second)
+    rounds = vault_rounds(tried, either_vault)
     scan = await rounds.round()
     assert (scan.status, scan.errors) == ("complete", 0), scan.error
     assert {place(first), place(second)} <= set(rounds.live())
     assert tried.served(place(first)).facts == {"ca_status": "issued"}
     assert tried.served(place(first)).chain[0].names == ("dns:one.example",)
     assert tried.served(place(second)).facts["ca_status"] == "revoked"
-    assert str(tried.served(place(second)).facts["revoked_at"]).startswith(f"{either.now:%Y-%m-%dT}"[:7])
+    assert str(tried.served(place(second)).facts["revoked_at"]).startswith(
+        f"{either_vault.now:%Y-%m-%dT}"[:7]
+    )
     assert [each.subject for each in rounds.database.chain] == ["CN=Vault Root"]
     assert rounds.database.facts["ca_publishes_revocation"] is True
     await rounds.round()
     assert rounds.told == []
 
-    third = either.issue("three.example")
-    either.revoke(first)
+    third = either_vault.issue("three.example")
+    either_vault.revoke(first)
     await rounds.round()
     assert set(rounds.told) == {place(first), place(third)}
     assert tried.served(place(first)).facts["ca_status"] == "revoked"
 
 
-async def test_a_vault_that_is_restored_from_before_is_found_out(either: VaultServer, tried: Tried) -> None:
-    first, second = either.issue("one.example"), either.issue("two.example")
-    rounds = vault_rounds(tried, either)
+async def test_a_vault_that_is_restored_from_before_is_found_out(
+    either_vault: VaultServer, tried: Tried
+) -> None:
+    first, second = either_vault.issue("one.example"), either_vault.issue("two.example")
+    rounds = vault_rounds(tried, either_vault)
     await rounds.round()
     for each in (first, second):
-        either.forget(each)
-    third = either.issue("three.example")
+        either_vault.forget(each)
+    third = either_vault.issue("three.example")
     await rounds.round()
     assert place(third) in rounds.live()
     assert not {place(first), place(second)} & set(rounds.live())
     assert "ca_went_back_at" in rounds.database.facts
 
 
-async def test_the_policy_of_the_documentation_is_enough(itself: RealVault, tried: Tried) -> None:
-    tried.clock = FakeClock(itself.now)
-    serial = itself.issue("one.example")
-    role, secret = itself.app_role()
-    rounds = Rounds(tried, preset="vault", url=itself.url, role_id=role, secret_id=secret)
+async def test_the_policy_of_the_documentation_is_enough(real_vault: RealVault, tried: Tried) -> None:
+    tried.clock = FakeClock(real_vault.now)
+    serial = real_vault.issue("one.example")
+    role, secret = real_vault.app_role()
+    rounds = Rounds(tried, preset="vault", url=real_vault.url, role_id=role, secret_id=secret)
     scan = await rounds.round()
     assert (scan.status, scan.errors) == ("complete", 0), scan.error
     assert place(serial) in rounds.live()
     assert rounds.database.facts["ca_publishes_revocation"] is True
     wrong = await Rounds(
-        tried, preset="vault", url=itself.url, role_id=role, secret_id=secret, mount="x"
+        tried, preset="vault", url=real_vault.url, role_id=role, secret_id=secret, mount="x"
     ).round()
     assert wrong.error is not None
     assert "PKI mounts are: pki" in wrong.error.message or "permission denied" in wrong.error.message

@@ -1,6 +1,5 @@
 """Certificates of a private CA of AWS: moto's server stands for AWS."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ from certwatch.plugins.issuer import CertificateRequest, IssueFailed, IssuerCont
 from certwatch.remediation.issuers.acm_pca import AcmPcaConfig, AcmPcaIssuer, _failed
 from certwatch.remediation.material import csr_for, material_of, new_key
 from certwatch.x509.der import read
-from tests.support.aws import AWS, moto
+from tests.support.aws import AWS
 
 pytestmark = [pytest.mark.integration, pytest.mark.anyio, pytest.mark.timeout(120)]
 NAMES = ("dns:www.example.com", "dns:example.com")
@@ -23,18 +22,6 @@ REGION = "eu-west-1"
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AWS]:
-    with moto(tmp_path_factory.mktemp("moto")) as running:
-        yield running
-
-
-@pytest.fixture
-def aws(server: AWS) -> AWS:
-    server.reset()
-    return server
 
 
 def private_ca(aws: AWS, *, active: bool = True) -> str:

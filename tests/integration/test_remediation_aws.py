@@ -1,6 +1,5 @@
 """Certificates that were imported into ACM, imported anew by the daemon: moto's server stands for AWS."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from certwatch.plugins.testing import make_ca, make_certificate
 from certwatch.remediation.deployers.aws import AWSConfig, AWSDeployer
 from certwatch.remediation.material import split_pem
 from certwatch.x509.der import read
-from tests.support.aws import AWS, OWN, imported, moto
+from tests.support.aws import AWS, OWN, imported
 from tests.support.daemon import certwatch
 from tests.support.remediation import Renewing, dying, found_ca, material, rest_of_config
 from tests.support.remediation import target as target_at
@@ -28,18 +27,6 @@ OTHER = make_certificate(names=["dns:other.example.com"], issuer=CA, key_kind="r
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AWS]:
-    with moto(tmp_path_factory.mktemp("moto")) as running:
-        yield running
-
-
-@pytest.fixture
-def aws(server: AWS) -> AWS:
-    server.reset()
-    return server
 
 
 def deployer(aws: AWS, **more: Any) -> AWSDeployer:

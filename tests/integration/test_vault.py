@@ -1,6 +1,5 @@
 """The vault collector: the server itself where tools/vault.sh has built it, and its API as documented everywhere else."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,9 @@ from certwatch.plugins.collector import CollectorContext
 from certwatch.plugins.testing import FakeClock
 from collectors.vault import VaultCollector, VaultConfig
 from tests.support.ca_rounds import Rounds
-from tests.support.inventories import Tried, opened
+from tests.support.inventories import Tried
 from tests.support.json_server import Answer, Asked, JSONServer, json_server
-from tests.support.vault import ISSUER_INFO, FakeVault, RealVault, VaultServer, fake_vault, vault_itself
+from tests.support.vault import ISSUER_INFO, FakeVault, RealVault, VaultServer
 
 pytestmark = [pytest.mark.integration, pytest.mark.anyio, pytest.mark.timeout(90)]
 
@@ -37,49 +36,16 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture
-def tried(tmp_path: Path) -> Iterator[Tried]:
-    store = tmp_path / "store"
-    store.mkdir()
-    with opened("sqlite", store) as inventory:
-        yield inventory
-
-
-@pytest.fixture
-def vault() -> Iterator[tuple[FakeVault, JSONServer]]:
-    with fake_vault() as served:
-        yield served
-
-
-@pytest.fixture(scope="module")
-def itself(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealVault]:
-    with vault_itself(tmp_path_factory.mktemp("vault")) as server:
-        yield server
-
-
-@pytest.fixture(params=["documented", "itself"])
-def either(request: pytest.FixtureRequest, tried: Tried) -> Iterator[VaultServer]:
-    server: VaultServer
-    if request.param == "itself":
-        server = request.getfixturevalue("itself")
-        for serial in server.listed():
-            server.forget(serial)
-    else:
-        server = request.getfixturevalue("vault")[0]
-    tried.clock = FakeClock(server.now)
-    yield server
-
-
 def place(serial: str, mount: str = "pki") -> str:
     return f"cadb://corp/{serial.replace(':', '')}?ca={mount}"
 
 
 async def test_mounts_show_their_issuers_their_set_up_and_what_they_issued(
-    either: VaultServer, tried: Tried
+    either_vault: VaultServer, tried: Tried
 ) -> None:
-    first, second = either.issue("one.example"), either.issue("two.example")
-    either.revoke(second)
-    rounds = VaultRounds(tried, either)
+    first, second = either_vault.issue("one.example"), either_vault.issue("two.example")
+    either_vault.revoke(second)
+    rounds = VaultRounds(tried, either_vault)
     scan = await rounds.round()
     assert (scan.status, scan.errors) == ("complete", 0), rounds.failed()
     mount = tried.served("vault://corp/pki")
@@ -111,14 +77,14 @@ async def test_an_issuer_without_a_key_is_not_in_use(
 
 
 async def test_what_is_revoked_later_and_what_tidy_removed_is_followed(
-    either: VaultServer, tried: Tried
+    either_vault: VaultServer, tried: Tried
 ) -> None:
-    first, second = either.issue("one.example"), either.issue("two.example")
-    rounds = VaultRounds(tried, either)
+    first, second = either_vault.issue("one.example"), either_vault.issue("two.example")
+    rounds = VaultRounds(tried, either_vault)
     await rounds.round()
-    either.revoke(first)
-    either.forget(second)
-    third = either.issue("three.example")
+    either_vault.revoke(first)
+    either_vault.forget(second)
+    third = either_vault.issue("three.example")
     scan = await rounds.round()
     assert scan.status == "complete", rounds.failed()
     assert tried.served(place(first)).facts["ca_status"] == "revoked"
@@ -126,11 +92,11 @@ async def test_what_is_revoked_later_and_what_tidy_removed_is_followed(
     assert place(second) not in rounds.live()
 
 
-async def test_the_policy_that_is_shipped_is_enough(itself: RealVault, tried: Tried) -> None:
-    tried.clock = FakeClock(itself.now)
-    serial = itself.issue("one.example")
-    role, secret = itself.role_with(POLICY)
-    rounds = VaultRounds(tried, itself, role_id=role, secret_id=secret)
+async def test_the_policy_that_is_shipped_is_enough(real_vault: RealVault, tried: Tried) -> None:
+    tried.clock = FakeClock(real_vault.now)
+    serial = real_vault.issue("one.example")
+    role, secret = real_vault.role_with(POLICY)
+    rounds = VaultRounds(tried, real_vault, role_id=role, secret_id=secret)
     scan = await rounds.round()
     assert (scan.status, scan.errors) == ("complete", 0), rounds.failed()
     assert place(serial) in rounds.live()

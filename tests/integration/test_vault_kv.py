@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,8 @@ from certwatch.model.observation import Incomplete
 from certwatch.plugins.testing import make_ca, make_certificate
 from collectors.vault import VaultCollector, VaultConfig, kv
 from tests.support.ca_rounds import Rounds
-from tests.support.inventories import Tried, opened
+from tests.support.inventories import Tried
 from tests.support.json_server import json_server
-from tests.support.vault import vault_itself
 from tests.support.vault_kv import FakeKV, KVServer, RealKV
 
 pytestmark = [pytest.mark.integration, pytest.mark.anyio, pytest.mark.timeout(90)]
@@ -43,58 +41,30 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture
-def tried(tmp_path: Path) -> Iterator[Tried]:
-    store = tmp_path / "store"
-    store.mkdir()
-    with opened("sqlite", store) as inventory:
-        yield inventory
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeKV]:
-    held = FakeKV()
-    with json_server(held.answer) as server:
-        held.url = server.url
-        yield held
-
-
-@pytest.fixture(scope="module")
-def itself(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealKV]:
-    with vault_itself(tmp_path_factory.mktemp("vault")) as server:
-        yield RealKV(server)
-
-
-@pytest.fixture(params=["documented", "itself"])
-def either(request: pytest.FixtureRequest) -> KVServer:
-    server: KVServer = request.getfixturevalue("fake" if request.param == "documented" else "itself")
-    return server
-
-
 def place(path: str, key: str = "tls.crt", mount: str = "secret") -> str:
     return f"vault://corp/{mount}/secret/{path}?key={key}"
 
 
 async def test_certificates_are_found_in_every_form_with_the_key_beside_them(
-    either: KVServer, tried: Tried
+    either_kv: KVServer, tried: Tried
 ) -> None:
-    either.put(
+    either_kv.put(
         "forms/pem", **{"tls.crt": ONE.chain_pem.decode(), "tls.key": ONE.key_pem.decode(), "note": "x"}
     )
-    either.put(
+    either_kv.put(
         "forms/pki",
         certificate=ONE.pem.decode(),
         ca_chain=[CA.pem.decode()],
         private_key=TWO.key_pem.decode(),
     )
-    either.put("forms/deep/der", crt=base64.b64encode(TWO.der).decode())
-    either.put(
+    either_kv.put("forms/deep/der", crt=base64.b64encode(TWO.der).decode())
+    either_kv.put(
         "forms/b64", crt=base64.b64encode(TWO.pem).decode(), key=base64.b64encode(TWO.key_pem).decode()
     )
-    either.put(
+    either_kv.put(
         "forms/other", password="MIIhunter2" * 20, number=1, none=None, deep={"tls.crt": ONE.pem.decode()}
     )
-    rounds = KVRounds(tried, either, {"paths": ["forms/**"]})
+    rounds = KVRounds(tried, either_kv, {"paths": ["forms/**"]})
     scan = await rounds.round()
     assert (scan.status, scan.errors) == ("complete", 0), rounds.failed()
     assert set(rounds.live()) == {
@@ -115,12 +85,12 @@ async def test_certificates_are_found_in_every_form_with_the_key_beside_them(
     assert "key_match" not in tried.served(place("forms/deep/der", "crt")).facts
 
 
-async def test_paths_and_keys_narrow_down_what_is_read(fake: FakeKV, tried: Tried) -> None:
+async def test_paths_and_keys_narrow_down_what_is_read(fake_kv: FakeKV, tried: Tried) -> None:
     for path in ("web/a", "web/deep/b", "db/c", "top"):
-        fake.put(path, **{"tls.crt": ONE.pem.decode(), "old.pem": TWO.pem.decode()})
-    with json_server(fake.answer) as server:
-        fake.url = server.url
-        rounds = KVRounds(tried, fake, {"paths": ["web/*", "/top"], "keys": ["*.crt"]})
+        fake_kv.put(path, **{"tls.crt": ONE.pem.decode(), "old.pem": TWO.pem.decode()})
+    with json_server(fake_kv.answer) as server:
+        fake_kv.url = server.url
+        rounds = KVRounds(tried, fake_kv, {"paths": ["web/*", "/top"], "keys": ["*.crt"]})
         assert (await rounds.round()).status == "complete"
         assert set(rounds.live()) == {place("web/a"), place("top")}
         asked = {each.path.removeprefix("/v1/") for each in server.asked}
@@ -134,24 +104,26 @@ async def test_paths_and_keys_narrow_down_what_is_read(fake: FakeKV, tried: Trie
 
 
 async def test_what_is_deleted_is_retired_and_what_cannot_be_listed_is_not(
-    either: KVServer, tried: Tried
+    either_kv: KVServer, tried: Tried
 ) -> None:
-    either.put("gone/a", **{"tls.crt": ONE.pem.decode()})
-    either.put("gone/b", **{"tls.crt": TWO.pem.decode()})
-    rounds = KVRounds(tried, either, {"paths": ["gone/*"]})
+    either_kv.put("gone/a", **{"tls.crt": ONE.pem.decode()})
+    either_kv.put("gone/b", **{"tls.crt": TWO.pem.decode()})
+    rounds = KVRounds(tried, either_kv, {"paths": ["gone/*"]})
     await rounds.round()
     assert set(rounds.live()) == {place("gone/a"), place("gone/b")}
-    either.delete("gone/a")
+    either_kv.delete("gone/a")
     assert (await rounds.round()).status == "complete", rounds.failed()
     assert set(rounds.live()) == {place("gone/b")}
 
 
-async def test_a_secret_that_is_named_and_not_there_is_said_and_gone(either: KVServer, tried: Tried) -> None:
-    either.put("named/a", **{"tls.crt": ONE.pem.decode()})
-    either.put("named/b", **{"tls.crt": TWO.pem.decode()})
-    rounds = KVRounds(tried, either, {"paths": ["named/a", "named/b"]})
+async def test_a_secret_that_is_named_and_not_there_is_said_and_gone(
+    either_kv: KVServer, tried: Tried
+) -> None:
+    either_kv.put("named/a", **{"tls.crt": ONE.pem.decode()})
+    either_kv.put("named/b", **{"tls.crt": TWO.pem.decode()})
+    rounds = KVRounds(tried, either_kv, {"paths": ["named/a", "named/b"]})
     assert (await rounds.round()).status == "complete"
-    either.delete("named/a")
+    either_kv.delete("named/a")
     assert (await rounds.round()).status == "partial"
     assert rounds.failed() == {
         "kv:secret/named/a": "corp: KV mount secret: named/a is not there, or deleted. Take it out of `paths`, or see how it"
@@ -160,15 +132,15 @@ async def test_a_secret_that_is_named_and_not_there_is_said_and_gone(either: KVS
     assert set(rounds.live()) == {place("named/b")}
 
 
-async def test_what_is_denied_is_one_error_and_retires_nothing(fake: FakeKV, tried: Tried) -> None:
+async def test_what_is_denied_is_one_error_and_retires_nothing(fake_kv: FakeKV, tried: Tried) -> None:
     for path in ("web/a", "web/b", "web/c"):
-        fake.put(path, **{"tls.crt": ONE.pem.decode()})
-    rounds = KVRounds(tried, fake)
+        fake_kv.put(path, **{"tls.crt": ONE.pem.decode()})
+    rounds = KVRounds(tried, fake_kv)
     await rounds.round()
     before = set(rounds.live())
     denied = (403, {"errors": ["1 error occurred:\n\t* permission denied\n\n"]})
-    fake.instead = {"secret/data/web/a": denied, "secret/data/web/b": denied}
-    del fake.secrets["web/c"]
+    fake_kv.instead = {"secret/data/web/a": denied, "secret/data/web/b": denied}
+    del fake_kv.secrets["web/c"]
     scan = await rounds.round()
     assert (scan.status, set(rounds.live())) == ("partial", before)
     [message] = rounds.failed().values()
@@ -176,20 +148,20 @@ async def test_what_is_denied_is_one_error_and_retires_nothing(fake: FakeKV, tri
     assert "(and 1 paths more). Give its token the policy in deploy/vault/policy-kv.hcl" in message
     for path in ("secret/metadata", "secret/metadata/web", "sys/internal/ui/mounts/secret"):
         for answer in (denied, (500, {"errors": ["down"]}), (200, {"data": {"keys": 1}})):
-            fake.instead = {path: answer}
+            fake_kv.instead = {path: answer}
             assert (await rounds.round()).status == "partial"
             assert set(rounds.live()) == before, path
-    fake.instead = {}
+    fake_kv.instead = {}
     assert (await rounds.round()).status == "complete"
     assert set(rounds.live()) == before - {place("web/c")}
 
 
-async def test_no_value_is_told(fake: FakeKV, tried: Tried, caplog: pytest.LogCaptureFixture) -> None:
+async def test_no_value_is_told(fake_kv: FakeKV, tried: Tried, caplog: pytest.LogCaptureFixture) -> None:
     damaged = "-----BEGIN CERTIFICATE-----\n!!hunter2!!\n-----END CERTIFICATE-----\n"
-    fake.put("web/a", **{"tls.crt": damaged, "tls.key": ONE.key_pem.decode()})
-    fake.instead = {"secret/data/web/b": (200, {"data": {"data": "hunter2", "metadata": {"version": 1}}})}
-    fake.put("web/b")
-    rounds = KVRounds(tried, fake)
+    fake_kv.put("web/a", **{"tls.crt": damaged, "tls.key": ONE.key_pem.decode()})
+    fake_kv.instead = {"secret/data/web/b": (200, {"data": {"data": "hunter2", "metadata": {"version": 1}}})}
+    fake_kv.put("web/b")
+    rounds = KVRounds(tried, fake_kv)
     assert (await rounds.round()).status == "partial"
     served = tried.served(place("web/a"))
     assert served.error is not None
@@ -203,11 +175,11 @@ async def test_no_value_is_told(fake: FakeKV, tried: Tried, caplog: pytest.LogCa
 
 
 async def test_too_much_is_an_error_and_retires_nothing(
-    fake: FakeKV, tried: Tried, monkeypatch: pytest.MonkeyPatch
+    fake_kv: FakeKV, tried: Tried, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(4):
-        fake.put(f"web/{number}", **{"tls.crt": ONE.pem.decode()})
-    rounds = KVRounds(tried, fake)
+        fake_kv.put(f"web/{number}", **{"tls.crt": ONE.pem.decode()})
+    rounds = KVRounds(tried, fake_kv)
     await rounds.round()
     before = set(rounds.live())
     monkeypatch.setattr(kv, "MOST_SECRETS", 3)
@@ -216,35 +188,35 @@ async def test_too_much_is_an_error_and_retires_nothing(
     assert "Narrow down `paths`" in rounds.failed()["kv:secret"]
     monkeypatch.setattr(kv, "MOST_SECRETS", 9)
     for path in ("/".join(["deep"] * 40), "long" * 600):
-        fake.put(path, **{"tls.crt": ONE.pem.decode()})
+        fake_kv.put(path, **{"tls.crt": ONE.pem.decode()})
         assert (await rounds.round()).status == "partial"
-        del fake.secrets[path]
+        del fake_kv.secrets[path]
 
 
 async def test_the_policy_that_is_shipped_is_enough_and_version_1_is_read(
-    itself: RealKV, tried: Tried
+    real_kv: RealKV, tried: Tried
 ) -> None:
-    itself.put("policy/a", **{"tls.crt": ONE.pem.decode()})
-    itself.vault.call("old/web/one", **{"tls.crt": TWO.pem.decode()})
-    role, secret = itself.vault.role_with(POLICY.replace('# path "kv', 'path "old'))
+    real_kv.put("policy/a", **{"tls.crt": ONE.pem.decode()})
+    real_kv.vault.call("old/web/one", **{"tls.crt": TWO.pem.decode()})
+    role, secret = real_kv.vault.role_with(POLICY.replace('# path "kv', 'path "old'))
     # A role's rights reach its tokens at once; a mount needs a moment to be one of version 2.
     mounts = ({"paths": ["policy/*"]}, {"mount": "old/"})
-    rounds = KVRounds(tried, itself, *mounts, role_id=role, secret_id=secret)
+    rounds = KVRounds(tried, real_kv, *mounts, role_id=role, secret_id=secret)
     scan = await rounds.round()
     assert scan.status == "complete", rounds.failed()
     assert set(rounds.live()) == {place("policy/a"), place("web/one", mount="old")}
     assert "vault_version" not in tried.served(place("web/one", mount="old")).facts
-    beside = KVRounds(tried, itself, {"mount": "nowhere"}, role_id=role, secret_id=secret)
+    beside = KVRounds(tried, real_kv, {"mount": "nowhere"}, role_id=role, secret_id=secret)
     assert (await beside.round()).status == "partial"
     assert "policy-kv.hcl" in beside.failed()["kv:nowhere"]
-    pki = KVRounds(tried, itself, {"mount": "pki"})
+    pki = KVRounds(tried, real_kv, {"mount": "pki"})
     await pki.round()
     assert "is no KV secrets engine" in pki.failed()["kv:pki"]
 
 
-async def test_a_whole_vault_shows_its_pki_and_its_secrets(itself: RealKV, tried: Tried) -> None:
-    itself.put("whole/a", **{"tls.crt": ONE.pem.decode()})
-    rounds = KVRounds(tried, itself, {"paths": ["whole/a"]}, mounts=None)
+async def test_a_whole_vault_shows_its_pki_and_its_secrets(real_kv: RealKV, tried: Tried) -> None:
+    real_kv.put("whole/a", **{"tls.crt": ONE.pem.decode()})
+    rounds = KVRounds(tried, real_kv, {"paths": ["whole/a"]}, mounts=None)
     assert (await asyncio.wait_for(rounds.round(), 60)).status == "complete", rounds.failed()
     assert {place("whole/a"), "vault://corp/pki"} <= set(rounds.live())
 
