@@ -4,12 +4,10 @@ import signal
 import tempfile
 from pathlib import Path
 
-from certwatch.plugins.testing import make_certificate
 from tests.bench.bench_inventory import loaded
 from tests.bench.result import Result
 from tests.support import postgresql_inventories
-from tests.support.delayed import delayed
-from tests.support.nginx import NginxServer, nginx
+from tests.support.delayed import delayed_site
 from tests.support.servers import wait_until
 from tests.support.zones import Stage, stage
 
@@ -38,14 +36,11 @@ def _seconds(staged: Stage, after: int) -> tuple[float, int]:
 
 
 def run() -> list[Result]:
-    leaf = make_certificate(names=[f"dns:{NAME}"])
-    server = NginxServer(chain_pem=leaf.chain_pem, key_pem=leaf.key_pem, names=(NAME,))
     try:
         with (
             tempfile.TemporaryDirectory() as name,
             postgresql_inventories.empty() as url,
-            nginx(Path(name), [server]) as running,
-            delayed(Path(name) / "haproxy", running.port, DELAY_MILLISECONDS) as port,
+            delayed_site(Path(name), NAME, DELAY_MILLISECONDS) as port,
         ):
             folder = Path(name) / "stage"
             folder.mkdir()

@@ -12,12 +12,11 @@ import sqlalchemy as sa
 
 from certwatch.config.schema import WorkersKeys
 from certwatch.inventory.store import InventoryError
-from certwatch.plugins.testing import FakeClock, make_certificate
+from certwatch.plugins.testing import FakeClock
 from certwatch.zones.dispatch import Dispatcher, _never
 from certwatch.zones.queue import make_app
 from tests.support import postgresql_inventories
-from tests.support.delayed import delayed
-from tests.support.nginx import NginxServer, nginx
+from tests.support.delayed import delayed_site
 from tests.support.partition import way
 from tests.support.servers import free_port
 from tests.support.zones import Stage, stage
@@ -37,10 +36,7 @@ def staged(tmp_path: Path) -> Iterator[Stage]:
 @pytest.fixture(scope="module")
 def late(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """A port that takes 300 ms to answer."""
-    leaf = make_certificate(names=[f"dns:{NAME}"])
-    server = NginxServer(chain_pem=leaf.chain_pem, key_pem=leaf.key_pem, names=(NAME,))
-    folder = tmp_path_factory.mktemp("late")
-    with nginx(folder, [server]) as running, delayed(folder / "haproxy", running.port, 300) as port:
+    with delayed_site(tmp_path_factory.mktemp("late"), NAME, 300) as port:
         yield port
 
 

@@ -8,11 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from certwatch.plugins.testing import make_certificate
 from tests.support import postgresql_inventories
 from tests.support.daemon import Certwatch
-from tests.support.delayed import delayed
-from tests.support.nginx import NginxServer, nginx
+from tests.support.delayed import delayed_site
 from tests.support.partition import way
 from tests.support.servers import free_port
 from tests.support.zones import Stage, stage
@@ -32,10 +30,7 @@ def staged(tmp_path: Path) -> Iterator[Stage]:
 @pytest.fixture(scope="module")
 def late(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """A port that takes 200 ms to answer."""
-    leaf = make_certificate(names=[f"dns:{NAME}"])
-    server = NginxServer(chain_pem=leaf.chain_pem, key_pem=leaf.key_pem, names=(NAME,))
-    folder = tmp_path_factory.mktemp("late")
-    with nginx(folder, [server]) as running, delayed(folder / "haproxy", running.port, 200) as port:
+    with delayed_site(tmp_path_factory.mktemp("late"), NAME, 200) as port:
         yield port
 
 

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from certwatch.plugins.testing import make_certificate
+from tests.support.nginx import NginxServer, nginx
 from tests.support.servers import accepts, free_port, program, running
 
 
@@ -33,3 +35,12 @@ backend server
     command: list[str | Path] = [program("haproxy", "haproxy"), "-db", "-f", config]
     with running(command, ready=lambda: accepts(front), log=folder / "log"):
         yield front
+
+
+@contextmanager
+def delayed_site(folder: Path, name: str, milliseconds: int) -> Iterator[int]:
+    """A port on which nginx shows a certificate for `name` so much later."""
+    leaf = make_certificate(names=[f"dns:{name}"])
+    server = NginxServer(chain_pem=leaf.chain_pem, key_pem=leaf.key_pem, names=(name,))
+    with nginx(folder, [server]) as running, delayed(folder / "haproxy", running.port, milliseconds) as port:
+        yield port
