@@ -16,7 +16,7 @@ from certwatch.model.observation import Fact, Incomplete, Observation
 from certwatch.pki.caa import identities_of
 from certwatch.plugins.collector import CollectError, CollectorConfig, CollectorContext
 from collectors.as_they_end import as_they_end
-from collectors.leaves import Leaf, leaves
+from collectors.leaves import Leaf, followed, leaves
 
 #: Names of one certificate that are asked about.
 MOST_NAMES = 100
@@ -55,11 +55,7 @@ class CAACollector:
         self._context = context
 
     async def collect(self) -> AsyncIterator[Observation | Incomplete]:
-        view = self._context.view
-        if view is None:
-            raise CollectError(
-                "other", "caa follows the inventory, and there is none here: use collect or run"
-            )
+        view = followed(self._context, "caa")
         config = self._config
         try:
             lookup = CAALookup(

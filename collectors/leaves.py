@@ -1,4 +1,4 @@
-"""Leaves in use, for collectors that follow the inventory: each certificate once."""
+"""What collectors that follow the inventory take from it: leaves in use, each certificate once."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from certwatch.model.certificate import Certificate
 from certwatch.model.observation import Fact
 from certwatch.model.sighting import Served
+from certwatch.plugins.collector import CollectError, CollectorContext
 from certwatch.plugins.view import InventoryView
 
 
@@ -22,6 +23,15 @@ class Leaf:
             "certificate_name": self.certificate.shown,
             "certificate_location": self.at.location.uri,
         }
+
+
+def followed(context: CollectorContext, kind: str) -> InventoryView:
+    """For a collector of this kind. Raises CollectError: there is no inventory."""
+    if context.view is None:
+        raise CollectError(
+            "other", f"{kind} follows the inventory, and there is none here: use collect or run"
+        )
+    return context.view
 
 
 def leaves(view: InventoryView) -> Iterator[Leaf]:

@@ -21,7 +21,7 @@ from certwatch.model.observation import Fact, Incomplete, LookError, Observation
 from certwatch.plugins.collector import CollectError, CollectorConfig, CollectorContext
 from collectors.ari.window import Window, certificate_id, read_directory, read_window
 from collectors.as_they_end import as_they_end
-from collectors.leaves import Leaf, leaves
+from collectors.leaves import Leaf, followed, leaves
 
 MAX_BYTES = 64 << 10
 PAGE = 200
@@ -76,11 +76,7 @@ class ARICollector:
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
 
     async def collect(self) -> AsyncIterator[Observation | Incomplete]:
-        view = self._context.view
-        if view is None:
-            raise CollectError(
-                "other", "ari follows the inventory, and there is none here: use collect or run"
-            )
+        view = followed(self._context, "ari")
         config = self._config
         policy = FetchPolicy.configured(max_bytes=MAX_BYTES, timeout_seconds=config.timeout)
         tls = await asyncio.to_thread(_tls, config.ca_file)

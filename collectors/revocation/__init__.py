@@ -15,10 +15,11 @@ from certwatch.doors.fetch import FetchCache, Fetcher, FetchPolicy
 from certwatch.model.certificate import Certificate
 from certwatch.model.location import LocationURI, aia_location
 from certwatch.model.observation import Fact, Incomplete, LookError, Observation
-from certwatch.plugins.collector import CollectError, CollectorConfig, CollectorContext
+from certwatch.plugins.collector import CollectorConfig, CollectorContext
 from certwatch.plugins.view import InventoryView
 from certwatch.telemetry.metrics import CRL_FETCHES, CRL_SECONDS
 from collectors.as_they_end import as_they_end
+from collectors.leaves import followed
 from collectors.revocation import lists
 from collectors.revocation.clocks import clock_facts
 from collectors.revocation.crl_index import CRLIndex
@@ -91,11 +92,7 @@ class RevocationCollector:
         self._profiles = Profiles(wanted=config.lint)
 
     async def collect(self) -> AsyncIterator[Observation | Incomplete]:
-        view = self._context.view
-        if view is None:
-            raise CollectError(
-                "other", "revocation follows the inventory, and there is none here: use collect or run"
-            )
+        view = followed(self._context, "revocation")
         policy = replace(
             FetchPolicy.certificates(self._config.allowed_networks, max_bytes=self._config.max_crl_bytes),
             timeout_seconds=self._config.timeout,
