@@ -9,6 +9,7 @@ from certwatch.inventory.ranges import between
 from certwatch.inventory.served import CertificateCache, in_chunks
 from certwatch.inventory.session import Session
 from certwatch.model.books import Books
+from certwatch.model.instants import read_instant
 from certwatch.model.sighting import Served
 
 #: Kinds of places that say something of a certificate, and are not where it is.
@@ -74,7 +75,7 @@ def _databases(connection: Session) -> dict[str, tuple[frozenset[str], datetime 
         facts = json.loads(text)
         issuers = frozenset(str(facts.get("ca_issuers") or "").split())
         if issuers:
-            found[uri] = issuers, _instant(facts.get("ca_full_read_at"))
+            found[uri] = issuers, read_instant(facts.get("ca_full_read_at"))
     return found
 
 
@@ -95,11 +96,3 @@ def _entries(database: str, place: Served) -> list[str]:
 def _oldest(instants: Sequence[datetime | None]) -> datetime | None:
     known = [each for each in instants if each is not None]
     return min(known) if known and len(known) == len(instants) else None
-
-
-def _instant(text: object) -> datetime | None:
-    try:
-        found = datetime.fromisoformat(str(text))
-    except ValueError:
-        return None
-    return found if found.tzinfo is not None else None
