@@ -52,6 +52,8 @@ def bring_up(url: str, connection: Connection, *, create: bool) -> None:
             raise inventory_error(url, "not-inventory", "it has tables of the same names")
     for number, name, text in known:
         with connection.transaction():
+            # A large inventory's index takes longer than a server may let people's questions take.
+            session.execute("SET LOCAL statement_timeout = 0")
             session.execute("SELECT pg_advisory_xact_lock(?, ?)", (LOCKS, MIGRATING))
             if (_applied(session) or 0) >= number:
                 continue  # another process was faster

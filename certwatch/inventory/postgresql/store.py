@@ -51,6 +51,9 @@ LOCK_SECONDS = 60
 #: Scans that may run at once.
 MOST_BEGUN = 10_000
 
+#: Whatever the server's default is: who has waited for its turn must see what the one before it wrote.
+_BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
+
 #: Unless the URL says otherwise.
 CHOSEN: Mapping[str, int | str] = {
     "connect_timeout": CONNECT_SECONDS,
@@ -139,7 +142,12 @@ class PostgreSQLStore:
 def connect(url: str) -> Connection:
     """Raises psycopg.Error. Transactions are begun by hand."""
     chosen: dict[str, Any] = {name: value for name, value in CHOSEN.items() if f"{name}=" not in url}
-    return psycopg.connect(url, autocommit=True, prepare_threshold=None, client_encoding="utf8", **chosen)
+    connection = psycopg.connect(
+        url, autocommit=True, prepare_threshold=None, client_encoding="utf8", **chosen
+    )
+    # Of the transactions that psycopg begins: see `_BEGIN`.
+    connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+    return connection
 
 
 class Line:
@@ -165,8 +173,10 @@ class Line:
     def writing(self) -> Iterator[PostgreSQLSession]:
         """All or nothing, alone among all writers. Raises psycopg.Error."""
         connection = self._begin(
-            "BEGIN;"
+            f"{_BEGIN};"
             f" SET LOCAL idle_in_transaction_session_timeout = '{IDLE_SECONDS}s';"
+            # A limit that the server has for people's questions is none for a step, which must come to its end.
+            " SET LOCAL statement_timeout = 0;"
             # Steps of milliseconds: to compile one takes longer than to do it.
             " SET LOCAL jit = off;"
             f" SET LOCAL lock_timeout = '{LOCK_SECONDS}s';"
@@ -193,7 +203,7 @@ class Line:
         """All or nothing, beside whoever writes the inventory, whose tables it leaves alone; a crash may undo it a moment
         later, unless it is `durable`. Raises psycopg.Error."""
         connection = self._begin(
-            "BEGIN;"
+            f"{_BEGIN};"
             + ("" if durable else " SET LOCAL synchronous_commit = off;")
             + f" SET LOCAL idle_in_transaction_session_timeout = '{IDLE_SECONDS}s';"
             f" SET LOCAL statement_timeout = '{LOCK_SECONDS}s'"

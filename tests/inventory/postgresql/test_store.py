@@ -9,7 +9,7 @@ import pytest
 from certwatch.inventory import open_inventory, retention
 from certwatch.inventory.postgresql import store as postgresql_store
 from certwatch.inventory.postgresql.failures import translate
-from certwatch.inventory.postgresql.schema import LOCKS, MIGRATING, scripts
+from certwatch.inventory.postgresql.schema import LOCKS, MIGRATING, WRITING, scripts
 from certwatch.inventory.postgresql.session import translated
 from certwatch.inventory.postgresql.store import IDLE_SECONDS, Line, connect
 from certwatch.inventory.store import InventoryError, Query, Writer
@@ -240,3 +240,49 @@ def test_a_reader_is_told_when_it_takes_too_long(url: str) -> None:
 )
 def test_parameters_are_told_from_text(sqlite: str, postgresql: str) -> None:
     assert translated(sqlite) == postgresql
+
+
+@pytest.fixture
+def set_by_others(url: str) -> Iterator[Callable[[str], None]]:
+    """What an administrator has set for the database: "name = value"."""
+    server, database = postgresql_inventories.server(), url.rpartition("/")[2]
+    yield lambda what: server.run(f"ALTER DATABASE {database} SET {what}", database="postgres")
+    server.run(f"ALTER DATABASE {database} RESET ALL", database="postgres")
+
+
+def test_a_limit_for_peoples_questions_is_none_for_a_step(
+    url: str, set_by_others: Callable[[str], None]
+) -> None:
+    set_by_others("statement_timeout = '300ms'")
+    store = open_inventory(url)
+    with closing(store.writer()) as writer:
+        scan = writer.begin_scan("edge", EPOCH)
+        with postgresql_inventories.server().administrator(url.rpartition("/")[2]) as other:
+            # Somebody else's turn takes longer than that.
+            other.exec_driver_sql(f"SELECT pg_advisory_lock({LOCKS}, {WRITING})")
+            with ThreadPoolExecutor() as pool:
+                recording = pool.submit(writer.record, scan, [LOOK])
+                with pytest.raises(TimeoutError):
+                    recording.result(timeout=1)
+                other.exec_driver_sql(f"SELECT pg_advisory_unlock({LOCKS}, {WRITING})")
+                assert recording.result().changed == 1
+
+
+@pytest.mark.parametrize("level", ["repeatable read", "serializable"])
+def test_who_waited_for_its_turn_sees_what_was_written_before_it(
+    url: str, set_by_others: Callable[[str], None], level: str
+) -> None:
+    set_by_others(f"default_transaction_isolation = '{level}'")
+    store = open_inventory(url)
+    with closing(store.writer()) as writer, closing(store.reader()) as reader:
+        scan = writer.begin_scan("edge", EPOCH)
+        with postgresql_inventories.server().administrator(url.rpartition("/")[2]) as other:
+            other.exec_driver_sql(f"SELECT pg_advisory_lock({LOCKS}, {WRITING})")
+            with ThreadPoolExecutor() as pool:
+                recording = pool.submit(writer.record, scan, [LOOK])
+                with pytest.raises(TimeoutError):
+                    recording.result(timeout=0.5)
+                other.exec_driver_sql("INSERT INTO meta VALUES ('locations', 1), ('certificates', 1)")
+                other.exec_driver_sql(f"SELECT pg_advisory_unlock({LOCKS}, {WRITING})")
+                assert recording.result().changed == 1
+        assert reader.counts().locations == 2
