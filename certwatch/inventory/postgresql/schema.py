@@ -5,12 +5,16 @@ To change the tables: add schema/000N_what.sql. A script once released is never 
 
 from importlib.resources import files
 
-from certwatch.inventory.postgresql.failures import inventory_error
+from certwatch.inventory.postgresql.failures import inventory_error, shown
 from certwatch.inventory.postgresql.session import Connection, PostgreSQLSession, query_of
+from certwatch.inventory.store import InventoryError
 
 #: "CWiv", as the first of two keys of advisory locks. The second: what is locked.
 LOCKS = 0x43576976
 WRITING, MIGRATING, LEADING = 1, 2, 3
+
+#: Of databases that take whatever text there is. SQL_ASCII keeps the bytes that it is given.
+_ENCODINGS = ("UTF8", "SQL_ASCII")
 
 _LOG = """
 CREATE TABLE IF NOT EXISTS certwatch_migrations (
@@ -50,6 +54,13 @@ def bring_up(url: str, connection: Connection, *, create: bool) -> None:
         ).fetchone()
         if foreign and _applied(session) is None:  # else another process has made them meanwhile
             raise inventory_error(url, "not-inventory", "it has tables of the same names")
+        encoding = connection.info.parameter_status("server_encoding")
+        if encoding not in _ENCODINGS:
+            raise InventoryError(
+                "other",
+                f"inventory {shown(url)}: the database's encoding is {encoding}, in which not every name of a certificate can be"
+                " written. Make another one: CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0",
+            )
     for number, name, text in known:
         with connection.transaction():
             # A large inventory's index takes longer than a server may let people's questions take.

@@ -286,3 +286,15 @@ def test_who_waited_for_its_turn_sees_what_was_written_before_it(
                 other.exec_driver_sql(f"SELECT pg_advisory_unlock({LOCKS}, {WRITING})")
                 assert recording.result().changed == 1
         assert reader.counts().locations == 2
+
+
+def test_a_database_that_cannot_hold_every_name_is_refused_before_anything_is_made() -> None:
+    server = postgresql_inventories.server()
+    server.run("CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0", database="postgres")
+    try:
+        with pytest.raises(InventoryError, match=r"LATIN1.*ENCODING 'UTF8'"):
+            open_inventory(postgresql_inventories.url("latin"))
+        with server.administrator("latin") as connection:
+            assert connection.exec_driver_sql("SELECT to_regclass('certwatch_migrations')").scalar() is None
+    finally:
+        server.run("DROP DATABASE latin", database="postgres")
