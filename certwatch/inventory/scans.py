@@ -127,7 +127,10 @@ def abandon(connection: Session, keep: Iterable[str], now: int) -> int:
     kept = {storable(name) for name in keep}
     gone = [
         id
-        for id, name in connection.execute("SELECT id, name FROM collectors WHERE abandoned = 0").fetchall()
+        for id, name in connection.execute(
+            "SELECT id, name FROM collectors WHERE abandoned = 0"
+            " OR id IN (SELECT s.collector FROM scans s WHERE s.status = 'running')"
+        ).fetchall()
         if name not in kept
     ]
     if not gone:

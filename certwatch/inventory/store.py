@@ -200,7 +200,8 @@ class Writer(Protocol):
         ...
 
     def abandon_collectors(self, keep: Iterable[str], now: datetime) -> int:
-        """Collectors that the config names no more stop watching: how many locations were retired."""
+        """Collectors that the config names no more stop watching, and their scans are over: how many locations were
+        retired."""
         ...
 
     def settle(self, judgements: Sequence[Judgement], now: datetime) -> Settled:

@@ -34,13 +34,18 @@ class InventoryWriter(ABC):
         """What the store may have forgotten of a scan that runs. Within the transaction that ends it."""
         return ()
 
+    def _forget_ended(self, connection: Session) -> None:  # noqa: B027 - as a store has it that is not shared
+        """What is kept for others to do a scan, of scans that are over. Within the transaction that ended them."""
+
     def keep_turn(self) -> None:  # noqa: B027 - as a store has it that is not shared
         """Nobody else can have it."""
 
     def begin_scan(self, collector: str, now: datetime) -> ScanID:
         with self._transaction() as connection:
             instant = clock_faults.told(connection, to_micros(now))
-            return scans.begin(connection, collector, instant)
+            scan = scans.begin(connection, collector, instant)
+            self._forget_ended(connection)
+            return scan
 
     def record(
         self, scan: ScanID, observations: Sequence[Observation], labels: Mapping[str, str] | None = None
@@ -95,7 +100,9 @@ class InventoryWriter(ABC):
     def abandon_collectors(self, keep: Iterable[str], now: datetime) -> int:
         with self._transaction() as connection:
             instant = clock_faults.told(connection, to_micros(now))
-            return scans.abandon(connection, keep, instant)
+            retired = scans.abandon(connection, keep, instant)
+            self._forget_ended(connection)
+            return retired
 
     def settle(self, judgements: Sequence[Judgement], now: datetime) -> Settled:
         with self._transaction() as connection:

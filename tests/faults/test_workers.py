@@ -187,3 +187,27 @@ def test_another_daemon_goes_on_with_the_scan(staged: Stage, late: int) -> None:
     scan = staged.last_scan("edge")
     assert scan is not None
     assert f"scan={scan.id}" in first.log, "it is the scan that the first one began"
+
+
+def test_of_a_collector_that_was_taken_out_while_no_daemon_ran_nothing_is_left(
+    staged: Stage, late: int
+) -> None:
+    one = staged.worker("one")
+    works(staged, late, "first")
+    at_work(staged, "one")
+    (first,) = staged.daemons
+    first.signal(signal.SIGKILL)
+    first.end()
+    # Its parts are in a worker's hands yet, and what that hands in from now on is nobody's.
+    second = staged.daemon(" []", name="second", part_looks=PART)
+    staged.wait(
+        lambda: (
+            one.log.count("shard_started") == len(re.findall("shard_(finished|superseded|lost)", one.log))
+        ),
+        "the worker to come to an end",
+    )
+    second.signal(signal.SIGTERM)
+    assert second.end() == 0
+    assert staged.locations() == {}
+    listed = one.command("worker", "--list", "--json")
+    assert '"waiting": 0, "running": 0' in " ".join(listed.stdout.split())

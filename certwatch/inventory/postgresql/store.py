@@ -407,6 +407,11 @@ class PostgreSQLWriter(InventoryWriter):
             return ()
         return (Incomplete(scope="", error=_RESTARTED),)
 
+    def _forget_ended(self, connection: Session) -> None:
+        connection.execute(
+            "DELETE FROM zone_scans z USING scans s WHERE s.id = z.scan AND s.status <> 'running'"
+        )
+
     # What may be said twice is said again when the connection broke off in the middle: whether it was kept is not known.
 
     def record(

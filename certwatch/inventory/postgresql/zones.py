@@ -369,11 +369,16 @@ class Zones:
         with self._beside() as session:
             session.execute(
                 f"""
-                UPDATE shards SET ticket = NULL, waiting_since = now(), lost = lost + ?,
+                UPDATE shards SET ticket = NULL, waiting_since = now(), lost = lost + ?, worker = NULL,
                     state = CASE WHEN lost + ? < {MOST_LOST} THEN 'waiting' ELSE 'done' END
                 WHERE id = ? AND claim = ? AND state = 'running'
                 """,
                 (lost, lost, shard, claim),
+            )
+            # Taken from it before, since it was silent: it is not to be told that it has it.
+            session.execute(
+                "UPDATE shards SET worker = NULL WHERE id = ? AND claim = ? AND state = 'waiting'",
+                (shard, claim),
             )
 
     @staticmethod

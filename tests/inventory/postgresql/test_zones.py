@@ -288,6 +288,36 @@ def test_a_scan_of_the_same_is_gone_on_with_and_of_something_else_is_forgotten(
     assert zones.unfinished("edge", "dmz", "{}") is None
 
 
+def test_a_scan_that_another_step_ended_leaves_nothing_to_do(writer: Writer, zones: Zones) -> None:
+    # Its daemon was killed; in the next one's config the collector has another name, or no zone.
+    one = enrolled(zones)
+    _, (first, _) = begun(writer, zones)
+    given = claimed(zones, first, one)
+    assert writer.abandon_collectors([], EPOCH) == 0
+    assert zones.zones() == []
+    assert zones.keep(one) == frozenset()
+    with pytest.raises(SupersededError):
+        zones.record(given, 1, [look(1)], {})
+    begun(writer, zones)
+    writer.begin_scan("edge", EPOCH)
+    assert zones.zones() == []
+
+
+def test_who_gave_a_shard_back_is_not_told_that_it_has_it(url: str, writer: Writer, zones: Zones) -> None:
+    one = enrolled(zones)
+    scan, (first, second) = begun(writer, zones)
+    zones.release(first, claimed(zones, first, one).claim)
+    assert zones.keep(one) == frozenset()
+    # Nor who gives back what was taken from it meanwhile.
+    given = claimed(zones, second, one)
+    silent(url, one)
+    zones.advance(scan, per_slot=2, least=100)
+    assert zones.keep(one) == frozenset({(second, given.claim)})
+    zones.release(second, given.claim)
+    assert zones.keep(one) == frozenset()
+    assert zones.zones()[0].waiting == 2
+
+
 def test_no_more_of_a_scan_is_queued_than_its_zones_workers_take_soon(
     url: str, writer: Writer, zones: Zones
 ) -> None:
