@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from certwatch.inventory.looks import Look
 from certwatch.inventory.served import in_chunks
 from certwatch.inventory.session import Session
-from certwatch.inventory.sightings import Switch, insert_late, switch
+from certwatch.inventory.sightings import Switch, insert_late, never_gone, switch
 from certwatch.model.observation import ScanID
 
 
@@ -44,7 +44,8 @@ class _Looked(NamedTuple):
 def take(connection: Session, scan: ScanID, collector: int, changes: Sequence[Change]) -> int:
     """Record them, no location twice: how many locations changed by it, which also makes them due.
 
-    All is read before anything is written, by a statement for each table: a database that is far away answers slowly.
+    But for what comes late, all is read before anything is written, by a statement for each table: a database that is far
+    away answers slowly.
     """
     if not changes:
         return 0
@@ -65,6 +66,8 @@ def take(connection: Session, scan: ScanID, collector: int, changes: Sequence[Ch
         known, (last_seen, last_scan, last_served) = before[location], looked[location]
         is_last = (look.at, scan) >= (last_seen, last_scan)
         now = known._replace(first_seen=min(known.first_seen, look.at), retired_at=None)
+        if known.retired_at is not None and not is_last and last_served is not None:
+            never_gone(connection, location, known.retired_at, last_served)
         if look.saw:
             if last_served is None or look.at > last_served or (is_last and look.at == last_served):
                 now = now._replace(chain=json.dumps(chain), facts=look.facts, shown=look.shown)

@@ -76,6 +76,15 @@ def _retired_too_early(connection: Session, switches: Sequence[Switch]) -> dict[
     return found
 
 
+def never_gone(connection: Session, location: int, retired_at: int, last_served: int) -> None:
+    """A look from before the last one is the first word of a collector that watches a location, which is retired: what it
+    showed last it shows yet."""
+    connection.execute(
+        "UPDATE sightings SET last_seen = NULL, ended_at = NULL WHERE location = ? AND ended_at = ? AND last_seen = ?",
+        (location, retired_at, last_served),
+    )
+
+
 def insert_late(
     connection: Session, location: int, chain: Sequence[int], *, at: int, last_served: int
 ) -> None:

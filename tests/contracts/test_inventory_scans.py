@@ -151,6 +151,26 @@ def test_a_location_seen_by_a_scan_that_ran_while_another_retired_it_was_never_g
     assert tried.history(URI) == [(FIRST.der, 0, EPOCH, look.observed_at, None)]
 
 
+@pytest.mark.parametrize("error", [None, TIMEOUT], ids=["saw", "failed"])
+def test_a_location_that_a_late_look_brings_back_shows_what_it_showed(
+    tried: Tried, error: LookError | None
+) -> None:
+    # A worker's clock is slow, or its batch came late: what it says of this place is older than the last look at it, and
+    # by the time it is recorded another collector's scan has retired the place.
+    early = tried.clock()
+    tried.clock.advance(hours=1)
+    tried.scan(tried.look(URI, FIRST))
+    tried.clock.advance(hours=1)
+    tried.scan()
+    assert tried.served(URI).retired_at is not None
+    chain = [FIRST] if error is None else []
+    tried.scan(tried.look(URI, *chain, at=early, error=error), collector="inner")
+    assert tried.served(URI).retired_at is None
+    assert tried.listed(text="www.example.com") == [FIRST.der]
+    assert [each[4] for each in tried.history(URI)] == [None]
+    assert tried.reader.check() == []
+
+
 def test_a_scan_whose_process_died_has_failed_and_kept_what_it_saw(tried: Tried) -> None:
     tried.scan(tried.look(URI, FIRST), tried.look(OTHER, FIRST))
     died = tried.writer.begin_scan("edge", tried.clock())
