@@ -65,8 +65,7 @@ def prune(connection: Session, before: int, findings_before: int | None) -> Prun
         for table in ("ders", "names"):
             connection.execute(f"DELETE FROM {table} WHERE certificate IN (SELECT id FROM forgotten)")
         connection.execute("DELETE FROM certificates WHERE id IN (SELECT id FROM forgotten)")
-    totals.grow(connection, "locations", -locations)
-    totals.grow(connection, "certificates", -certificates)
+    totals.recount(connection)
     return Pruned(
         sightings=sightings, findings=findings, scans=scans, locations=locations, certificates=certificates
     )

@@ -141,6 +141,22 @@ def test_a_step_that_fails_half_way_leaves_nothing(url: str) -> None:
     writer.close()
 
 
+def test_totals_that_an_older_version_did_not_keep_hold_again_after_a_day(url: str) -> None:
+    # While daemons and workers are upgraded one by one, an older one goes on writing and knows of no totals.
+    store = open_inventory(url)
+    with closing(store.writer()) as writer, closing(store.reader()) as reader:
+        scan = writer.begin_scan("edge", EPOCH)
+        writer.record(scan, [LOOK])
+        writer.finish_scan(scan, [], EPOCH)
+        postgresql_inventories.server().run(
+            "DELETE FROM meta WHERE key IN ('certificates', 'locations')", database=url.rpartition("/")[2]
+        )
+        assert len(reader.check()) == 2
+        writer.prune(EPOCH)
+        assert reader.check() == []
+        assert (reader.counts().certificates, reader.counts().locations) == (1, 1)
+
+
 def test_a_database_of_others_is_left_alone() -> None:
     server = postgresql_inventories.server()
     server.run("CREATE TABLE locations (id integer)", database="ca")
