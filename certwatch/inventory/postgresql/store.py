@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 import psycopg
 
 from certwatch.inventory import marks, silences
+from certwatch.inventory.postgresql import clocks
 from certwatch.inventory.postgresql.failures import inventory_error, shown, translate
 from certwatch.inventory.postgresql.schema import LEADING, LOCKS, WRITING, bring_up
 from certwatch.inventory.postgresql.session import Connection, PostgreSQLSession, query_of
@@ -382,7 +383,7 @@ class PostgreSQLWriter(InventoryWriter):
         self._line.close()
 
     @contextmanager
-    def _transaction(self, special: Special | None = None) -> Iterator[Session]:
+    def _transaction(self, special: Special | None = None) -> Iterator[PostgreSQLSession]:
         try:
             with translate(self._url), self._line.writing() as session:
                 yield session
@@ -396,6 +397,8 @@ class PostgreSQLWriter(InventoryWriter):
             session.execute("SELECT set_config('idle_session_timeout', ?, false)", (f"{IDLE_SECONDS}s",))
 
     def begin_scan(self, collector: str, now: datetime) -> ScanID:
+        with self._transaction() as session:
+            clocks.note(session, now)
         scan = super().begin_scan(collector, now)
         self._begun[scan] = self._line.server
         if len(self._begun) > MOST_BEGUN:

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from certwatch.inventory.instants import to_micros
 from certwatch.inventory.looks import prepare
+from certwatch.inventory.postgresql import clocks
 from certwatch.inventory.postgresql.failures import translate
 from certwatch.inventory.postgresql.session import PostgreSQLSession
 from certwatch.inventory.postgresql.store import Line
@@ -311,10 +312,8 @@ class Zones:
                 raise MissingBatchError(f"batch {number} comes after {received}")
             # A worker's clock that is ahead must not make the inventory believe that time went back; and what it sees must not
             # count as older than what others saw before this scan began, since its clock is behind.
-            began, now = session.execute(
-                "SELECT started_at, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint FROM scans WHERE id = ?",
-                (given.scan,),
-            ).fetchone()
+            (began,) = session.execute("SELECT started_at FROM scans WHERE id = ?", (given.scan,)).fetchone()
+            now = clocks.latest(session)
             for look in looks:
                 look.at = min(max(look.at, began), now)
             done = record(session, given.scan, looks)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy.exc import DBAPIError
@@ -13,7 +13,7 @@ from certwatch.config.schema import ZONE_PATTERN
 from certwatch.inventory import open_inventory
 from certwatch.inventory.postgresql.zones import FIRST, MOST_LOST, Zones
 from certwatch.inventory.shards import Claimed, MissingBatchError, SupersededError
-from certwatch.inventory.store import InventoryError, Writer
+from certwatch.inventory.store import InventoryError, Judgement, Writer
 from certwatch.model.location import LocationURI
 from certwatch.model.observation import Observation, ScanID
 from certwatch.plugins.testing import EPOCH, make_certificate
@@ -286,6 +286,30 @@ def test_a_scan_of_the_same_is_gone_on_with_and_of_something_else_is_forgotten(
     scan, _ = begun(writer, zones)
     writer.finish_scan(scan, (), EPOCH)
     assert zones.unfinished("edge", "dmz", "{}") is None
+
+
+@pytest.mark.parametrize("hours", [0, 2])
+def test_workers_do_not_hurry_ahead_of_a_daemon_whose_clock_is_slow(
+    url: str, zones: Zones, hours: int
+) -> None:
+    # Each step of the daemon would take that for time that went back, and have everything judged anew.
+    def now() -> datetime:
+        return datetime.now(UTC) - timedelta(hours=hours)
+
+    store = open_inventory(url)
+    with closing(store.writer()) as writer, closing(store.reader()) as reader:
+        scan = writer.begin_scan("edge", now())
+        zones.open_scan(scan, "dmz", "{}", [0])
+        (ticket,) = zones.advance(scan, per_slot=2, least=1).tickets
+        given = claimed(zones, ticket.shard, enrolled(zones))
+        for number in (1, 2, 3):
+            zones.record(given, number, [replace(look(number), observed_at=datetime.now(UTC))], {})
+            (due,) = reader.due(now(), 9)
+            id, revision = due.served.id, due.revision
+            judged = Judgement(location_id=id, revision=revision, owner="", problems=(), due_at=None)
+            writer.settle([judged], now())
+        assert reader.due(now(), 9) == []
+        assert max(each.last_seen for each in reader.live()) <= now()
 
 
 def test_a_scan_that_another_step_ended_leaves_nothing_to_do(writer: Writer, zones: Zones) -> None:
