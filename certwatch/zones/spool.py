@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +13,9 @@ import msgspec
 from certwatch.telemetry.logs import get_logger
 
 log = get_logger(__name__)
+
+#: Bytes of the SHA-256 that stands before each message.
+_DIGEST = 32
 
 _FILE = re.compile(r"[0-9]{12}\.message")
 #: What was being written when the process ended.
@@ -80,7 +84,7 @@ class Spool:
         fresh = path.with_suffix(".new")
         try:
             with fresh.open("wb") as file:
-                file.write(data)
+                file.write(sha256(data).digest() + data)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(fresh, path)
@@ -92,15 +96,15 @@ class Spool:
         except OSError as error:
             raise _failed(self._folder, error) from error
         self._last += 1
-        self._waiting[path] = len(data)
-        self.bytes += len(data)
+        self._waiting[path] = _DIGEST + len(data)
+        self.bytes += _DIGEST + len(data)
 
     def first(self) -> Kept | None:
         """The oldest. What cannot be read any more is left out, and told."""
         while self._waiting:
             path = next(iter(self._waiting))
             try:
-                return Kept(path=path, message=msgspec.msgpack.decode(path.read_bytes(), type=Message))
+                return Kept(path=path, message=_read(path))
             except (OSError, msgspec.MsgspecError) as error:
                 log.error("spool_damaged", path=str(path), error=str(error))
                 self.drop(path)
@@ -119,7 +123,7 @@ class Spool:
         """Every message that can be read, in order."""
         for path in list(self._waiting):
             try:
-                yield msgspec.msgpack.decode(path.read_bytes(), type=Message)
+                yield _read(path)
             except (OSError, msgspec.MsgspecError):
                 continue
 
@@ -139,10 +143,23 @@ class Spool:
 
     def forget(self) -> None:
         """It is enrolled no more."""
-        (self._folder / "worker").unlink(missing_ok=True)
+        try:
+            (self._folder / "worker").unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("spool_not_removed", path=str(self._folder / "worker"), error=str(error))
 
     def close(self) -> None:
         os.close(self._lock)
+
+
+def _read(path: Path) -> Message:
+    """Raises OSError, msgspec.MsgspecError: it is not what was written."""
+    kept = path.read_bytes()
+    digest, data = kept[:_DIGEST], kept[_DIGEST:]
+    # One flipped bit in a certificate makes another one, which would be recorded as seen.
+    if sha256(data).digest() != digest:
+        raise msgspec.DecodeError("its checksum does not hold")
+    return msgspec.msgpack.decode(data, type=Message)
 
 
 def _failed(folder: Path, error: OSError) -> SpoolError:

@@ -77,6 +77,24 @@ def test_files_of_others_in_its_folder_are_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "certwatch.yaml.new").exists()
 
 
+@pytest.mark.parametrize("where", ["flipped", "cut"])
+def test_of_what_a_disk_altered_nothing_is_believed(tmp_path: Path, where: str) -> None:
+    # One bit in a certificate makes another certificate, which nobody ever saw.
+    spool = Spool(tmp_path / "spool", 1 << 20)
+    spool.put(message(1, b"certificate"))
+    spool.close()
+    (path,) = (tmp_path / "spool").glob("*.message")
+    whole = path.read_bytes()
+    for at in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[at] ^= 1 << at % 8
+        path.write_bytes(damaged if where == "flipped" else whole[:at])
+        again = Spool(tmp_path / "spool", 1 << 20)
+        found = list(again.all()), again.first()
+        again.close()
+        assert found == ([], None), at
+
+
 def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SpoolError, match="cannot be written"):
