@@ -16,6 +16,8 @@ MAX_BYTES = 16 << 20
 BATCH_BYTES = 4 << 20
 MAX_LOOKS = 1_000
 MAX_TEXT = 64 << 10
+#: In the chains of a batch: more than `BATCH_BYTES` of true ones. Whoever writes waits while they are recorded.
+MAX_CERTIFICATES = 20_000
 
 Text = Annotated[str, msgspec.Meta(max_length=MAX_TEXT)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
@@ -109,7 +111,11 @@ def batches(observations: Sequence[Observation]) -> list[bytes]:
 
 def observations(message: bytes) -> list[Observation]:
     """Raises msgspec.MsgspecError, ValueError."""
-    return [_read(each) for each in _looks.decode(message).looks]
+    looks = _looks.decode(message).looks
+    count = sum(len(each.chain) for each in looks)
+    if count > MAX_CERTIFICATES:
+        raise ValueError(f"{count} certificates in one batch are more than {MAX_CERTIFICATES}")
+    return [_read(each) for each in looks]
 
 
 def _wire(seen: Observation) -> LookWire:

@@ -93,7 +93,8 @@ def staged() -> Iterator[Stage]:
 
 def look(number: int, **more: Any) -> Observation:
     more.setdefault("observed_at", EPOCH)
-    return Observation(location=LocationURI(f"tls://192.0.2.{number}:443/"), chain=(LEAF.der,), **more)
+    more.setdefault("chain", (LEAF.der,))
+    return Observation(location=LocationURI(f"tls://192.0.2.{number}:443/"), **more)
 
 
 def batch(*looks: Observation) -> bytes:
@@ -207,6 +208,7 @@ def test_a_claim_that_is_another_ones_by_now_is_gone(staged: Stage) -> None:
         b"{}",
         b"\xc1",
         batch(look(1, observed_at=EPOCH + timedelta(minutes=6))),
+        batch(*(look(number, chain=(b"",) * 7_000) for number in (1, 2, 3))),
         batch(
             Observation(
                 location=LocationURI("file:///etc/ssl/site.pem"), observed_at=EPOCH, chain=(LEAF.der,)
@@ -218,7 +220,15 @@ def test_a_claim_that_is_another_ones_by_now_is_gone(staged: Stage) -> None:
             )
         ),
     ],
-    ids=["empty", "json", "garbage", "future", "a file from a tls collector", "a cloud from a tls collector"],
+    ids=[
+        "empty",
+        "json",
+        "garbage",
+        "future",
+        "too many certificates",
+        "a file from a tls collector",
+        "a cloud from a tls collector",
+    ],
 )
 def test_what_cannot_be_is_refused_and_nothing_of_it_kept(staged: Stage, said: bytes) -> None:
     worker = staged.enrolled()
