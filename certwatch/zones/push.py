@@ -194,7 +194,8 @@ class SpoolDesk:
         return not self._spool.is_full
 
     async def begin(self) -> None:
-        """What an earlier process left is sent; what it did not bring to an end is given back."""
+        """What an earlier process left is sent; what it did not bring to an end is given back. A disk that is full gets room
+        by that alone: then it is given back when its worker takes leave, or by its lease."""
         async with self._using:
             messages = await asyncio.to_thread(
                 lambda: [(it.kind, it.shard, it.claim) for it in self._spool.all()]
@@ -203,7 +204,10 @@ class SpoolDesk:
         begun = dict.fromkeys((shard, claim) for _, shard, claim in messages)
         for shard, claim in begun:
             if (shard, claim) not in ended:
-                await self._put("release", shard, claim, 0, b"")
+                try:
+                    await self._put("release", shard, claim, 0, b"")
+                except InventoryError as error:
+                    log.warning("spool_not_written", shard=shard, error=error.message)
         if messages:
             log.info("spool_found", messages=len(messages))
         self._arrived.set()
@@ -439,7 +443,11 @@ class Pusher:
         )
         answer = _decoded(await self._line.post("/v1/workers", wire.encode(message)), wire.Enrolled)
         self._number, self._lease = answer.worker, answer.lease_seconds
-        await asyncio.to_thread(self._spool.note, answer.worker)
+        try:
+            await asyncio.to_thread(self._spool.note, answer.worker)
+        except SpoolError as error:
+            # Should it crash now, what it has goes to others by its lease, not at once.
+            log.warning("spool_not_written", error=str(error))
         self._lost.use(answer.lease_seconds)
         log.info("worker_ready", zone=self._zone, worker=self._number, jobs=self._slots)
 

@@ -20,7 +20,7 @@ from certwatch.plugins.testing import EPOCH, Issued, make_certificate
 from certwatch.web.server import HTTPServer, bind
 from certwatch.zones import outcome, wire
 from certwatch.zones.push import PushRefused, SpoolDesk, Way, _Line, _Unreachable
-from certwatch.zones.spool import Spool
+from certwatch.zones.spool import Message, Spool
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
@@ -222,3 +222,18 @@ async def test_looking_goes_on_when_somebody_emptied_a_full_spool(tmp_path: Path
             await running
         await line.close()
         spool.close()
+
+
+async def test_a_full_disk_does_not_keep_a_worker_from_sending_what_is_on_it(tmp_path: Path) -> None:
+    # It had crashed with a part half done. Were it to end for want of room, again at each start, there would never be any.
+    spool = Spool(tmp_path / "spool", 1 << 20)
+    spool.put(Message(kind="batch", shard=7, claim=1, number=1, body=b"x"))
+    (tmp_path / "spool" / "000000000002.new").mkdir()
+    way = Way(url="https://127.0.0.1:1", certificate=tmp_path / "none", key=None, trust=None)
+    superseded: list[tuple[int, int]] = []
+    desk = SpoolDesk(spool, _Line(way), lambda shard, claim: superseded.append((shard, claim)))
+
+    await desk.begin()
+    assert await desk.pending() == {(7, 1)}
+    assert superseded == []
+    spool.close()
