@@ -15,7 +15,7 @@ import msgspec
 from cryptography import x509
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -44,8 +44,8 @@ POLL_SECONDS = 0.5
 LEASES = 10
 #: A look from later than this is of a clock that is wrong.
 AHEAD = timedelta(minutes=5)
-#: Batches that are read at once; who comes with another one waits.
-MAX_BODIES = 8
+#: Batches that are read at once, and of one zone; who comes with another one waits. One zone keeps no other waiting.
+MAX_BODIES, MAX_ZONE_BODIES = 8, 4
 
 Identify = Callable[[bytes], Awaitable[frozenset[str]]]
 M = TypeVar("M", bound=msgspec.Struct)
@@ -126,6 +126,7 @@ class Counter:
         self.app.router.redirect_slashes = False
         self._stopping = False
         self._bodies = asyncio.Semaphore(MAX_BODIES)
+        self._zone_bodies = {zone: asyncio.Semaphore(MAX_ZONE_BODIES) for zone in allowed}
 
     def stop(self) -> None:
         """Whoever waits for a job is answered at once."""
@@ -145,6 +146,9 @@ class Counter:
                 said = _refuse(410, str(error))
             except MissingBatchError as error:
                 said = _refuse(409, str(error))
+            except ClientDisconnect:
+                # A network that fails, a worker that is killed: it comes again.
+                said = _refuse(400, "the connection ended before the message did")
             except (msgspec.MsgspecError, ValueError) as error:
                 log.warning("push_refused", path=request.url.path, error=str(error)[:500])
                 said = _refuse(400, str(error)[:500])
@@ -221,19 +225,20 @@ class Counter:
         return Response(status_code=204)
 
     async def record(self, request: Request, visitor: Visitor) -> Response:
-        given = await self._given(request, visitor)
+        given, zone = await self._given(request, visitor)
         spec = await asyncio.to_thread(read_spec, given.spec)
-        await self._bodies.acquire()
-        recording: asyncio.Task[Recorded | None] | None = None
-        try:
-            looks = await asyncio.to_thread(self._looks, spec, await _body(request))
-            step = partial(_record, given, request.path_params["number"], looks, spec.labels)
-            recording = asyncio.create_task(self._handing.call(step))
-            recording.add_done_callback(self._recorded)
-            done = await asyncio.shield(recording)
-        finally:
-            if recording is None:
-                self._bodies.release()
+        async with self._zone_bodies[zone]:
+            await self._bodies.acquire()
+            recording: asyncio.Task[Recorded | None] | None = None
+            try:
+                looks = await asyncio.to_thread(self._looks, spec, await _body(request))
+                step = partial(_record, given, request.path_params["number"], looks, spec.labels)
+                recording = asyncio.create_task(self._handing.call(step))
+                recording.add_done_callback(self._recorded)
+                done = await asyncio.shield(recording)
+            finally:
+                if recording is None:
+                    self._bodies.release()
         if done is not None:
             Counted.of(looks, done.nothing_there).tell(spec.name, spec.kind)
         return Response(status_code=204)
@@ -263,7 +268,7 @@ class Counter:
         return looks
 
     async def finish(self, request: Request, visitor: Visitor) -> Response:
-        given = await self._given(request, visitor)
+        given, _ = await self._given(request, visitor)
         body = await _body(request, outcome.MAX_BYTES)
         # What the looks were is counted where they are recorded.
         told = msgspec.structs.replace(
@@ -274,7 +279,7 @@ class Counter:
         return Response(status_code=204)
 
     async def release(self, request: Request, visitor: Visitor) -> Response:
-        given = await self._given(request, visitor)
+        given, _ = await self._given(request, visitor)
         failed = request.query_params.get("failed") == "1"
         await self._zones.call(lambda zones: zones.release(given.shard, given.claim, failed=failed))
         return Response(status_code=204)
@@ -291,7 +296,8 @@ class Counter:
             )
         return worker, zone
 
-    async def _given(self, request: Request, visitor: Visitor) -> Claimed:
+    async def _given(self, request: Request, visitor: Visitor) -> tuple[Claimed, str]:
+        """What is meant, and its zone. Raises SupersededError, NotAdmittedError."""
         shard, claim = request.path_params["shard"], request.path_params["claim"]
         found = None
         if _fits(shard) and _fits(claim):
@@ -303,7 +309,7 @@ class Counter:
             raise NotAdmittedError(
                 f"shard {shard} is of a zone that {', '.join(sorted(visitor.names))} is not for"
             )
-        return Claimed(shard=shard, claim=claim, scan=ScanID(scan), part=0, parts=1, spec=spec)
+        return Claimed(shard=shard, claim=claim, scan=ScanID(scan), part=0, parts=1, spec=spec), zone
 
 
 def _fits(number: int) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+from starlette.types import Message, Receive
 
 from certwatch.inventory import open_inventory
 from certwatch.inventory.postgresql.store import Line
@@ -22,7 +23,14 @@ from certwatch.model.observation import LookError, Observation, ScanID
 from certwatch.plugins.testing import EPOCH, FakeClock, Issued, make_certificate
 from certwatch.telemetry.metrics import OBSERVATIONS
 from certwatch.zones import outcome, wire
-from certwatch.zones.counter import MAX_BODIES, Counter, NotAdmittedError, names_of, require_in_force
+from certwatch.zones.counter import (
+    MAX_BODIES,
+    MAX_ZONE_BODIES,
+    Counter,
+    NotAdmittedError,
+    names_of,
+    require_in_force,
+)
 from certwatch.zones.queue import bring_up
 from certwatch.zones.spec import Spec
 from certwatch.zones.thread import ZonesThread
@@ -273,3 +281,77 @@ def test_an_end_that_cannot_be_is_refused(staged: Stage, said: bytes) -> None:
     assert staged.ask(f"/v1/jobs/{job.shard}/{job.claim}/end", said).status_code == 400
     assert staged.scan is not None
     assert staged.zones.ended(staged.scan) == []
+
+
+def test_a_connection_that_breaks_off_in_a_message_is_no_fault_of_ours(staged: Stage) -> None:
+    worker = staged.enrolled()
+    staged.begun()
+    job = staged.given(worker)
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    path = f"/v1/jobs/{job.shard}/{job.claim}"
+    assert asyncio.run(answered(staged, f"{path}/batches/1", DMZ, receive)) == 400
+    assert staged.ask(f"{path}/batches/1", batch(look(1))).status_code == 204
+
+
+def test_senders_of_one_zone_that_stand_still_keep_no_other_zone_waiting(staged: Stage) -> None:
+    staged.begun()
+    job = staged.given(staged.enrolled())
+    scan = staged.writer.begin_scan("other", EPOCH)
+    staged.zones.open_scan(scan, "lan", SPEC, [0])
+    (ticket,) = staged.zones.advance(scan, per_slot=2, least=1).tickets
+    other = staged.zones.claim(ticket.shard, staged.enrolled(LAN, "lan"))
+    assert other is not None
+
+    async def both() -> int:
+        begun = asyncio.Semaphore(0)
+
+        async def never() -> Message:
+            begun.release()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        async def whole() -> Message:
+            return {"type": "http.request", "body": batch(look(1)), "more_body": False}
+
+        slow = [
+            asyncio.create_task(answered(staged, f"/v1/jobs/{job.shard}/{job.claim}/batches/1", DMZ, never))
+            for _ in range(2 * MAX_BODIES)
+        ]
+        for _ in range(MAX_ZONE_BODIES):
+            await begun.acquire()
+        path = f"/v1/jobs/{other.shard}/{other.claim}/batches/1"
+        try:
+            return await asyncio.wait_for(answered(staged, path, LAN, whole), 5)
+        finally:
+            for each in slow:
+                each.cancel()
+            await asyncio.wait(slow)
+
+    assert asyncio.run(both()) == 204
+
+
+async def answered(staged: Stage, path: str, who: Issued, receive: Receive) -> int:
+    """The status of the answer to a POST whose body comes as `receive` has it."""
+    statuses: list[int] = []
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            statuses.append(message["status"])
+
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "POST",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "root_path": "",
+        "headers": [],
+        "state": {"client_certificate": who.der},
+    }
+    await staged.counter.app(scope, receive, send)
+    (status,) = statuses
+    return status
