@@ -91,6 +91,8 @@ class Daemon:
         self._lost = False
         # For collectors that name a zone. None: the inventory is this process's alone.
         self._dispatcher: Dispatcher | None = None
+        # Asks whether it is this one's turn yet. None: nobody else can have it.
+        self._turn_watch: asyncio.Task[None] | None = None
         # Where workers come that cannot reach PostgreSQL. None: nowhere.
         self._pushing: PushPort | None = None
 
@@ -102,7 +104,7 @@ class Daemon:
             notify(self._env, "READY=1", f"STATUS={self._status()}")
             self._keep(asyncio.create_task(keep_alive(self._env, self._status)))
             if self._store is not None and self._store.is_shared:
-                self._keep(asyncio.create_task(self._watch_turn()))
+                self._turn_watch = asyncio.create_task(self._watch_turn())
             await self._stopping.wait()
             notify(self._env, "STOPPING=1")
             log.info("stopping")
@@ -404,6 +406,10 @@ class Daemon:
         """Everything that was seen is kept; bounded."""
         try:
             async with asyncio.timeout(STOP_SECONDS), self._reloading:
+                if self._turn_watch is not None:
+                    # The engine's end closes what it asks with.
+                    self._turn_watch.cancel()
+                    await asyncio.wait([self._turn_watch])
                 if self._remediation is not None:
                     await self._remediation.stop()
                 if self._standby is not None:
