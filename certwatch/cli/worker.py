@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,6 +93,8 @@ def command(
 
     It stops on SIGTERM and Ctrl-C; what it has not done goes to other workers.
     """
+    if zone is not None:
+        _check(zone)
     if url is not None:
         if listing:
             raise Failed(USAGE, "--list reads PostgreSQL: run it where the daemon runs")
@@ -104,6 +107,18 @@ def command(
 
 
 _WHICH_ZONE = "which zone? Give the name that collectors have in `zone:`, as in --queue dmz"
+
+
+def _check(zone: str) -> None:
+    """No collector can have another one in its `zone:`, so that a worker of it would wait for ever. An empty one is a variable
+    that was not set."""
+    from certwatch.config.schema import NAME_PATTERN
+
+    if re.fullmatch(NAME_PATTERN, zone) is None:
+        raise Failed(
+            USAGE,
+            f"--queue {zone!r}: no name of a zone: letters, digits, hyphens, as collectors have it in `zone:`",
+        )
 
 
 def _work(zone: str | None, jobs: int, *, listing: bool, as_json: bool, config: Path | None) -> int:

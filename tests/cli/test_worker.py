@@ -24,6 +24,9 @@ def certificate(tmp_path: Path) -> Path:
         (("worker", "--push", "https://localhost:9"), "which zone?"),
         (("worker", "--queue", "dmz", "--push", "http://localhost:9"), "https://host:port"),
         (("worker", "--queue", "dmz", "--push", "https://localhost:9/path"), "https://host:port"),
+        # As a variable that is not set leaves it: it would wait for ever.
+        (("worker", "--queue", ""), "no name of a zone"),
+        (("worker", "--queue", "d m z", "--push", "https://localhost:9"), "no name of a zone"),
         (PUSH, "needs --cert"),
         (("worker", "--queue", "dmz", "--spool", "x"), "go with --push"),
         ((*PUSH, "--list"), "run it where the daemon runs"),
