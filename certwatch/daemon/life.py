@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,7 +122,12 @@ class Daemon:
             async with self._reloading:
                 self._dispatcher = self._divides(store)
                 self._engine = Engine(store, writer, self._view, self._clock, zones=self._dispatcher)
-                await self._start(self._engine, self._view)
+                keeping = asyncio.create_task(self._keep_turn(self._engine))
+                try:
+                    await self._start(self._engine, self._view)
+                finally:
+                    keeping.cancel()
+                    await asyncio.wait([keeping])
             return None
         except InventoryError as error:
             return refuse(FAILED, error.message)
@@ -194,7 +200,7 @@ class Daemon:
         waits = False
         while not self._stopping.is_set():
             try:
-                return await asyncio.to_thread(store.writer)
+                return await asyncio.to_thread(partial(store.writer, keeps_turn=True))
             except InventoryError as error:
                 # A server that fails over is waited for as well, once this one stands by.
                 if not store.is_shared or error.kind not in ("locked", *(["unreachable"] if waits else [])):
@@ -232,6 +238,13 @@ class Daemon:
             site = standby.site(rules, self.reload, host_names(config, port.address))
             port.answer(make_app(site, standby.routes()))
         self._front.replaced(former)
+
+    async def _keep_turn(self, engine: Engine) -> None:
+        """While it starts, however long that takes."""
+        while True:
+            with suppress(InventoryError):
+                await engine.writer.call(lambda it: it.keep_turn())
+            await asyncio.sleep(TURN_SECONDS)
 
     async def _watch_turn(self) -> None:
         """Another daemon took over while this one could not reach the server: whoever restarts this one makes it stand by."""

@@ -91,7 +91,7 @@ class SQLiteStore:
         finally:
             lock.release()
 
-    def writer(self) -> Writer:
+    def writer(self, *, keeps_turn: bool = False) -> Writer:
         """The one writer; also "locked" if this process has it already."""
         from certwatch.inventory.writer import SQLiteWriter
 

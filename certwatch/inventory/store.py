@@ -407,8 +407,9 @@ class Store(Protocol):
         """Processes of several machines have it: whose writer is "locked" may wait until it is its turn."""
         ...
 
-    def writer(self) -> Writer:
-        """The one writer. Raises InventoryError "locked" if another process has it."""
+    def writer(self, *, keeps_turn: bool = False) -> Writer:
+        """The one writer. `keeps_turn`: this process says so from now on, as by `Writer.keep_turn`. Raises InventoryError
+        "locked" if another process has it."""
         ...
 
     def reader(self) -> Reader:

@@ -71,6 +71,9 @@ _RESTARTED = LookError(
     message="the database server restarted or failed over while it ran: what it saw last may be lost. Nothing was retired",
 )
 
+#: Of the session: who stands still for longer has lost its turn, as one whose machine is gone.
+_LET_GO = "SELECT set_config('idle_session_timeout', ?, false)"
+
 _HOSTS = re.compile(r"([^,:\[\]]*|\[[^\[\]]*\])(:\d+)?(,([^,:\[\]]*|\[[^\[\]]*\])(:\d+)?)*")
 
 
@@ -95,9 +98,9 @@ class PostgreSQLStore:
             finally:
                 connection.close()
 
-    def writer(self) -> Writer:
+    def writer(self, *, keeps_turn: bool = False) -> Writer:
         """The one writer; also "locked" if this process has it already."""
-        return PostgreSQLWriter(self._url)
+        return PostgreSQLWriter(self._url, keeps_turn=keeps_turn)
 
     def reader(self) -> Reader:
         return PostgreSQLReader(self._url)
@@ -154,9 +157,11 @@ def connect(url: str) -> Connection:
 class Line:
     """One connection, made when it is needed and made again when it broke. Its owner's calls come one at a time."""
 
-    def __init__(self, url: str, *, leads: bool = False) -> None:
+    def __init__(self, url: str, *, leads: bool = False, keeps_turn: bool = False) -> None:
+        """`leads`: with the writer's lock. `keeps_turn`: and without it when nothing is said for `IDLE_SECONDS`."""
         self._url = url
         self._leads = leads
+        self._keeps_turn = keeps_turn
         # Stands in the session that holds the lock: who finds another one there, or none, is not in it.
         self._token = secrets.token_hex(8)
         self._connection: Connection | None = None
@@ -282,6 +287,9 @@ class Line:
                     f"inventory {shown(self._url)}: {_holder(session)} is writing it already, and only one may",
                 )
             session.execute("SELECT set_config(?, ?, false)", (LEADER, self._token))
+            if self._keeps_turn:
+                # With the lock: who stood still before it first kept its turn would have it for ever.
+                session.execute(_LET_GO, (f"{IDLE_SECONDS}s",))
             # A machine that is gone without a word leads no longer than this.
             connection.execute(
                 "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 3; SET tcp_keepalives_count = 4"
@@ -370,9 +378,9 @@ class PostgreSQLReader(InventoryReader):
 
 
 class PostgreSQLWriter(InventoryWriter):
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, keeps_turn: bool = False) -> None:
         self._url = url
-        self._line = Line(url, leads=True)
+        self._line = Line(url, leads=True, keeps_turn=keeps_turn)
         # On which start of the server each running scan began.
         self._begun: dict[ScanID, str] = {}
         with translate(url):
@@ -393,8 +401,7 @@ class PostgreSQLWriter(InventoryWriter):
 
     def keep_turn(self) -> None:
         with self._transaction() as session:
-            # Of the session: who stands still for longer has lost its turn, as one whose machine is gone.
-            session.execute("SELECT set_config('idle_session_timeout', ?, false)", (f"{IDLE_SECONDS}s",))
+            session.execute(_LET_GO, (f"{IDLE_SECONDS}s",))
 
     def begin_scan(self, collector: str, now: datetime) -> ScanID:
         with self._transaction() as session:

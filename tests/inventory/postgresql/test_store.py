@@ -94,6 +94,28 @@ def test_who_takes_no_answer_any_more_has_the_turn_no_longer_than_who_says_nothi
     line.close()
 
 
+def test_who_stands_still_before_it_first_kept_its_turn_has_it_no_longer_than_others(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # It had the lock for ever: the limit came with the first step that kept the turn.
+    monkeypatch.setattr(postgresql_store, "IDLE_SECONDS", 1)
+    store = open_inventory(url)
+    with closing(store.writer(keeps_turn=True)) as first:
+
+        def taken() -> bool:
+            try:
+                store.writer().close()
+            except InventoryError as error:
+                assert error.kind == "locked"
+                return False
+            return True
+
+        wait_until(taken, what="the lock is free")
+        # It goes on if nobody has it, and is held to the same in its new session.
+        first.begin_scan("edge", EPOCH)
+        wait_until(taken, what="the lock is free again")
+
+
 def test_who_gets_no_turn_is_told_that_it_may_come_again(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # As an unknown error it was one of the part that a worker did: after five of them the part was given up.
     monkeypatch.setattr(postgresql_store, "LOCK_SECONDS", 1)
