@@ -56,7 +56,15 @@ class PushPort:
             return None
         context, identify = await _secured(config, ca, clock)
         threads = (ZonesThread(config.inventory), ZonesThread(config.inventory))
-        counter = Counter(*threads, dispatcher.take, keys.zones, identify, keys.lease.total_seconds(), clock)
+        counter = Counter(
+            *threads,
+            dispatcher.take,
+            keys.zones,
+            identify,
+            keys.lease.total_seconds(),
+            clock,
+            others=dispatcher.others,
+        )
         # A slow sender, or one that stands still, does not keep its place.
         app = TimeLimit(counter.app)
         try:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
@@ -76,8 +76,8 @@ class ZoneScanner(Protocol):
         """As `collect.run_scan`."""
         ...
 
-    def use(self, zones: frozenset[str]) -> None:
-        """Those that collectors name from now on."""
+    def use(self, zone_of: Mapping[str, str | None]) -> None:
+        """From now on: the zone of each collector. None: it has none."""
         ...
 
     def leave(self) -> None:
@@ -173,7 +173,7 @@ class Engine:
         here = {job.name: collector for job, collector in self._collectors.values() if job.zone is None}
         await self._followers.keep(here)
         if self._zones is not None:
-            self._zones.use(frozenset(job.zone for job in work.collectors if job.zone is not None))
+            self._zones.use({job.name: job.zone for job in work.collectors})
         await self.schedule.use([job for job, _ in self._collectors.values()])
         # Those that could not be made too: what they saw before is not gone.
         gone = [name for name in self._named if name not in {job.name for job in work.collectors}]

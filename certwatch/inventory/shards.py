@@ -1,5 +1,6 @@
 """Parts of a scan that others do: the words in which a store tells of them."""
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +16,20 @@ class SupersededError(Exception):
 
 class MissingBatchError(Exception):
     """A batch of this claim that comes before this one was not handed in."""
+
+
+class OthersPlaceError(Exception):
+    """Of a place that others watch, and that its collector may not speak of."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Foreign:
+    """What a batch may say nothing of: places that only others watch."""
+
+    #: Those of the batch that are asked about.
+    places: Sequence[str]
+    #: Names of the collectors whose places they must not be.
+    collectors: Collection[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from zlib import crc32
 from pydantic import BaseModel, ConfigDict
 
 from certwatch.model.clock import Clock
+from certwatch.model.location import LocationURI
 from certwatch.model.observation import Continued, ErrorKind, Gone, Incomplete, Observation, Unchanged
 from certwatch.plugins.view import InventoryView
 
@@ -105,6 +106,16 @@ class Bounded(Collector, Protocol):
 
     #: Schemes of their URIs.
     location_kinds: ClassVar[frozenset[str]]
+
+
+class Confined(Collector, Protocol):
+    """A collector that can tell where its config leads: what a worker hands in over HTTPS of any other place is refused. Of one
+    that cannot, a place is taken unless others watch it already."""
+
+    def leads_to(self, location: LocationURI) -> bool | None:
+        """Whether one of its looks can be at that place, by the config itself. None: what it does not know here (a list
+        elsewhere) decides that. Cheap, without I/O, from any thread."""
+        ...
 
 
 class Divisible(Collector, Protocol):

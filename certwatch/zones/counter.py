@@ -5,6 +5,7 @@ another zone. What is handed in is numbered, so that it counts once however ofte
 """
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -22,7 +23,13 @@ from starlette.routing import Route
 from certwatch.config.mistakes import ConfigError
 from certwatch.engine.counted import Counted
 from certwatch.inventory.postgresql.zones import Zones
-from certwatch.inventory.shards import Claimed, MissingBatchError, SupersededError
+from certwatch.inventory.shards import (
+    Claimed,
+    Foreign,
+    MissingBatchError,
+    OthersPlaceError,
+    SupersededError,
+)
 from certwatch.inventory.store import InventoryError, Recorded
 from certwatch.model.clock import Clock
 from certwatch.model.observation import Observation, ScanID
@@ -30,6 +37,7 @@ from certwatch.plugins import registry
 from certwatch.telemetry.logs import get_logger
 from certwatch.telemetry.metrics import ZONE_PUSHES
 from certwatch.zones import outcome, wire
+from certwatch.zones.bounds import Bounds
 from certwatch.zones.spec import Spec, read_spec
 from certwatch.zones.thread import ZonesThread
 
@@ -100,10 +108,14 @@ class Counter:
         identify: Identify,
         lease_seconds: float,
         clock: Clock,
+        *,
+        others: Callable[[str], frozenset[str]],
+        env: Mapping[str, str] = os.environ,
     ) -> None:
         """`handing`: for what is handed in, which waits for its turn among all that write, so that nobody falls silent meanwhile.
         `take`: the next shard in a zone's queue; None: there is none now. `allowed`: by zone, names of certificates.
-        `identify`: the names of a certificate that TLS has verified; raises NotAdmittedError."""
+        `identify`: the names of a certificate that TLS has verified; raises NotAdmittedError. `others`: collectors that are not
+        of a zone. `env`: what `${NAME}` in a config means here."""
         self._zones = zones
         self._handing = handing
         self._take = take
@@ -111,6 +123,8 @@ class Counter:
         self._identify = identify
         self._lease = lease_seconds * LEASES
         self._clock = clock
+        self._others = others
+        self._bounds = Bounds(env, clock)
         worker, job = "/v1/workers/{worker:int}", "/v1/jobs/{shard:int}/{claim:int}"
         self.app = Starlette(
             routes=[
@@ -149,7 +163,7 @@ class Counter:
             except ClientDisconnect:
                 # A network that fails, a worker that is killed: it comes again.
                 said = _refuse(400, "the connection ended before the message did")
-            except (msgspec.MsgspecError, ValueError) as error:
+            except (msgspec.MsgspecError, ValueError, OthersPlaceError) as error:
                 log.warning("push_refused", path=request.url.path, error=str(error)[:500])
                 said = _refuse(400, str(error)[:500])
             except ConfigError as error:
@@ -232,7 +246,10 @@ class Counter:
             recording: asyncio.Task[Recorded | None] | None = None
             try:
                 looks = await asyncio.to_thread(self._looks, spec, await _body(request))
-                step = partial(_record, given, request.path_params["number"], looks, spec.labels)
+                places = [each.location for each in looks]
+                unsure = await asyncio.to_thread(self._bounds.unsure, given.spec, places)
+                foreign = Foreign(places=unsure, collectors=self._others(zone)) if unsure else None
+                step = partial(_record, given, request.path_params["number"], looks, spec.labels, foreign)
                 recording = asyncio.create_task(self._handing.call(step))
                 recording.add_done_callback(self._recorded)
                 done = await asyncio.shield(recording)
@@ -321,9 +338,14 @@ def _claim(shard: int, worker: int, zones: Zones) -> Claimed | None:
 
 
 def _record(
-    given: Claimed, number: int, looks: Sequence[Observation], labels: Mapping[str, str], zones: Zones
+    given: Claimed,
+    number: int,
+    looks: Sequence[Observation],
+    labels: Mapping[str, str],
+    foreign: Foreign | None,
+    zones: Zones,
 ) -> Recorded | None:
-    return zones.record(given, number, looks, labels)
+    return zones.record(given, number, looks, labels, foreign=foreign)
 
 
 async def _body(request: Request, most: int = wire.MAX_BYTES) -> bytes:

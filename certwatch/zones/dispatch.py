@@ -84,15 +84,23 @@ class Dispatcher:
         #: The process ends: another one goes on with the scans.
         self._leaving = False
         self._named: frozenset[str] = frozenset()
+        #: Of each collector in the config.
+        self._zone_of: Mapping[str, str | None] = {}
         #: As whom it takes jobs for pushing workers.
         self._fetching: int | None = None
 
-    def use(self, zones: frozenset[str]) -> None:
+    def use(self, zone_of: Mapping[str, str | None]) -> None:
+        zones = frozenset(each for each in zone_of.values() if each is not None)
+        self._zone_of = dict(zone_of)
         for gone in self._named - zones:
             _forget(gone)
         self._named = zones
         if zones and self._watching is None:
             self._watching = asyncio.create_task(self._watch())
+
+    def others(self, zone: str) -> frozenset[str]:
+        """Collectors of other zones, and those that the daemon runs itself."""
+        return frozenset(name for name, its in self._zone_of.items() if its != zone)
 
     def leave(self) -> None:
         self._leaving = True

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, cast
 
 from pydantic import BeforeValidator, Field, SecretStr, model_validator
 
-from certwatch.model.location import file_location
+from certwatch.model.location import LocationURI, file_location, parse_file_location, url_location
 from certwatch.model.observation import ErrorKind, Gone, Incomplete, LookError, Observation
 from certwatch.plugins.collector import CollectorConfig, CollectorContext
 from certwatch.telemetry.logs import get_logger
@@ -21,7 +21,7 @@ from collectors.file.memory import Memory, stamp
 from collectors.file.passphrases import Passphrase, Secrets
 from collectors.file.read import Limits, contents
 from collectors.file.urls import URLs, URLSource, as_source
-from collectors.file.walk import Found, Unwalkable, absolute, walk
+from collectors.file.walk import Found, Unwalkable, absolute, expression, walk
 
 log = get_logger(__name__)
 
@@ -77,6 +77,22 @@ class FileCollector:
         self._looked_at: set[str] = set()
         #: Of each container the entries that it showed last.
         self._entries: dict[str, tuple[str, ...]] = {}
+
+    def leads_to(self, location: LocationURI) -> bool | None:
+        """By the patterns: what begins in the home folder, or where the program runs, may be anywhere."""
+        config = self._config
+        if location.startswith("file:"):
+            try:
+                path = parse_file_location(location)
+            except ValueError:
+                return False
+            if ".." in path.split("/"):
+                return False
+            patterns = [each for each in config.paths if each.startswith("/")]
+            if any(expression(each).fullmatch(path) for each in patterns):
+                return True
+            return False if len(patterns) == len(config.paths) else None
+        return location.partition("#")[0] in {url_location(each.url) for each in config.urls}
 
     async def collect(self) -> AsyncIterator[Observation | Incomplete]:
         looks = self._looks()

@@ -26,6 +26,7 @@ from collectors.tls.passes import Walk
 from collectors.tls.plan import Plan
 from collectors.tls.probe import Prober
 from collectors.tls.rate import Rate
+from collectors.tls.reach import Reach, endpoint_of
 from collectors.tls.results import Results
 from collectors.tls.sources import Found, Sources
 from collectors.tls.sources.config import DNSSource, HTTPSource
@@ -141,7 +142,7 @@ class TLSCollector:
         self._context = context
         self._targets = [parse(text) for text in config.targets]
         self._exclusions = [parse_exclusion(text) for text in config.exclude]
-
+        self._reach: Reach | None = None
         self._sources = Sources(config.file_sd, config.http_sd, config.dns)
         # Of the last scan, and of what was followed since: where each target of a list in a file was seen.
         self._places: dict[str, set[LocationURI]] = {}
@@ -154,6 +155,19 @@ class TLSCollector:
             return 1
         known = Plan(self._targets, self._exclusions, self._config.server_name).total
         return max(1, -(-known // size))
+
+    def leads_to(self, location: LocationURI) -> bool | None:
+        """Lists elsewhere, other collectors' places and this host's own ports may name anything that is not excluded."""
+        if self._reach is None:
+            self._reach = Reach(self._targets, self._exclusions, self._config.server_name)
+        endpoint = endpoint_of(location)
+        if endpoint is None or self._reach.excludes(endpoint):
+            return False
+        if self._reach.has(endpoint):
+            return True
+        config = self._config
+        lists = config.targets_from or config.file_sd or config.http_sd or config.dns
+        return None if lists or any(each.listening for each in self._targets) else False
 
     def lookup(self, name: str, family: Family) -> Sequence[str]:
         """Every address of a name; blocks, in a thread. Raises OSError."""

@@ -17,7 +17,7 @@ from collectors.tls.segments import Claim, Spread, segments
 from collectors.tls.shuffle import Shuffle
 from collectors.tls.targets import Network, Ports, Target
 
-_ALL_PORTS: Ports = (range(1, 65536),)
+ALL_PORTS: Ports = (range(1, 65536),)
 
 
 class Endpoint(NamedTuple):
@@ -53,7 +53,7 @@ def _claim(order: int, target: Target, network: Network, ports: Ports, *, wanted
     )
 
 
-class _Networks:
+class Networks:
     """Networks with ports, by prefix. Asked of one address, it looks at one entry a prefix length."""
 
     __slots__ = ("_tables",)
@@ -78,7 +78,12 @@ class _Networks:
 
 
 #: Endpoints that differ in one of these are different: protocol, SNI.
-_Key = tuple[str | None, str | None]
+Key = tuple[str | None, str | None]
+
+
+def key_of(target: Target, server_name: str | None) -> Key:
+    """`server_name`: the collector's override."""
+    return target.protocol, target.server_name or server_name or target.name
 
 
 class Plan:
@@ -105,22 +110,22 @@ class Plan:
         self._targets = targets
         self._part = part
         self._override = server_name
-        self._excluded = _Networks()
+        self._excluded = Networks()
         self._excluded_names: dict[str, Ports] = {}
         claims: list[Claim] = []
         for each in exclusions:
-            ports = each.ports or _ALL_PORTS
+            ports = each.ports or ALL_PORTS
             if each.network is not None:
                 self._excluded.add(each.network, 0, ports)
                 claims.append(_claim(-1, each, each.network, ports, wanted=False))
             elif each.name is not None:
                 self._excluded_names[each.name] = self._excluded_names.get(each.name, ()) + ports
-        self._named: dict[_Key, _Networks] = {}
-        by_key: dict[_Key, list[Claim]] = {}
+        self._named: dict[Key, Networks] = {}
+        by_key: dict[Key, list[Claim]] = {}
         for order, target in enumerate(targets):
             if target.network is not None:
                 key, ports = self._key(target), target.probed_ports
-                self._named.setdefault(key, _Networks()).add(target.network, order, ports)
+                self._named.setdefault(key, Networks()).add(target.network, order, ports)
                 claim = _claim(order, target, target.network, ports, wanted=target.is_wide)
                 by_key.setdefault(key, []).append(claim)
         written = len(targets) if fixed is None or part == WHOLE else fixed
@@ -183,10 +188,10 @@ class Plan:
         return list({id(piece.target): piece.target for piece in self._spread.segments}.values())
 
     def _server_name(self, target: Target) -> str | None:
-        return target.server_name or self._override or target.name
+        return self._key(target)[1]
 
-    def _key(self, target: Target) -> _Key:
-        return (target.protocol, self._server_name(target))
+    def _key(self, target: Target) -> Key:
+        return key_of(target, self._override)
 
     def endpoints(self, step: int = 0) -> Iterator[Endpoint]:
         """`step`: where to go on in the random order of the networks (`Endpoint.step`)."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from certwatch.model.location import file_location
+from certwatch.model.location import LocationURI, file_location, url_location
 from certwatch.model.observation import Incomplete, Observation
 from certwatch.plugins.collector import CollectorContext
 from certwatch.plugins.testing import FakeClock, collect, make_ca, make_certificate
@@ -242,3 +242,28 @@ async def test_folders_nested_without_end_cost_their_own_branch_and_nothing_else
     assert [type(each) for each in results if isinstance(each, Observation)] == [Observation]
     (incomplete,) = [each for each in results if isinstance(each, Incomplete)]
     assert "more than 100 folders deep" in incomplete.error.message
+
+
+@pytest.mark.parametrize(
+    ("path", "leads"),
+    [
+        ("/etc/ssl/certs/site.pem", True),
+        ("/etc/ssl/certs/deep/er/site.pem", True),
+        ("/srv/tls/any/thing", True),
+        ("/srv/other.pem", False),
+        ("/etc/ssl/certs/site.key", False),
+        ("/etc/ssl/certs/../../shadow.pem", False),
+    ],
+)
+def test_it_tells_where_its_patterns_lead(path: str, leads: bool) -> None:
+    def asked(*paths: str, place: LocationURI = file_location(path, "entry")) -> bool | None:  # noqa: B008
+        config = FileConfig(paths=paths, urls=("https://pki.example.com/a.pem",))  # type: ignore[arg-type]
+        return FileCollector("hosts", config, CollectorContext(clock=FakeClock())).leads_to(place)
+
+    assert asked("/etc/ssl/certs/**/*.pem", "/srv/tls") is leads
+    # Whose home, only the worker knows.
+    assert asked("/etc/ssl/certs/**/*.pem", "/srv/tls", "~/x.pem") is (
+        None if not leads and ".." not in path else leads
+    )
+    assert asked("/x", place=url_location("https://pki.example.com/a.pem", "entry")) is True
+    assert asked("/x", place=url_location("https://pki.example.com/b.pem")) is False

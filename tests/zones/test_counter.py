@@ -40,10 +40,17 @@ from tests.support.asgi import Client
 pytestmark = pytest.mark.timeout(60)
 
 LEAF = make_certificate()
+OTHER = make_certificate()
 DMZ = make_certificate(names=["dns:Worker.DMZ.example.com"])
 LAN = make_certificate(names=["uri:spiffe://example.com/lan"])
 STRANGER = make_certificate(names=["dns:worker.dmz.example.com.evil.example"])
-SPEC = msgspec.json.encode(Spec(name="pushed", kind="tls", labels={"zone": "dmz"}, config={})).decode()
+
+
+def spec(kind: str = "tls", **config: Any) -> str:
+    return msgspec.json.encode(Spec(name="pushed", kind=kind, labels={"zone": "dmz"}, config=config)).decode()
+
+
+SPEC = spec(targets=["192.0.2.0/24"])
 
 
 @dataclass
@@ -66,9 +73,9 @@ class Stage:
         assert answer.status_code == 200, answer.content
         return msgspec.msgpack.decode(answer.content, type=wire.Enrolled).worker
 
-    def begun(self, parts: int = 1) -> None:
+    def begun(self, parts: int = 1, spec: str = SPEC) -> None:
         self.scan = self.writer.begin_scan("pushed", EPOCH)
-        self.zones.open_scan(self.scan, "dmz", SPEC, [0] * parts)
+        self.zones.open_scan(self.scan, "dmz", spec, [0] * parts)
         self.queue += [each.shard for each in self.zones.advance(self.scan, per_slot=2, least=9).tickets]
 
     def given(self, worker: int) -> wire.Job:
@@ -91,7 +98,17 @@ def staged() -> Iterator[Stage]:
             return names_of(der)
 
         allowed = {"dmz": ["dns:worker.dmz.example.com"], "lan": ["uri:spiffe://example.com/lan"]}
-        counter = Counter(thread, handing, take, allowed, identify, 30.0, FakeClock())
+        counter = Counter(
+            thread,
+            handing,
+            take,
+            allowed,
+            identify,
+            30.0,
+            FakeClock(),
+            others=lambda zone: frozenset({"edge", "lan"}),
+            env={"NETWORK": "192.0.2.0/24"},
+        )
         counter.stop()  # who finds no job is told so at once
         with closing(open_inventory(url).writer()) as writer, closing(Zones(url)) as zones:
             yield Stage(url, writer, zones, counter, queue)
@@ -249,6 +266,80 @@ def test_what_cannot_be_is_refused_and_nothing_of_it_kept(staged: Stage, said: b
         assert list(reader.live()) == []
     # What is right is taken in its place.
     assert staged.ask(f"{path}/batches/1", batch(look(1))).status_code == 204
+
+
+def served_by(staged: Stage, collector: str, *places: LocationURI) -> None:
+    scan = staged.writer.begin_scan(collector, EPOCH)
+    looks = [Observation(location=each, observed_at=EPOCH, chain=(OTHER.der,)) for each in places]
+    staged.writer.record(scan, looks)
+    staged.writer.finish_scan(scan, (), EPOCH)
+
+
+def leaf_at(staged: Stage, place: LocationURI) -> bytes:
+    with closing(open_inventory(staged.url).reader()) as reader:
+        served = reader.served(place)
+    assert served is not None
+    return served.chain[0].der
+
+
+def test_a_worker_is_believed_nothing_of_places_that_its_collector_is_not_led_to(staged: Stage) -> None:
+    # One that was taken over could say of any place of any zone what is served there.
+    place, shared = LocationURI("tls://198.51.100.1:443/"), look(7)
+    served_by(staged, "edge", place, shared.location)
+    worker = staged.enrolled()
+    staged.begun()
+    job = staged.given(worker)
+    path = f"/v1/jobs/{job.shard}/{job.claim}"
+    strange = Observation(location=place, observed_at=EPOCH, chain=(LEAF.der,))
+    refused = staged.ask(f"{path}/batches/1", batch(look(1), strange))
+    assert refused.status_code == 400
+    assert msgspec.msgpack.decode(refused.content, type=wire.Refused).error == (
+        "tls://198.51.100.1:443/: no place that the config of pushed (tls) leads to"
+    )
+    assert leaf_at(staged, place) == OTHER.der
+    # What both look at is believed of both.
+    assert staged.ask(f"{path}/batches/1", batch(look(1), shared)).status_code == 204
+    assert leaf_at(staged, shared.location) == LEAF.der
+
+
+@pytest.mark.parametrize(
+    ("written", "kind"),
+    [
+        (spec(http_sd=["https://cmdb.example.com/targets"]), "tls"),
+        (spec(targets=["${NETWORK}"]), "tls"),
+        (spec(kind="cloudflare", token="x"), "cloudflare"),
+    ],
+    ids=["a list elsewhere", "the worker's own word", "a plug-in that does not tell"],
+)
+def test_of_places_that_nobody_can_tell_those_of_others_are_refused(
+    staged: Stage, written: str, kind: str
+) -> None:
+    scheme = "tls" if kind == "tls" else "cloudflare"
+    free, others, own = (LocationURI(f"{scheme}://198.51.100.{number}:443/") for number in range(1, 4))
+    served_by(staged, "edge", others, own)
+    # Of the same zone.
+    served_by(staged, "also-pushed", own)
+    worker = staged.enrolled()
+    staged.begun(spec=written)
+    job = staged.given(worker)
+    path = f"/v1/jobs/{job.shard}/{job.claim}"
+
+    def said(place: LocationURI) -> Observation:
+        return Observation(location=place, observed_at=EPOCH, chain=(LEAF.der,))
+
+    refused = staged.ask(f"{path}/batches/1", batch(said(free), said(others)))
+    assert refused.status_code == 400
+    assert msgspec.msgpack.decode(refused.content, type=wire.Refused).error == (
+        f"{others}: only collectors that are not of this zone watch it. If this one shall as well, name it in its own config"
+    )
+    assert leaf_at(staged, others) == OTHER.der
+    assert staged.ask(f"{path}/batches/1", batch(said(free), said(own))).status_code == 204
+    assert leaf_at(staged, own) == leaf_at(staged, free) == LEAF.der
+    # Who watched it does so no more.
+    scan = staged.writer.begin_scan("edge", EPOCH)
+    staged.writer.finish_scan(scan, (), EPOCH)
+    assert staged.ask(f"{path}/batches/2", batch(said(others))).status_code == 204
+    assert leaf_at(staged, others) == LEAF.der
 
 
 def test_what_is_too_large_is_refused_before_it_is_read(staged: Stage) -> None:

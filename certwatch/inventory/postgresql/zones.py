@@ -21,7 +21,9 @@ from certwatch.inventory.record import record
 from certwatch.inventory.shards import (
     Claimed,
     Ended,
+    Foreign,
     MissingBatchError,
+    OthersPlaceError,
     Progress,
     SupersededError,
     Ticket,
@@ -299,9 +301,11 @@ class Zones:
         number: int,
         observations: Sequence[Observation],
         labels: Mapping[str, str],
+        *,
+        foreign: Foreign | None = None,
     ) -> Recorded | None:
-        """Record a claim's batch. Batches are numbered from 1, and each is recorded once: None, it was before. Raises
-        SupersededError, MissingBatchError."""
+        """Record a claim's batch. Batches are numbered from 1, and each is recorded once: None, it was before. `foreign`: of
+        whose places it may not speak; None: it may of all. Raises SupersededError, MissingBatchError, OthersPlaceError."""
         looks = prepare(observations, labels)
 
         def step(session: PostgreSQLSession) -> Recorded | None:
@@ -310,6 +314,8 @@ class Zones:
                 return None
             if number != received + 1:
                 raise MissingBatchError(f"batch {number} comes after {received}")
+            if foreign is not None:
+                _require_own(session, foreign)
             # A worker's clock that is ahead must not make the inventory believe that time went back; and what it sees must not
             # count as older than what others saw before this scan began, since its clock is behind.
             (began,) = session.execute("SELECT started_at FROM scans WHERE id = ?", (given.scan,)).fetchone()
@@ -408,3 +414,22 @@ class Zones:
         """A short transaction that waits for no writer, nor for the disk unless it is to be `durable`."""
         with translate(self._url), self._line.plain(durable=durable) as session:
             yield session
+
+
+def _require_own(session: PostgreSQLSession, foreign: Foreign) -> None:
+    """Raises OthersPlaceError. A place that nobody watches any more is free, and so is one that others share."""
+    row = session.execute(
+        """
+        SELECT l.uri FROM locations l
+        JOIN watches w ON w.location = l.id AND w.stopped_at IS NULL JOIN collectors c ON c.id = w.collector
+        WHERE l.uri = ANY(?::text[]) GROUP BY l.uri HAVING bool_and(c.name = ANY(?::text[])) LIMIT 1
+        """,
+        (
+            [storable(each) for each in foreign.places],
+            [storable(each) for each in foreign.collectors],
+        ),
+    ).fetchone()
+    if row is not None:
+        raise OthersPlaceError(
+            f"{row[0]}: only collectors that are not of this zone watch it. If this one shall as well, name it in its own config"
+        )
