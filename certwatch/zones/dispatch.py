@@ -43,6 +43,8 @@ log = get_logger(__name__)
 MOST_SHARDS = 1_024
 #: Between two looks at how far a scan has come.
 POLL_SECONDS = 0.5
+#: Whoever hears nothing of the database for so long cannot say that it was the workers who were silent.
+GAP_SECONDS = 5.0
 #: Of one scan, in the queue or running: for each that workers can do at once, and at least. The others of the zone are
 #: queued behind no more of it than these.
 PER_SLOT, LEAST = 2, 4
@@ -182,11 +184,12 @@ class Dispatcher:
     async def _watch_scan(self, job: CollectorJob, scan: ScanID, changed: Callable[[], None]) -> None:
         """Until every shard is done. What PostgreSQL cannot say now it says later."""
         seen = 0
+        hearing = Hearing()
+        time = asyncio.get_running_loop().time
         while True:
             try:
-                progress = await self._zones.call(
-                    lambda zones: zones.advance(scan, per_slot=PER_SLOT, least=LEAST)
-                )
+                progress = await self._zones.call(partial(_advance, scan, lambda: hearing.seconds(time())))
+                hearing.heard(time())
                 await self._tell_workers(job, progress)
             except (InventoryError, ConnectorException) as error:
                 log.warning("zone_not_reached", zone=job.zone, collector=job.name, error=str(error))
@@ -292,6 +295,26 @@ def zones_of(named: frozenset[str], zones: Zones) -> list[Zone]:
         Zone(name=name, state=states.get(name), workers=tuple(workers.get(name, ())))
         for name in sorted({*named, *states, *workers})
     ]
+
+
+def _advance(scan: ScanID, heard_seconds: Callable[[], float], zones: Zones) -> Progress:
+    return zones.advance(scan, per_slot=PER_SLOT, least=LEAST, heard_seconds=heard_seconds)
+
+
+class Hearing:
+    """How long the database has answered without a gap, by a clock that this process stands still with. Owned by one scan."""
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+        self._last = 0.0
+
+    def seconds(self, now: float) -> float:
+        return 0.0 if self._since is None or now - self._last > GAP_SECONDS else now - self._since
+
+    def heard(self, now: float) -> None:
+        if self._since is None or now - self._last > GAP_SECONDS:
+            self._since = now
+        self._last = now
 
 
 async def _never(shard: int) -> None:

@@ -1,7 +1,7 @@
-"""Which parts of a scan go first."""
+"""Which parts of a scan go first, and whose silence it was."""
 
 from certwatch.plugins.collector import Part
-from certwatch.zones.dispatch import MOST_URGENT, URGENT, priorities_of
+from certwatch.zones.dispatch import GAP_SECONDS, MOST_URGENT, URGENT, Hearing, priorities_of
 
 
 def test_parts_with_a_near_expiry_go_before_the_others_of_their_scan_and_those_before_other_scans() -> None:
@@ -15,3 +15,16 @@ def test_parts_with_a_near_expiry_go_before_the_others_of_their_scan_and_those_b
     assert len(urgent) == 2
     assert set(found) == {URGENT, MOST_URGENT}
     assert 0 < URGENT < MOST_URGENT
+
+
+def test_a_gap_in_what_the_database_says_begins_the_hearing_anew() -> None:
+    hearing = Hearing()
+    assert hearing.seconds(100.0) == 0.0
+    hearing.heard(100.0)
+    hearing.heard(103.0)
+    assert hearing.seconds(104.0) == 4.0
+    # This process stood still, or waited for a server that restarts.
+    late = 103.0 + GAP_SECONDS + 1
+    assert hearing.seconds(late) == 0.0
+    hearing.heard(late)
+    assert hearing.seconds(late + 2) == 2.0

@@ -6,6 +6,7 @@ random numbers: a server that crashed, or took over and was behind, may have for
 it to another worker as well. Instants are the server's: the clocks of workers decide nothing.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -37,7 +38,8 @@ from certwatch.model.observation import Observation, ScanID
 
 T = TypeVar("T")
 
-#: A shard that so many workers did not bring to its end is not given to another one.
+#: A shard that so many workers in a row fell silent over, before they handed in anything, or could not hand in, is not given
+#: to another one.
 MOST_LOST = 5
 #: Workers that said nothing for so many leases are forgotten.
 _FORGOTTEN_LEASES = 20
@@ -107,19 +109,33 @@ class Zones:
             ).fetchall()
             return frozenset(scope for (scope,) in rows)
 
-    def advance(self, scan: ScanID, *, per_slot: int, least: int) -> Progress:
+    def advance(
+        self,
+        scan: ScanID,
+        *,
+        per_slot: int,
+        least: int,
+        heard_seconds: Callable[[], float] = lambda: math.inf,
+    ) -> Progress:
         """How far a scan has come. Shards of workers that are silent wait again; so many are to be in the queue or running
-        that each slot of the zone's workers has `per_slot` of them, and at least `least`."""
+        that each slot of the zone's workers has `per_slot` of them, and at least `least`. `heard_seconds`: how long the server
+        has answered without a gap, asked when it answers: whose lease is longer may have spoken to a server that did not hear."""
         with self._beside() as session:
             lost = session.execute(
                 f"""
-                UPDATE shards s SET lost = lost + 1, ticket = NULL, waiting_since = now(),
-                    state = CASE WHEN lost + 1 < {MOST_LOST} THEN 'waiting' ELSE 'done' END
-                WHERE s.scan = ? AND s.state = 'running' AND NOT EXISTS (
-                    SELECT 1 FROM workers w WHERE w.id = s.worker
-                        AND w.seen_at > now() - make_interval(secs => w.lease_seconds))
+                UPDATE shards s SET lost = silent.lost, ticket = NULL, waiting_since = now(),
+                    state = CASE WHEN silent.lost < {MOST_LOST} THEN 'waiting' ELSE 'done' END
+                FROM (
+                    SELECT t.id, CASE WHEN t.received > 0 THEN 0
+                        WHEN coalesce(w.lease_seconds, 0) > ? THEN t.lost ELSE t.lost + 1 END AS lost
+                    FROM shards t LEFT JOIN workers w ON w.id = t.worker
+                    WHERE t.scan = ? AND t.state = 'running'
+                        AND (w.id IS NULL OR w.seen_at <= now() - make_interval(secs => w.lease_seconds))
+                    FOR UPDATE OF t
+                ) silent
+                WHERE s.id = silent.id
                 """,
-                (scan,),
+                (min(heard_seconds(), 1e9), scan),
             ).rowcount
             waiting, running, done, changed = session.execute(
                 """

@@ -234,6 +234,42 @@ def test_a_shard_that_silences_every_worker_is_given_up(url: str, writer: Writer
     assert zones.claim(second, enrolled(zones)) is not None
 
 
+def test_only_workers_that_fell_silent_in_a_row_count(url: str, writer: Writer, zones: Zones) -> None:
+    # A long scan, in which workers were killed now and then, lost parts that they were well able to do.
+    scan, (first, _) = begun(writer, zones)
+    for round in range(3):
+        for number in range(MOST_LOST - 1):
+            worker = enrolled(zones, f"{round}.{number}")
+            given = claimed(zones, first, worker)
+            if not number:
+                assert zones.record(given, 1, [look(1)], {}) is not None
+            silent(url, worker)
+            assert zones.advance(scan, per_slot=2, least=4).taken_over == 1
+    assert zones.ended(scan) == []
+
+
+def test_what_can_be_handed_in_in_part_only_is_given_up(writer: Writer, zones: Zones) -> None:
+    _, (first, _) = begun(writer, zones)
+    worker = enrolled(zones)
+    for _ in range(MOST_LOST):
+        given = claimed(zones, first, worker)
+        assert zones.record(given, 1, [look(1)], {}) is not None
+        zones.release(given.shard, given.claim, failed=True)
+    assert zones.claim(first, worker) is None
+
+
+def test_a_silence_of_the_servers_own_is_no_workers(url: str, writer: Writer, zones: Zones) -> None:
+    # With each restart of the server that took longer than a lease, every part under way came nearer to being given up.
+    scan, (first, _) = begun(writer, zones)
+    for number in range(MOST_LOST):
+        worker = enrolled(zones, str(number))
+        claimed(zones, first, worker)
+        silent(url, worker)
+        assert zones.advance(scan, per_slot=2, least=4, heard_seconds=lambda: 29.0).taken_over == 1
+    assert zones.ended(scan) == []
+    assert zones.claim(first, enrolled(zones)) is not None
+
+
 def test_what_a_worker_gives_back_or_leaves_waits_for_others(writer: Writer, zones: Zones) -> None:
     scan, (first, second) = begun(writer, zones)
     one, two = enrolled(zones), enrolled(zones, "two")
