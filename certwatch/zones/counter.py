@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from cryptography import x509
@@ -52,11 +52,13 @@ POLL_SECONDS = 0.5
 LEASES = 10
 #: A look from later than this is of a clock that is wrong.
 AHEAD = timedelta(minutes=5)
-#: Batches that are read at once, and of one zone; who comes with another one waits. One zone keeps no other waiting.
+#: What is handed in at once: from when it is read until it is recorded; and of one zone, while it is sent. Who comes with more
+#: waits. Senders that are slow keep no other zone waiting.
 MAX_BODIES, MAX_ZONE_BODIES = 8, 4
 
 Identify = Callable[[bytes], Awaitable[frozenset[str]]]
 M = TypeVar("M", bound=msgspec.Struct)
+T = TypeVar("T")
 
 
 class NotAdmittedError(Exception):
@@ -241,30 +243,43 @@ class Counter:
     async def record(self, request: Request, visitor: Visitor) -> Response:
         given, zone = await self._given(request, visitor)
         spec = await asyncio.to_thread(read_spec, given.spec)
-        async with self._zone_bodies[zone]:
-            await self._bodies.acquire()
-            recording: asyncio.Task[Recorded | None] | None = None
-            try:
-                looks = await asyncio.to_thread(self._looks, spec, await _body(request))
-                places = [each.location for each in looks]
-                unsure = await asyncio.to_thread(self._bounds.unsure, given.spec, places)
-                foreign = Foreign(places=unsure, collectors=self._others(zone)) if unsure else None
-                step = partial(_record, given, request.path_params["number"], looks, spec.labels, foreign)
-                recording = asyncio.create_task(self._handing.call(step))
-                recording.add_done_callback(self._recorded)
-                done = await asyncio.shield(recording)
-            finally:
-                if recording is None:
-                    self._bodies.release()
+        reading = partial(self._batch, given, request.path_params["number"], spec, zone)
+        looks, done = await self._handed_in(request, zone, wire.MAX_BYTES, reading)
         if done is not None:
             Counted.of(looks, done.nothing_there).tell(spec.name, spec.kind)
         return Response(status_code=204)
 
-    def _recorded(self, recording: "asyncio.Task[Recorded | None]") -> None:
+    async def _handed_in(
+        self, request: Request, zone: str, most: int, reading: Callable[[bytes], Callable[[Zones], T]]
+    ) -> T:
+        """What the step that is read from the body comes to. Raises HTTPException 413, and what the two raise."""
+        async with self._zone_bodies[zone]:
+            body = await _body(request, most)
+            await self._bodies.acquire()
+        handing: asyncio.Task[T] | None = None
+        try:
+            step = await asyncio.to_thread(reading, body)
+            handing = asyncio.create_task(self._handing.call(step))
+            handing.add_done_callback(self._recorded)
+            return await asyncio.shield(handing)
+        finally:
+            if handing is None:
+                self._bodies.release()
+
+    def _recorded(self, recording: asyncio.Task[Any]) -> None:
         # Not before: of who was told to come again, the batch is still in memory.
         self._bodies.release()
         if not recording.cancelled():
             recording.exception()
+
+    def _batch(
+        self, given: Claimed, number: int, spec: Spec, zone: str, body: bytes
+    ) -> Callable[[Zones], tuple[list[Observation], Recorded | None]]:
+        """Raises msgspec.MsgspecError, ValueError, ConfigError."""
+        looks = self._looks(spec, body)
+        unsure = self._bounds.unsure(given.spec, [each.location for each in looks])
+        foreign = Foreign(places=unsure, collectors=self._others(zone)) if unsure else None
+        return lambda zones: (looks, zones.record(given, number, looks, spec.labels, foreign=foreign))
 
     def _looks(self, spec: Spec, body: bytes) -> list[Observation]:
         """Raises msgspec.MsgspecError, ValueError."""
@@ -285,14 +300,8 @@ class Counter:
         return looks
 
     async def finish(self, request: Request, visitor: Visitor) -> Response:
-        given, _ = await self._given(request, visitor)
-        body = await _body(request, outcome.MAX_BYTES)
-        # What the looks were is counted where they are recorded.
-        told = msgspec.structs.replace(
-            await asyncio.to_thread(outcome.decode, body), outcomes={}, handshakes=[]
-        )
-        text = await asyncio.to_thread(outcome.encode, told)
-        await self._handing.call(lambda zones: zones.finish(given, text, batches=told.kept))
+        given, zone = await self._given(request, visitor)
+        await self._handed_in(request, zone, outcome.MAX_BYTES, partial(_end, given))
         return Response(status_code=204)
 
     async def release(self, request: Request, visitor: Visitor) -> Response:
@@ -337,15 +346,12 @@ def _claim(shard: int, worker: int, zones: Zones) -> Claimed | None:
     return zones.claim(shard, worker)
 
 
-def _record(
-    given: Claimed,
-    number: int,
-    looks: Sequence[Observation],
-    labels: Mapping[str, str],
-    foreign: Foreign | None,
-    zones: Zones,
-) -> Recorded | None:
-    return zones.record(given, number, looks, labels, foreign=foreign)
+def _end(given: Claimed, body: bytes) -> Callable[[Zones], None]:
+    """Raises msgspec.MsgspecError."""
+    # What the looks were is counted where they are recorded.
+    told = msgspec.structs.replace(outcome.decode(body), outcomes={}, handshakes=[])
+    text = outcome.encode(told)
+    return lambda zones: zones.finish(given, text, batches=told.kept)
 
 
 async def _body(request: Request, most: int = wire.MAX_BYTES) -> bytes:

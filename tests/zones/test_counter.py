@@ -1,7 +1,7 @@
 """The daemon's port for workers that cannot reach PostgreSQL: who gets what, and what is taken from whom."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -43,6 +43,7 @@ LEAF = make_certificate()
 OTHER = make_certificate()
 DMZ = make_certificate(names=["dns:Worker.DMZ.example.com"])
 LAN = make_certificate(names=["uri:spiffe://example.com/lan"])
+FAR = make_certificate(names=["dns:worker.far.example.com"])
 STRANGER = make_certificate(names=["dns:worker.dmz.example.com.evil.example"])
 
 
@@ -97,7 +98,11 @@ def staged() -> Iterator[Stage]:
         async def identify(der: bytes) -> frozenset[str]:
             return names_of(der)
 
-        allowed = {"dmz": ["dns:worker.dmz.example.com"], "lan": ["uri:spiffe://example.com/lan"]}
+        allowed = {
+            "dmz": ["dns:worker.dmz.example.com"],
+            "lan": ["uri:spiffe://example.com/lan"],
+            "far": ["dns:worker.far.example.com"],
+        }
         counter = Counter(
             thread,
             handing,
@@ -351,6 +356,52 @@ def test_what_is_too_large_is_refused_before_it_is_read(staged: Stage) -> None:
     assert staged.ask(f"{path}/end", b"x" * (outcome.MAX_BYTES + 1)).status_code == 413
     assert staged.ask("/v1/workers", b"x" * (65 << 10)).status_code == 413
     assert MAX_BODIES * wire.MAX_BYTES <= 256 << 20
+
+
+@pytest.mark.parametrize("what", ["batches/1", "end"])
+def test_slow_senders_of_several_zones_keep_no_other_zone_waiting(staged: Stage, what: str) -> None:
+    # Those of two zones had every place for as long as a request may take; how parts end was read without any bound.
+    paths: dict[str, str] = {}
+    for zone in ("dmz", "lan", "far"):
+        scan = staged.writer.begin_scan(zone, EPOCH)
+        staged.zones.open_scan(scan, zone, SPEC, [0])
+        (ticket,) = staged.zones.advance(scan, per_slot=2, least=9).tickets
+        worker = staged.zones.enrol(zone, zone, "push", "1", slots=1, lease_seconds=30)
+        given = staged.zones.claim(ticket.shard, worker)
+        assert given is not None
+        paths[zone] = f"/v1/jobs/{given.shard}/{given.claim}"
+    begun, full = list[int](), asyncio.Event()
+
+    async def never_ending() -> AsyncIterator[bytes]:
+        yield b"{"
+        begun.append(1)
+        if len(begun) == 2 * MAX_ZONE_BODIES:
+            full.set()
+        await asyncio.Event().wait()
+
+    def client(who: Issued) -> httpx.AsyncClient:
+        app = Client(staged.counter.app, client_certificate=who.der)
+        return httpx.AsyncClient(transport=httpx.ASGITransport(app._answer), base_url="https://daemon.test")
+
+    async def tried() -> None:
+        async with client(DMZ) as dmz, client(LAN) as lan, client(FAR) as far, asyncio.timeout(20):
+            slow = [
+                asyncio.create_task(each.post(f"{paths[zone]}/{what}", content=never_ending()))
+                for each, zone in ((dmz, "dmz"), (lan, "lan"))
+                for _ in range(MAX_BODIES)
+            ]
+            await full.wait()
+            answer = await far.post(f"{paths['far']}/batches/1", content=batch(look(1)))
+            assert answer.status_code == 204
+            for each in slow:
+                each.cancel()
+            await asyncio.wait(slow)
+            # They have given their places back.
+            answer = await dmz.post(f"{paths['dmz']}/batches/1", content=batch(look(2)))
+            assert answer.status_code == 204
+            assert len(begun) == 2 * MAX_ZONE_BODIES
+
+    asyncio.run(tried())
 
 
 @pytest.mark.parametrize(
