@@ -1,12 +1,13 @@
 """An inventory moved whole into another database, of whatever kind."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import islice
 from typing import Any
 
+from certwatch.inventory import marks, silences
 from certwatch.inventory.session import Session
 from certwatch.inventory.store import InventoryError, Store
 from certwatch.inventory.text import storable
@@ -48,14 +49,27 @@ def migrate(source: Store, target: Store) -> list[Moved]:
     """Copy every row, read it again, compare counts and checksums. One transaction: all of it or nothing is there. The target
     must be empty, and nobody may write either. The source stays as it is. Raises InventoryError."""
     # Its lock is held meanwhile: what is written to the source later would be lost.
-    with closing(source.writer()), target.filling() as into:
+    with closing(source.writer()), ExitStack() as held, target.filling() as into:
         for table, _ in TABLES:
             if into.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone() is not None:
                 raise InventoryError(
                     "other", f"the inventory to move into is not empty: it has {table}. Name one that is"
                 )
         with source.snapshot() as out:
-            return [_move(out, into, table, key) for table, key in TABLES] + [_move_meta(out, into)]
+            written = _written_beside(out)
+            moved = [_move(out, into, table, key) for table, key in TABLES] + [_move_meta(out, into)]
+        # Silences and marks need no lock of the writer's. From here until everything is kept they wait.
+        if _written_beside(held.enter_context(source.beside())) != written:
+            raise InventoryError(
+                "other",
+                "somebody silenced or marked something in the inventory while it was moved, which would be lost."
+                " Nothing was moved. Try again",
+            )
+        return moved
+
+
+def _written_beside(session: Session) -> tuple[int, int]:
+    return silences.revision(session), marks.revision(session)
 
 
 def _move(out: Session, into: Session, table: str, key: str) -> Moved:

@@ -112,25 +112,25 @@ class SQLiteStore:
     def silence(self, new: Silence) -> Silence:
         from certwatch.inventory import silences
 
-        with self._beside() as connection:
+        with self.beside() as connection:
             return silences.add(connection, new)
 
     def end_silence(self, id: SilenceID, now: datetime) -> Silence | None:
         from certwatch.inventory import silences
 
-        with self._beside() as connection:
+        with self.beside() as connection:
             return silences.end(connection, id, now)
 
     def mark(self, new: Mark) -> Mark:
         from certwatch.inventory import marks
 
-        with self._beside() as connection:
+        with self.beside() as connection:
             return marks.add(connection, new)
 
     def end_mark(self, id: MarkID, now: datetime) -> Mark | None:
         from certwatch.inventory import marks
 
-        with self._beside() as connection:
+        with self.beside() as connection:
             return marks.end(connection, id, now)
 
     @contextmanager
@@ -152,7 +152,7 @@ class SQLiteStore:
             yield session
 
     @contextmanager
-    def _beside(self) -> Iterator[Session]:
+    def beside(self) -> Iterator[Session]:
         """A short transaction beside the writer, on disk when it is over. Raises InventoryError."""
         with translate(self._path), closing(connect_writing(self._path)) as connection:
             connection.execute("PRAGMA synchronous = FULL")

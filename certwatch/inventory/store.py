@@ -424,6 +424,11 @@ class Store(Protocol):
         """One transaction of the writer, on disk when it is over. Raises InventoryError as `writer`."""
         ...
 
+    def beside(self) -> AbstractContextManager[Session]:
+        """One transaction beside the writer, also that of another process, and alone among all that write: for a moment. On disk
+        when it is over. Raises InventoryError."""
+        ...
+
     def silence(self, new: Silence) -> Silence:
         """Add one: with its number. What it may cover becomes due in the same transaction. Beside the writer, also that
         of another process; on disk when this returns. Raises InventoryError."""

@@ -10,8 +10,10 @@ import pytest
 
 from certwatch.inventory import open_inventory, sqlite
 from certwatch.inventory.migrate import TABLES, migrate
+from certwatch.inventory.postgresql.session import PostgreSQLSession
 from certwatch.inventory.store import InventoryError, Query, Store
 from certwatch.model.mark import Mark, MarkID
+from certwatch.model.silence import Silence, SilenceID
 from certwatch.plugins.testing import EPOCH, make_ca, make_certificate
 from certwatch.x509.der import read
 from tests.support import postgresql_inventories
@@ -129,6 +131,42 @@ def test_a_move_that_ends_half_way_leaves_nothing(
     monkeypatch.undo()
     assert everything(postgresql) == {table: [] for table, _ in TABLES}
     migrate(store, postgresql)
+
+
+@pytest.mark.parametrize("way", ["there", "back"])
+def test_what_is_silenced_or_marked_during_a_move_is_not_lost_without_a_word(
+    tmp_path: Path, postgresql: Store, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    # Neither needs the writer's lock: it was there, and not in the inventory that the next daemon began with.
+    with opened("sqlite", tmp_path) as tried:
+        fill(tried)
+        source, target, now = tried.store, postgresql, tried.clock()
+    if way == "back":
+        migrate(source, target)
+        source, target = target, open_inventory(f"sqlite://{tmp_path}/back.db")
+    new = Silence(
+        id=SilenceID(0),
+        covers='rule == "expiry"',
+        until=now + timedelta(days=1),
+        author="me",
+        reason="",
+        created_at=now,
+    )
+    session = sqlite.SQLiteSession if way == "there" else PostgreSQLSession
+    stream, said = session.stream, list[Silence]()
+
+    def silenced(self: Any, sql: str) -> Iterator[Any]:
+        if "FROM marks" in sql and not said:
+            said.append(source.silence(new))
+        yield from stream(self, sql)
+
+    monkeypatch.setattr(session, "stream", silenced)
+    with pytest.raises(InventoryError, match="Try again"):
+        migrate(source, target)
+    assert everything(target) == {table: [] for table, _ in TABLES}
+    migrate(source, target)
+    assert everything(target) == everything(source)
+    assert [row[0] for row in everything(target)["silences"]] == [said[0].id]
 
 
 def test_a_database_that_keeps_something_else_is_found_out(tmp_path: Path) -> None:

@@ -106,19 +106,19 @@ class PostgreSQLStore:
         return PostgreSQLReader(self._url)
 
     def silence(self, new: Silence) -> Silence:
-        with self._beside() as session:
+        with self.beside() as session:
             return silences.add(session, new)
 
     def end_silence(self, id: SilenceID, now: datetime) -> Silence | None:
-        with self._beside() as session:
+        with self.beside() as session:
             return silences.end(session, id, now)
 
     def mark(self, new: Mark) -> Mark:
-        with self._beside() as session:
+        with self.beside() as session:
             return marks.add(session, new)
 
     def end_mark(self, id: MarkID, now: datetime) -> Mark | None:
-        with self._beside() as session:
+        with self.beside() as session:
             return marks.end(session, id, now)
 
     @contextmanager
@@ -134,7 +134,7 @@ class PostgreSQLStore:
             yield session
 
     @contextmanager
-    def _beside(self) -> Iterator[Session]:
+    def beside(self) -> Iterator[Session]:
         line = Line(self._url)
         try:
             with translate(self._url), line.writing() as session:
