@@ -268,7 +268,7 @@ def _measured(kind: str) -> list[Result]:
         fleet.judge_all(writer, digest)
         analyze()
         bytes_used = size()
-        day = fleet.scan(writer, LOCATIONS, BORN + timedelta(days=1))
+        day = fleet.scan(writer, LOCATIONS, BORN + timedelta(days=1), shift=6_000_000)
         grown = size()
         writer.close()
         reader = fleet.store.reader()
@@ -318,8 +318,14 @@ def _measured(kind: str) -> list[Result]:
             f" and {tenth.same:.1f} s, the scan's end {half.end:.2f} s and {tenth.end:.2f} s; {how}",
         ),
         Result(
+            what=f"fleet, {kind}: {CHANGED:,} changes in a round over {LOCATIONS:,}, against the same over {HALF:,}",
+            measured=day.changes / half.changes,
+            unit="x",
+            how=f"{day.changes:.3f} s; last-seen {day.same:.1f} s, the scan's end {day.end:.2f} s; {how}",
+        ),
+        Result(
             what=f"fleet, {kind}: record, nothing changed",
-            measured=LOCATIONS / (day.same + day.end),
+            measured=(LOCATIONS - ROUNDS * CHANGED) / (day.same + day.end),
             unit="/s",
             how=f"the scan's end with it; {how}",
         ),
