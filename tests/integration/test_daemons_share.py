@@ -3,8 +3,8 @@
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from dataclasses import replace
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -52,6 +52,50 @@ def daemon(folder: Path, url: str, *, exporters: str = "", port: int | None = No
 
 def works(each: Certwatch) -> bool:
     return each.metric("certwatch_stands_by") == 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paging:
+    """Two daemons of one inventory that tell a real Alertmanager of a certificate that ends soon."""
+
+    manager: str
+    first: Certwatch
+    second: Certwatch
+    #: What Alertmanager told somebody: "firing", "resolved".
+    told: list[str]
+
+
+@contextmanager
+def paging(folder: Path) -> Iterator[Paging]:
+    now = datetime.now(UTC)
+    short = make_certificate(not_before=now - timedelta(days=80), not_after=now + timedelta(hours=30))
+    (folder / "leaf.pem").write_bytes(short.pem)
+    told: list[str] = []
+
+    def take(asked: Asked) -> tuple[int, object]:
+        told.append(asked.body["status"])
+        return 200, {}
+
+    with ExitStack() as stack:
+        receiver = stack.enter_context(json_server(take))
+        routing = (
+            "route: {receiver: us, group_wait: 0s, group_interval: 1s, repeat_interval: 1h, group_by: ['...']}\n"
+            f"receivers: [{{name: us, webhook_configs: [{{url: '{receiver.url}', send_resolved: true}}]}}]\n"
+        )
+        manager = stack.enter_context(alertmanager(folder / "am", config=routing))
+        exporters = f"{{kind: alertmanager, urls: ['{manager}'], resend: 10s}}"
+        url = stack.enter_context(postgresql_inventories.empty())
+        first, second = (
+            stack.enter_context(daemon(folder / name, url, exporters=exporters))
+            for name in ("first", "second")
+        )
+        wait_until(lambda: bool(told), what="a notification", seconds=30)
+        yield Paging(manager=manager, first=first, second=second, told=told)
+
+
+def renewed() -> bytes:
+    now = datetime.now(UTC)
+    return make_certificate(not_before=now, not_after=now + timedelta(days=80)).pem
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
@@ -140,83 +184,38 @@ def test_two_on_one_port_take_turns(tmp_path: Path) -> None:
 
 
 def test_nobody_is_told_twice_when_the_one_that_works_is_killed(tmp_path: Path) -> None:
-    now = datetime.now(UTC)
-    short = make_certificate(not_before=now - timedelta(days=80), not_after=now + timedelta(hours=30))
-    (tmp_path / "leaf.pem").write_bytes(short.pem)
-    told: list[str] = []
+    with paging(tmp_path) as shared:
 
-    def take(asked: Asked) -> tuple[int, object]:
-        told.append(asked.body["status"])
-        return 200, {}
+        def seen() -> str:
+            return max((each["updatedAt"] for each in alerts(shared.manager)), default="")
 
-    def seen() -> str:
-        return max((each["updatedAt"] for each in alerts(manager)), default="")
-
-    with json_server(take) as receiver:
-        routing = (
-            "route: {receiver: us, group_wait: 0s, group_interval: 1s, repeat_interval: 1h, group_by: ['...']}\n"
-            f"receivers: [{{name: us, webhook_configs: [{{url: '{receiver.url}', send_resolved: true}}]}}]\n"
-        )
-        with alertmanager(tmp_path / "am", config=routing) as manager:
-            exporters = f"{{kind: alertmanager, urls: ['{manager}'], resend: 10s}}"
-            with (
-                postgresql_inventories.empty() as url,
-                daemon(tmp_path / "first", url, exporters=exporters) as first,
-                daemon(tmp_path / "second", url, exporters=exporters) as second,
-            ):
-                wait_until(lambda: bool(told), what="a notification", seconds=30)
-                firing = list(told)
-                assert set(firing) == {"firing"} and len(firing) == len(alerts(manager))
-                first.signal(signal.SIGKILL)
-                first.end()
-                before = seen()
-                wait_until(lambda: works(second), what="the second one", seconds=60)
-                wait_until(lambda: seen() > before, what="the second one at Alertmanager", seconds=30)
-                assert told == firing
-                (tmp_path / "leaf.pem").write_bytes(
-                    make_certificate(not_before=now, not_after=now + timedelta(days=80)).pem
-                )
-                wait_until(lambda: len(told) > len(firing), what="the end", seconds=30)
-                assert set(told[len(firing) :]) == {"resolved"}
+        firing = list(shared.told)
+        assert set(firing) == {"firing"} and len(firing) == len(alerts(shared.manager))
+        shared.first.signal(signal.SIGKILL)
+        shared.first.end()
+        before = seen()
+        wait_until(lambda: works(shared.second), what="the second one", seconds=60)
+        wait_until(lambda: seen() > before, what="the second one at Alertmanager", seconds=30)
+        assert shared.told == firing
+        (tmp_path / "leaf.pem").write_bytes(renewed())
+        wait_until(lambda: len(shared.told) > len(firing), what="the end", seconds=30)
+        assert set(shared.told[len(firing) :]) == {"resolved"}
 
 
 def test_what_was_over_when_one_stood_still_does_not_fire_again(tmp_path: Path) -> None:
     # It told what it knew when it went on, and once more when it ended.
-    now = datetime.now(UTC)
-    short = make_certificate(not_before=now - timedelta(days=80), not_after=now + timedelta(hours=30))
-    (tmp_path / "leaf.pem").write_bytes(short.pem)
-    told: list[str] = []
-
-    def take(asked: Asked) -> tuple[int, object]:
-        told.append(asked.body["status"])
-        return 200, {}
-
-    with json_server(take) as receiver:
-        routing = (
-            "route: {receiver: us, group_wait: 0s, group_interval: 1s, repeat_interval: 1h, group_by: ['...']}\n"
-            f"receivers: [{{name: us, webhook_configs: [{{url: '{receiver.url}', send_resolved: true}}]}}]\n"
-        )
-        with alertmanager(tmp_path / "am", config=routing) as manager:
-            exporters = f"{{kind: alertmanager, urls: ['{manager}'], resend: 10s}}"
-            with (
-                postgresql_inventories.empty() as url,
-                daemon(tmp_path / "first", url, exporters=exporters) as first,
-                daemon(tmp_path / "second", url, exporters=exporters) as second,
-            ):
-                wait_until(lambda: bool(told), what="a notification", seconds=30)
-                firing = len(told)
-                first.signal(signal.SIGSTOP)
-                try:
-                    wait_until(lambda: works(second), what="the second one", seconds=60)
-                    (tmp_path / "leaf.pem").write_bytes(
-                        make_certificate(not_before=now, not_after=now + timedelta(days=80)).pem
-                    )
-                    wait_until(lambda: len(told) > firing, what="the end", seconds=60)
-                finally:
-                    first.signal(signal.SIGCONT)
-                assert first.end(60) == 3
-                ended = time.monotonic()
-                # A notification of what it said last would have come by now.
-                wait_until(lambda: time.monotonic() > ended + 5, what="five seconds", seconds=10)
-                assert set(told[:firing]) == {"firing"}
-                assert set(told[firing:]) == {"resolved"}
+    with paging(tmp_path) as shared:
+        firing = len(shared.told)
+        shared.first.signal(signal.SIGSTOP)
+        try:
+            wait_until(lambda: works(shared.second), what="the second one", seconds=60)
+            (tmp_path / "leaf.pem").write_bytes(renewed())
+            wait_until(lambda: len(shared.told) > firing, what="the end", seconds=60)
+        finally:
+            shared.first.signal(signal.SIGCONT)
+        assert shared.first.end(60) == 3
+        ended = time.monotonic()
+        # A notification of what it said last would have come by now.
+        wait_until(lambda: time.monotonic() > ended + 5, what="five seconds", seconds=10)
+        assert set(shared.told[:firing]) == {"firing"}
+        assert set(shared.told[firing:]) == {"resolved"}

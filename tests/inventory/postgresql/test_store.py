@@ -12,9 +12,9 @@ from certwatch.inventory.postgresql.failures import translate
 from certwatch.inventory.postgresql.schema import LOCKS, MIGRATING, WRITING, scripts
 from certwatch.inventory.postgresql.session import translated
 from certwatch.inventory.postgresql.store import IDLE_SECONDS, Line, connect
-from certwatch.inventory.store import InventoryError, Query, Writer
+from certwatch.inventory.store import InventoryError, Query, Recorded, Writer
 from certwatch.model.location import LocationURI
-from certwatch.model.observation import Observation
+from certwatch.model.observation import Observation, ScanID
 from certwatch.plugins.testing import EPOCH, make_certificate
 from certwatch.zones.queue import bring_up
 from tests.support import postgresql_inventories
@@ -288,6 +288,21 @@ def set_by_others(url: str) -> Iterator[Callable[[str], None]]:
     server.run(f"ALTER DATABASE {database} RESET ALL", database="postgres")
 
 
+def recorded_in_turn(url: str, writer: Writer, scan: ScanID, meanwhile: str = "SELECT 1") -> Recorded:
+    """What came of a look that had to wait for somebody else's turn, a second long."""
+    with (
+        postgresql_inventories.server().administrator(url.rpartition("/")[2]) as other,
+        ThreadPoolExecutor() as pool,
+    ):
+        other.exec_driver_sql(f"SELECT pg_advisory_lock({LOCKS}, {WRITING})")
+        recording = pool.submit(writer.record, scan, [LOOK])
+        with pytest.raises(TimeoutError):
+            recording.result(timeout=1)
+        other.exec_driver_sql(meanwhile)
+        other.exec_driver_sql(f"SELECT pg_advisory_unlock({LOCKS}, {WRITING})")
+        return recording.result()
+
+
 def test_a_limit_for_peoples_questions_is_none_for_a_step(
     url: str, set_by_others: Callable[[str], None]
 ) -> None:
@@ -295,15 +310,8 @@ def test_a_limit_for_peoples_questions_is_none_for_a_step(
     store = open_inventory(url)
     with closing(store.writer()) as writer:
         scan = writer.begin_scan("edge", EPOCH)
-        with postgresql_inventories.server().administrator(url.rpartition("/")[2]) as other:
-            # Somebody else's turn takes longer than that.
-            other.exec_driver_sql(f"SELECT pg_advisory_lock({LOCKS}, {WRITING})")
-            with ThreadPoolExecutor() as pool:
-                recording = pool.submit(writer.record, scan, [LOOK])
-                with pytest.raises(TimeoutError):
-                    recording.result(timeout=1)
-                other.exec_driver_sql(f"SELECT pg_advisory_unlock({LOCKS}, {WRITING})")
-                assert recording.result().changed == 1
+        # Somebody else's turn takes longer than that.
+        assert recorded_in_turn(url, writer, scan).changed == 1
 
 
 @pytest.mark.parametrize("level", ["repeatable read", "serializable"])
@@ -314,15 +322,8 @@ def test_who_waited_for_its_turn_sees_what_was_written_before_it(
     store = open_inventory(url)
     with closing(store.writer()) as writer, closing(store.reader()) as reader:
         scan = writer.begin_scan("edge", EPOCH)
-        with postgresql_inventories.server().administrator(url.rpartition("/")[2]) as other:
-            other.exec_driver_sql(f"SELECT pg_advisory_lock({LOCKS}, {WRITING})")
-            with ThreadPoolExecutor() as pool:
-                recording = pool.submit(writer.record, scan, [LOOK])
-                with pytest.raises(TimeoutError):
-                    recording.result(timeout=0.5)
-                other.exec_driver_sql("INSERT INTO meta VALUES ('locations', 1), ('certificates', 1)")
-                other.exec_driver_sql(f"SELECT pg_advisory_unlock({LOCKS}, {WRITING})")
-                assert recording.result().changed == 1
+        meanwhile = "INSERT INTO meta VALUES ('locations', 1), ('certificates', 1)"
+        assert recorded_in_turn(url, writer, scan, meanwhile).changed == 1
         assert reader.counts().locations == 2
 
 
